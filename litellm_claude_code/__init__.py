@@ -1,0 +1,13 @@
+"""litellm on Claude Code: importing this registers the model prefix `claude_code/`.
+
+import litellm, litellm_claude_code
+
+litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "content": "Hello"}])
+"""
+
+from .provider import ClaudeCodeProvider, provider, register
+from .settings import Settings
+
+__all__ = ["ClaudeCodeProvider", "Settings", "provider", "register"]
+
+register()

@@ -1,0 +1,180 @@
+"""Who pays for a call, and the environment its Claude Code process gets.
+
+The CLI prefers an API key it finds in the environment to the login, silently; here a key is used only where the
+caller asked for it. A process gets the variables named below and no others (`launch.sh` unsets the rest), and the login
+goes to the CLI's default endpoint only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from litellm.exceptions import AuthenticationError
+
+from .errors import HOW_TO_PAY
+from .models import PROVIDER
+from .settings import Settings
+
+Payer = Literal["subscription", "api_key", "gateway", "cloud"]
+
+_DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
+_CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+_CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
+                          "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
+
+# Passed on from the caller's environment: what any program needs, the way to the network, where the login lives.
+_PASSED_ON: Final = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "TEMP",
+        "TMP",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+        "SYSTEMROOT",
+        "USERPROFILE",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "PATHEXT",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "NODE_EXTRA_CA_CERTS",
+        "CLAUDE_CODE_CLIENT_CERT",
+        "CLAUDE_CODE_CLIENT_KEY",
+        "CLAUDE_CODE_CLIENT_KEY_PASSPHRASE",
+        "CLAUDE_CONFIG_DIR",
+        "CLAUDE_SECURESTORAGE_CONFIG_DIR",
+    ]
+)
+
+# What makes the CLI a wire: no request besides the caller's, nothing added to it, no retries, no hidden fallbacks.
+# Each was seen to be needed with CLI 2.1.327 (shared/facts/claude-code.md); tests/test_wire.py pins the sum of them.
+_WIRE: Final[Mapping[str, str]] = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
+    "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
+    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
+    "CLAUDE_CODE_DISABLE_THINKING": "1",
+    "CLAUDE_CODE_EFFORT_LEVEL": "unset",
+    "CLAUDE_CODE_MAX_RETRIES": "0",
+    "DISABLE_PROMPT_CACHING": "1",
+    "ENABLE_TOOL_SEARCH": "false",
+    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",  # the SDK would ask for frames that nobody here reads
+    # The caller's `timeout` bounds the wait between events; this only stops what nobody would wait for (1 h).
+    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "3600000",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """The way to the model that a process is started with. Processes of equal logins can stand in for each other."""
+
+    payer: Payer
+    base_url: str | None = None
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Variables that hold a credential; kept out of every `repr`."""
+    is_cloud_passed: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
+        base = {"ANTHROPIC_BASE_URL": self.base_url} if self.base_url else {}
+        return {**_WIRE, **base, **dict(self.secrets)}
+
+    def passes_on(self, name: str) -> bool:
+        """Say whether a variable of the parent's environment reaches the child."""
+        if name in _PASSED_ON or name.startswith("LC_"):
+            return True
+        return self.is_cloud_passed and (name in _CLOUDS or name.startswith(_CLOUD_PREFIXES))
+
+
+def choose_login(
+    *,
+    api_key: str | None,
+    api_base: str | None,
+    settings: Settings,
+    model: str,
+    environ: Mapping[str, str] | None = None,
+) -> Login:
+    """Decide who pays for a call. Reads the environment; makes no request.
+
+    Raises `litellm.AuthenticationError` where the call names a gateway without a key for it, or opts in to a key that
+    is not there: nothing has been started or sent by then.
+    """
+    env = os.environ if environ is None else environ
+    base_url = (api_base or env.get("ANTHROPIC_BASE_URL") or "").rstrip("/")
+    is_default = base_url in ("", _DEFAULT_BASE_URL)
+    if not is_default:
+        return _gateway(base_url, api_key=api_key, is_from_env=not api_base, settings=settings, model=model, env=env)
+    if api_key:
+        return Login(payer="api_key", secrets=(_key(api_key),))
+    if settings.auth == "cloud" or any(_is_on(env.get(name)) for name in _CLOUDS):
+        return Login(payer="cloud", is_cloud_passed=True)
+    if settings.auth == "api_key":
+        if not env.get("ANTHROPIC_API_KEY"):
+            raise _refused("auth='api_key' is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting", model)
+        return Login(payer="api_key", secrets=(_key(env["ANTHROPIC_API_KEY"]),))
+    return _subscription(env)
+
+
+def _gateway(
+    base_url: str, *, api_key: str | None, is_from_env: bool, settings: Settings, model: str, env: Mapping[str, str]
+) -> Login:
+    if api_key:
+        return Login(payer="gateway", base_url=base_url, secrets=(("ANTHROPIC_API_KEY", api_key),))
+    if is_from_env and env.get("ANTHROPIC_AUTH_TOKEN"):
+        secrets = (("ANTHROPIC_AUTH_TOKEN", env["ANTHROPIC_AUTH_TOKEN"]),)
+        return Login(payer="gateway", base_url=base_url, secrets=secrets)
+    if is_from_env and settings.auth == "api_key" and env.get("ANTHROPIC_API_KEY"):
+        secrets = (("ANTHROPIC_API_KEY", env["ANTHROPIC_API_KEY"]),)
+        return Login(payer="gateway", base_url=base_url, secrets=secrets)
+    if base_url in (url.rstrip("/") for url in settings.send_login_to):
+        login = _subscription(env)
+        return Login(payer="subscription", base_url=base_url, secrets=login.secrets)
+    where = "ANTHROPIC_BASE_URL" if is_from_env else "`api_base`"
+    raise _refused(
+        f"{where} names {base_url}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
+        f"{' or in ANTHROPIC_AUTH_TOKEN' if is_from_env else ''}; or, if the login is meant for it, add the URL to "
+        "LITELLM_CLAUDE_CODE_SEND_LOGIN_TO",
+        model,
+    )
+
+
+def _subscription(env: Mapping[str, str]) -> Login:
+    token = env.get("CLAUDE_CODE_OAUTH_TOKEN")
+    return Login(payer="subscription", secrets=(("CLAUDE_CODE_OAUTH_TOKEN", token),) if token else ())
+
+
+def _key(key: str) -> tuple[str, str]:
+    # A token made by `claude setup-token` is the subscription's, spelled as a key; the CLI takes it under its own name.
+    return ("CLAUDE_CODE_OAUTH_TOKEN" if key.startswith("sk-ant-oat") else "ANTHROPIC_API_KEY", key)
+
+
+def _is_on(value: str | None) -> bool:
+    return (value or "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def _refused(sentence: str, model: str) -> AuthenticationError:
+    return AuthenticationError(f"{sentence}. {HOW_TO_PAY}", model=model, llm_provider=PROVIDER)

@@ -1,0 +1,145 @@
+"""Failures as litellm's exceptions: the class that `anthropic/` raises for the same answer of the API.
+
+Everything that goes wrong below the provider is a `CallFailed` with a `Failure`; one ordered table turns it into what
+the caller sees. Prompts and keys never appear in a message: the CLI's own text is kept only where it speaks of the API.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+import httpx
+from litellm import exceptions
+
+from .models import PROVIDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """What the CLI said about a call that failed (facts: the failure tables, CLI 2.1.327)."""
+
+    kind: str
+    """`AssistantMessage.error` (`rate_limit`, `server_error`…), or a word of ours: `cut`, `silent`, `timeout`…"""
+    status: int | None = None
+    """HTTP status of the API's answer, where there was one."""
+    reason: str | None = None
+    """`ResultMessage.terminal_reason`."""
+    text: str = ""
+    """One sentence for the user."""
+    retry_after_s: float | None = None
+
+
+class CallFailed(Exception):
+    """A call ended without an answer. Says nothing of whether a retry makes sense: the class it becomes does."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class WorkerLost(CallFailed):
+    """The process failed before the model was asked: another process can take the call."""
+
+
+HOW_TO_PAY: Final = (
+    "Log in with `claude setup-token` (then set CLAUDE_CODE_OAUTH_TOKEN) or `/login` in Claude Code; or pay with a "
+    "key: `api_key=` on the call, or LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."
+)
+
+_BY_STATUS: Final[dict[int, Any]] = {
+    400: exceptions.BadRequestError,
+    401: exceptions.AuthenticationError,
+    402: exceptions.BadRequestError,
+    403: exceptions.PermissionDeniedError,
+    404: exceptions.NotFoundError,
+    408: exceptions.Timeout,
+    413: exceptions.BadRequestError,
+    422: exceptions.BadRequestError,
+    429: exceptions.RateLimitError,
+    500: exceptions.InternalServerError,
+    502: exceptions.BadGatewayError,
+    503: exceptions.ServiceUnavailableError,
+    504: exceptions.Timeout,
+    529: exceptions.InternalServerError,
+}
+_BY_KIND: Final[dict[str, Any]] = {
+    "timeout": exceptions.Timeout,
+    "authentication_failed": exceptions.AuthenticationError,
+    "oauth_org_not_allowed": exceptions.PermissionDeniedError,
+    "billing_error": exceptions.BadRequestError,
+    "rate_limit": exceptions.RateLimitError,
+    "model_not_found": exceptions.NotFoundError,
+    "invalid_request": exceptions.BadRequestError,
+    "overloaded": exceptions.InternalServerError,
+}
+
+
+def to_litellm(failed: CallFailed, *, model: str) -> Exception:
+    """Return the litellm exception for a failed call; `model` is the name the caller used."""
+    failure = failed.failure
+    message = f"Claude Code: {failure.text or failure.kind}"
+    kind = _class_of(failure)
+    headers = {"retry-after": f"{failure.retry_after_s:g}"} if failure.retry_after_s is not None else {}
+    status = failure.status or getattr(kind, "status_code", None) or 500
+    response = httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://api.anthropic.com"))
+    if kind is exceptions.Timeout:
+        return exceptions.Timeout(message, model=model, llm_provider=PROVIDER)
+    if kind is exceptions.APIConnectionError:
+        return exceptions.APIConnectionError(message, model=model, llm_provider=PROVIDER)
+    error: Exception = kind(message, model=model, llm_provider=PROVIDER, response=response)
+    return error
+
+
+def _class_of(failure: Failure) -> Any:
+    if failure.reason == "prompt_too_long" or "prompt is too long" in failure.text.lower():
+        return exceptions.ContextWindowExceededError
+    if "content filtering policy" in failure.text:
+        return exceptions.ContentPolicyViolationError
+    if failure.status in _BY_STATUS:
+        return _BY_STATUS[failure.status]
+    return _BY_KIND.get(failure.kind, exceptions.APIConnectionError)
+
+
+def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
+    """Describe an exception of the SDK or the operating system; `is_sent` says whether the model had been asked."""
+    import claude_agent_sdk as sdk  # here, because it takes half a second; whoever calls this has it loaded
+
+    if isinstance(error, CallFailed):
+        return error
+    if isinstance(error, sdk.CLINotFoundError):
+        reinstall = "the CLI was not found: pip install --force-reinstall claude-agent-sdk"
+        return CallFailed(Failure(kind="cli_not_found", text=reinstall))
+    text = next((text for kind, text in _lost(sdk) if isinstance(error, kind)), f"unexpected {type(error).__name__}")
+    failure = Failure(kind="lost", text=text)
+    return CallFailed(failure) if is_sent else WorkerLost(failure)
+
+
+def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
+    """List what an exception of the SDK means, the specific before the general. Their own texts may quote a prompt."""
+    return [
+        (TimeoutError, "the process did not answer in time"),
+        (sdk.ProcessError, "the process ended"),
+        (sdk.CLIJSONDecodeError, "the process wrote something that is not JSON"),
+        (sdk.MessageParseError, "the process sent a message that the SDK does not know"),
+        (sdk.ClaudeSDKError, "the connection to the process broke"),
+        (OSError, "the connection to the process broke"),
+    ]
+
+
+def bad_request(message: str, *, model: str) -> exceptions.BadRequestError:
+    """Return a `BadRequestError` for input that cannot be sent; `message` says what to change."""
+    return exceptions.BadRequestError(message, model=model, llm_provider=PROVIDER)
+
+
+def unsupported(message: str, *, model: str) -> exceptions.UnsupportedParamsError:
+    """Return an `UnsupportedParamsError` for a parameter that cannot be honoured."""
+    return exceptions.UnsupportedParamsError(message, model=model, llm_provider=PROVIDER)
+
+
+def without_prompt(error: Exception) -> str:
+    """Return a translation error's message less the conversation that litellm appends to it."""
+    text = re.split(r"\n?Received Messages=", getattr(error, "message", None) or str(error))[0]
+    return re.sub(r"^(litellm\.\w+: )?(AnthropicException - )?", "", text)

@@ -1,0 +1,163 @@
+"""What a Claude Code process is started with: its command line, its environment and its folders.
+
+Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import claude_agent_sdk
+import platformdirs
+from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from .auth import Login
+from .settings import Settings
+from .transport import LatePromptTransport
+
+_LARGEST_FRAME_BYTES: Final = 256 << 20
+_LOCK: Final = "lock"
+_private_folders: dict[int, tuple[Path, int]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A process about to be spawned: connect `transport` to spawn it."""
+
+    transport: LatePromptTransport
+    options: ClaudeAgentOptions
+    stderr: deque[str] = field(repr=False)
+    """The last lines of stderr. Only those of the boot may be shown: no prompt has been sent by then."""
+
+
+def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> Launch:
+    """Return a process that is ready to be spawned; `on_exit` is called when it has ended.
+
+    Raises `CLINotFoundError` where there is no CLI.
+    """
+    folder = private_folder()
+    environment = login.environment()
+    dropped = [
+        name for name in os.environ if name.isidentifier() and name not in environment and not login.passes_on(name)
+    ]
+    stderr: deque[str] = deque(maxlen=20)
+    options = ClaudeAgentOptions(
+        tools=[],
+        setting_sources=[],
+        strict_mcp_config=True,
+        max_turns=1,
+        max_budget_usd=1e-9,
+        include_partial_messages=True,
+        max_buffer_size=_LARGEST_FRAME_BYTES,
+        extra_args={"no-session-persistence": None},
+        cwd=empty_folder(),
+        cli_path=folder / "launch.sh",
+        stderr=stderr.append,
+        env={
+            **environment,
+            "CLAUDE_CODE_TMPDIR": str(folder),
+            "LITELLM_CLAUDE_CODE_CLI": str(settings.cli_path or find_cli()),
+            "LITELLM_CLAUDE_CODE_WRAPPER": _parent_death_wrapper(),
+            "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
+        },
+    )
+    inner = SubprocessCLITransport(prompt=_no_prompt(), options=options)
+    return Launch(transport=LatePromptTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
+
+
+@cache
+def find_cli() -> Path:
+    """Return the CLI in the SDK's wheel, or else the one on PATH. Raises `CLINotFoundError` where there is none."""
+    bundled = Path(claude_agent_sdk.__file__).with_name("_bundled") / "claude"
+    if bundled.is_file():
+        return bundled
+    if found := shutil.which("claude"):
+        return Path(found)
+    raise CLINotFoundError("no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+
+
+def cache_folder() -> Path:
+    """Return our folder under the user's cache folder."""
+    return Path(platformdirs.user_cache_dir("litellm_claude_code", appauthor=False, ensure_exists=True))
+
+
+def empty_folder() -> Path:
+    """Return the one folder every process works in. It stays empty: there is nothing for the CLI to find."""
+    folder = cache_folder() / "empty"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def private_folder() -> Path:
+    """Return this Python process's own folder, for the launcher and the CLI's temporary files. Removed at exit."""
+    known = _private_folders.get(os.getpid())
+    if known is not None and known[0].is_dir():
+        return known[0]
+    parent = cache_folder() / "run"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    _sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
+    lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    launcher = folder / "launch.sh"
+    launcher.write_text(resources.files(__package__).joinpath("launch.sh").read_text())
+    launcher.chmod(0o700)
+    _private_folders[os.getpid()] = (folder, lock)
+    atexit.register(remove_private_folder)
+    return folder
+
+
+def remove_private_folder() -> None:
+    """Remove this Python process's folder, if it has one."""
+    known = _private_folders.pop(os.getpid(), None)
+    if known is not None:
+        shutil.rmtree(known[0], ignore_errors=True)
+        os.close(known[1])
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of Python processes that were killed: those whose lock nobody holds."""
+    for folder in parent.iterdir():
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+@cache
+def _parent_death_wrapper() -> str:
+    """Return the command that has Linux end a process with its parent, or nothing where there is none.
+
+    The signal comes when the *thread* that spawned ends: processes are spawned from the loop's own thread (`loop.py`).
+    """
+    if not sys.platform.startswith("linux"):
+        return ""
+    if setpriv := shutil.which("setpriv"):
+        return f"{setpriv} --pdeathsig KILL --"
+    return ""
+
+
+async def _no_prompt() -> AsyncIterator[dict[str, Any]]:
+    return
+    yield {}

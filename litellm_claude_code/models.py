@@ -1,0 +1,130 @@
+"""Model names: what a name means, and what litellm is told about it.
+
+Aliases mean what the Claude Code CLI makes of them, its environment overrides included; full ids pass as they are.
+Prices and capabilities are litellm's own entries for the same Anthropic model.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import litellm
+from litellm.exceptions import BadRequestError, NotFoundError, UnsupportedParamsError
+from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
+
+PROVIDER: Final = "claude_code"
+
+# What the CLI 2.1.327 tells in its `initialize` reply and does on the wire; tests/test_models.py asks the real CLI.
+ALIASES: Final[Mapping[str, str]] = {
+    "sonnet": "claude-sonnet-5-5",
+    "opus": "claude-opus-5-5",
+    "haiku": "claude-haiku-5-5",
+    "fable": "claude-fable-5-2",
+    "default": "claude-opus-5-5",
+    "best": "claude-opus-5-5",
+    "opusplan": "claude-sonnet-5-5",
+}
+_FAMILIES: Final = ("sonnet", "opus", "haiku", "fable")
+
+# Models the CLI offers that litellm's price map does not have yet: the entry they start from, and the CLI's own prices
+# ("Fable 5.2 · $8/$40 per Mtok"; cache writes at 1.25 times the input price and reads at a tenth, as for every model).
+_NOT_YET_IN_LITELLM: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
+    "claude-fable-5-2": (
+        "claude-fable-5-1",
+        {
+            "input_cost_per_token": 8e-6,
+            "output_cost_per_token": 40e-6,
+            "cache_creation_input_token_cost": 10e-6,
+            "cache_read_input_token_cost": 8e-7,
+        },
+    ),
+}
+_WIDE_CONTEXT: Final = "[1m]"
+_WIDE_CONTEXT_TOKENS: Final = 1_000_000
+
+
+def resolve(name: str, *, any_id: bool = False) -> str:
+    """Return the model id that `name` stands for on the wire.
+
+    `any_id` says that another service answers (a gateway, a cloud provider), so that any id may exist there.
+
+    Raises `litellm.BadRequestError` for DSPy's colon spelling, `litellm.UnsupportedParamsError` where `[1m]` would need
+    a beta header that Claude Code does not send, and `litellm.NotFoundError` for a name nobody here answers to.
+    """
+    spelled = name.strip()
+    if re.match(r"claude[-_]code:", spelled):
+        bare = spelled.split(":", 1)[1].strip() or "sonnet"
+        raise BadRequestError(
+            f"'{spelled}' is the spelling of DSPy's own `claude-code:` provider. "
+            f"This provider's prefix ends in a slash: use model='{PROVIDER}/{bare}'.",
+            model=name,
+            llm_provider=PROVIDER,
+        )
+    is_wide = spelled.lower().endswith(_WIDE_CONTEXT)
+    short = spelled[: -len(_WIDE_CONTEXT)] if is_wide else spelled
+    model = _alias(short.lower()) or short
+    if is_wide and (_entry(model).get("max_input_tokens") or 0) < _WIDE_CONTEXT_TOKENS:
+        raise UnsupportedParamsError(
+            f"'{spelled}' asks for the 1M context beta, which cannot be sent through Claude Code. "
+            f"Use '{PROVIDER}/{short}', or a model whose context is that long, such as '{PROVIDER}/sonnet'.",
+            model=name,
+            llm_provider=PROVIDER,
+        )
+    if any_id or short.lower() in ALIASES or re.fullmatch(r"claude-[a-z0-9][a-z0-9.\-]*", model):
+        return model
+    near = difflib.get_close_matches(short, [*ALIASES, *known_ids()], n=1)
+    raise NotFoundError(
+        f"Claude Code has no model '{spelled}'. {f'Did you mean {near[0]!r}? ' if near else ''}"
+        f"Use one of {', '.join(repr(alias) for alias in ALIASES)} or a full id such as '{ALIASES['sonnet']}'. "
+        "Ids of another service pass when `api_base` names it.",
+        model=name,
+        llm_provider=PROVIDER,
+    )
+
+
+def names() -> list[str]:
+    """List every name that is registered with litellm, without the prefix: aliases first, then full ids."""
+    return [*ALIASES, *known_ids()]
+
+
+def known_ids() -> list[str]:
+    """List the full ids of the Anthropic models that litellm, or the CLI, knows."""
+    catalog = _catalog()
+    ids = [key for key, entry in catalog.items() if entry.get("litellm_provider") == "anthropic" and "/" not in key]
+    return [*ids, *(key for key in _NOT_YET_IN_LITELLM if key not in catalog)]
+
+
+def register_models() -> None:
+    """Tell litellm the prices and capabilities of `claude_code/<name>`, for every name. Makes no request."""
+    entries = {}
+    for name in names():
+        entry = _entry(_alias(name) or name)
+        if entry:
+            entries[f"{PROVIDER}/{name}"] = {**entry, "litellm_provider": PROVIDER}
+    litellm.register_model(entries)
+
+
+def _alias(name: str) -> str | None:
+    if name not in ALIASES:
+        return None
+    if name == "default" and (chosen := os.environ.get("ANTHROPIC_MODEL")):
+        return _alias(chosen.lower()) or chosen
+    family = next((family for family in _FAMILIES if ALIASES[name].startswith(f"claude-{family}-")), None)
+    return os.environ.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") or ALIASES[name] if family else ALIASES[name]
+
+
+def _entry(model: str) -> dict[str, Any]:
+    catalog = _catalog()
+    if model not in catalog and model in _NOT_YET_IN_LITELLM:
+        sibling, prices = _NOT_YET_IN_LITELLM[model]
+        return {**catalog.get(sibling, {}), **prices}
+    return dict(catalog.get(model, {}))
+
+
+def _catalog() -> Mapping[str, Mapping[str, Any]]:
+    # The catalog as litellm loaded it: what user code does to `litellm.model_cost` does not reach it.
+    return GetModelCostMap.loaded_model_cost_map()

@@ -1,0 +1,198 @@
+"""The litellm provider: four handlers over one stream of events, and how litellm comes to know them.
+
+litellm hands a request over already mapped; it is checked and translated in the caller's thread (`translate.py`),
+served on the background loop (`pool.py`), and comes back as an answer or as chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import litellm
+from litellm.llms.custom_llm import CustomLLM
+from litellm.types.utils import GenericStreamingChunk, LlmProviders, LlmProvidersSet, ModelResponse, ModelResponseStream
+from litellm.utils import ProviderConfigManager, custom_llm_setup
+
+from . import models
+from .auth import choose_login
+from .call import ApiEvent
+from .errors import CallFailed, Failure, to_litellm, unsupported
+from .loop import AsyncStream, BackgroundLoop, SyncStream
+from .models import PROVIDER
+from .settings import Settings
+from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+Chunk = ModelResponseStream | GenericStreamingChunk
+_MISSPELT: Final = ("claude_code:", "claude-code:")
+
+
+class ClaudeCodeProvider(CustomLLM):
+    """litellm's handler for `claude_code/…`. One for each Python process; it owns the loop and the pool.
+
+    Each handler takes what litellm passes to every custom provider, with `optional_params` already mapped to the
+    Messages API by `ClaudeCodeConfig`, and raises litellm's own exceptions.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__()
+        self._settings = settings
+        self._loop = BackgroundLoop()
+        self._loop.at_exit(self._close_pool)
+        self._pool: Pool | None = None
+
+    def __deepcopy__(self, memo: object) -> ClaudeCodeProvider:
+        return self
+
+    def completion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # litellm passes by keyword only
+        """Answer, in the caller's thread."""
+        return self._loop.run(self._answer(self._request(**given)))
+
+    def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
+        """Answer, to be awaited. litellm calls this in a thread of its own, where the translation is done."""
+        return self._loop.arun(self._answer(self._request(**given)))
+
+    def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
+        """Answer in chunks. Returns when the first is there, so that what fails before it is raised from here."""
+        stream: SyncStream[Chunk] = self._loop.iterate(self._chunks(self._streamable(**given)))
+        stream.wait()
+        return stream
+
+    def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
+        """Answer in chunks, to be iterated on any loop. The request is under way when this returns."""
+        stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._streamable(**given)))
+        return stream
+
+    def close(self) -> None:
+        """End every Claude Code process. The next call starts again."""
+        self._loop.stop()
+
+    async def aclose(self) -> None:
+        """End every Claude Code process, without blocking the caller's loop. The next call starts again."""
+        await asyncio.get_running_loop().run_in_executor(None, self._loop.stop)
+
+    def _request(
+        self,
+        *,
+        model: str,
+        messages: list[Any],
+        optional_params: Mapping[str, Any],
+        litellm_params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        api_key: str | None = None,
+        api_base: str | None = None,
+        timeout: float | httpx.Timeout | None = None,
+        **_unused: Any,
+    ) -> Request:
+        settings = self._settings or Settings()
+        return to_request(
+            model=model,
+            messages=messages,
+            optional_params=optional_params,
+            litellm_params=litellm_params or {},
+            headers=headers or {},
+            login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
+            timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
+        )
+
+    def _streamable(self, **given: Any) -> Request:
+        request = self._request(**given)
+        if request.n > 1:
+            raise unsupported(
+                "n>1 cannot be streamed: litellm's streams end at the first choice that does. Leave out `stream`, or "
+                "make one call for each answer.",
+                model=request.model,
+            )
+        return request
+
+    async def _answer(self, request: Request) -> ModelResponse:
+        """Fold the stream; `timeout` bounds the whole of it."""
+        try:
+            folded = await asyncio.wait_for(
+                asyncio.gather(*(self._fold(request) for _ in range(request.n))), request.call.timeout_s
+            )
+        except asyncio.TimeoutError:
+            raise to_litellm(_timed_out(request), model=request.model) from None
+        except CallFailed as failed:
+            raise to_litellm(failed, model=request.model) from failed
+        return together([to_response(message, request) for message in folded])
+
+    async def _fold(self, request: Request) -> dict[str, Any]:
+        return fold([event async for event in self._events(request)])
+
+    async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
+        """Yield the stream; `timeout` bounds the wait for each event, as it does for `anthropic/`."""
+        chunks = Chunks(request)
+        events = self._events(request)
+        try:
+            while True:
+                try:
+                    event = await asyncio.wait_for(events.__anext__(), request.call.timeout_s)
+                except StopAsyncIteration:
+                    return
+                for chunk in chunks.take(event):
+                    yield chunk
+        except asyncio.TimeoutError:
+            raise to_litellm(_timed_out(request), model=request.model) from None
+        except CallFailed as failed:
+            raise to_litellm(failed, model=request.model) from failed
+        finally:
+            await events.aclose()
+
+    def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
+        from .pool import Pool  # here, because the SDK takes half a second to import
+
+        if self._pool is None:
+            self._pool = Pool(self._settings or Settings())
+        return self._pool.events(request.call)
+
+    async def _close_pool(self) -> None:
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.aclose()
+
+
+def _timed_out(request: Request) -> CallFailed:
+    return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {request.call.timeout_s:g} s"))
+
+
+provider: Final = ClaudeCodeProvider()
+
+
+def register() -> None:
+    """Make `claude_code/` known to litellm. Repeatable: also after user code has replaced litellm's own tables.
+
+    Starts no process, thread or connection.
+    """
+    known = [item for item in litellm.custom_provider_map if item["provider"] != PROVIDER]
+    litellm.custom_provider_map = [*known, {"provider": PROVIDER, "custom_handler": provider}]
+    custom_llm_setup()  # type: ignore[no-untyped-call]
+    _register_config()
+    models.register_models()
+    # litellm refuses `claude_code:sonnet` before asking anybody; this way the refusal can say what is meant.
+    for prefix in _MISSPELT:
+        for name in models.names():
+            litellm.model_alias_map.setdefault(f"{prefix}{name}", f"{PROVIDER}/{prefix}{name}")
+
+
+def _register_config() -> None:
+    """Make litellm map this provider's parameters with `ClaudeCodeConfig`.
+
+    litellm 1.106.2 has no hook for that: it looks providers up in an enum, and their configs in a table. Everything
+    that reaches into litellm is in this function, and tests/test_registration.py pins it.
+    """
+    if PROVIDER not in LlmProvidersSet:
+        member = str.__new__(LlmProviders, PROVIDER)
+        member._name_, member._value_ = "CLAUDE_CODE", PROVIDER
+        LlmProviders._member_map_[member._name_] = member
+        LlmProviders._value2member_map_[PROVIDER] = member
+        LlmProviders._member_names_.append(member._name_)
+        LlmProvidersSet.add(PROVIDER)
+    if ProviderConfigManager._PROVIDER_CONFIG_MAP is None:
+        ProviderConfigManager._PROVIDER_CONFIG_MAP = ProviderConfigManager._build_provider_config_map()
+    ProviderConfigManager._PROVIDER_CONFIG_MAP[LlmProviders(PROVIDER)] = (ClaudeCodeConfig, False)

@@ -1,0 +1,61 @@
+"""Settings of this package, from arguments or from `LITELLM_CLAUDE_CODE_*` variables.
+
+What belongs to one call (model, `timeout`, `api_base`, `api_key`…) is litellm's and is not repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
+_WORKER_MIB = 170
+
+
+def _memory_mib() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    except (AttributeError, ValueError, OSError):
+        return 8 * 1024
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def default_max_workers() -> int:
+    """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64."""
+    return max(2, min(8 * _cores(), _memory_mib() // (3 * _WORKER_MIB), 64))
+
+
+class Settings(BaseSettings):
+    """How Claude Code processes are started, kept and paid for. Frozen: make another one to change anything."""
+
+    model_config = SettingsConfigDict(env_prefix="LITELLM_CLAUDE_CODE_", frozen=True, extra="forbid")
+
+    auth: Literal["subscription", "api_key", "cloud"] = Field(
+        default="subscription",
+        description="Who pays where the call names no `api_key`: the Claude login, ANTHROPIC_API_KEY, or a cloud login",
+    )
+    send_login_to: tuple[str, ...] = Field(
+        default=(), description="Base URLs, besides the CLI's default, that the Claude login may be sent to"
+    )
+    cli_path: Path | None = Field(default=None, description="A Claude Code CLI other than the one in the SDK's wheel")
+    max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
+    spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need, without a system prompt")
+    max_calls_per_worker: int = Field(default=400, ge=1, description="A process is replaced after so many calls")
+    idle_timeout_s: float = Field(default=300.0, gt=0, description="A process unused for so long is closed")
+    boot_timeout_s: float = Field(default=60.0, gt=0, description="A process that does not answer by then is replaced")
+    step_timeout_s: float = Field(default=20.0, gt=0, description="Longest wait for one control request to a process")
+
+    @field_validator("send_login_to", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

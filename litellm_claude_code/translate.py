@@ -1,0 +1,452 @@
+"""OpenAI's format to the Messages API and back, with litellm's own translators.
+
+`to_request` makes of a litellm request the body that `anthropic/` would send, and the `Call` a worker takes; `fold` and
+`to_response` make an answer of the API's events, `Chunks` a stream of them. No I/O happens here, besides litellm's own
+fetching of `http://` images. How litellm maps parameters for this provider is `ClaudeCodeConfig`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import httpx
+import jsonschema
+import litellm
+from litellm.exceptions import NotFoundError, UnsupportedParamsError
+from litellm.llms.anthropic.chat.handler import ModelResponseIterator
+from litellm.llms.anthropic.chat.transformation import AnthropicConfig
+from litellm.types.utils import GenericStreamingChunk, ModelResponse, ModelResponseStream, Usage
+
+from . import models
+from .auth import Login
+from .call import ApiEvent, Call
+from .errors import bad_request, unsupported, without_prompt
+
+Body = dict[str, Any]
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+# Keys of the body that are not the caller's to set directly, and what to use instead.
+FENCED: Final[Mapping[str, str]] = {
+    "system": "give a message of role 'system'",
+    "messages": "use the `messages` argument",
+    "model": "use the `model` argument",
+    "stream": "use the `stream` argument",
+    "metadata": "it holds Claude Code's own account and device ids",
+}
+# Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
+# output left beta for the current models; that the API takes it without was not seen live.
+SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"})
+OMITTED_BETAS: Final = frozenset({"structured-outputs-2025-11-13"})
+_MOST_CACHE_MARKS: Final = 4
+_CLI_CACHE_MARKS: Final = 2
+_NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_headers", "extra_query")
+_TOOL_NAMES: Final = "_anthropic_tool_name_reverse_map"
+
+
+class ClaudeCodeConfig(AnthropicConfig):
+    """How litellm maps this provider's parameters: as for `anthropic/`, of the model that the name stands for."""
+
+    def get_supported_openai_params(self, model: str) -> list[str]:
+        """Return what `anthropic/` supports, and `n`; without `user` and `extra_headers`, which cannot be carried."""
+        supported = super().get_supported_openai_params(models.resolve(model, any_id=True))
+        return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
+
+    def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
+        """Map as `anthropic/` does. Raises `BadRequestError` for a tool or schema that is none."""
+        _check_tools(non_default_params.get("tools"), model=model)
+        _check_schema(non_default_params.get("response_format"), model=model)
+        mapped: Body = super().map_openai_params(
+            non_default_params, optional_params, models.resolve(model, any_id=True), drop_params
+        )
+        if (n := non_default_params.get("n")) is not None:
+            if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+                raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
+            mapped["n"] = n
+        return mapped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request that has been translated and checked: nothing has been sent or spent for it yet."""
+
+    model: str
+    """The name the caller used, for errors."""
+    call: Call
+    n: int = 1
+    is_json_mode: bool = False
+    prefix: str | None = field(default=None, repr=False)
+    """The start of the answer, where the last message gave it (`"prefix": True`)."""
+    tool_names: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The caller's tool names by the names on the wire, where the API would not take them."""
+
+
+def to_request(
+    *,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    optional_params: Mapping[str, Any],
+    litellm_params: Mapping[str, Any],
+    headers: Mapping[str, str],
+    login: Login,
+    timeout_s: float | None,
+) -> Request:
+    """Translate a request that litellm has mapped (`optional_params` are the Messages API's own by then).
+
+    Raises `BadRequestError`, `UnsupportedParamsError` or `NotFoundError` of litellm's, saying what to change.
+    """
+    resolved = models.resolve(model, any_id=login.payer in ("gateway", "cloud"))
+    drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
+    params = copy.deepcopy(dict(optional_params))
+    n, is_json_mode = params.pop("n", 1), params.pop("json_mode", False)
+    extra_body = params.pop("extra_body", None) or {}
+    for key in _NOT_FOR_THE_BODY:
+        params.pop(key, None)
+    _check_messages(messages, model=model)
+    _check_fence({**params, **extra_body}, model=model)
+    _check_headers(headers, drops=drops, model=model)
+
+    inner_params = _without_user_id(dict(litellm_params), drops=drops, model=model)
+    body, betas = _body(resolved, messages, params, inner_params, model=model)
+    missing = betas - SENT_BETAS - OMITTED_BETAS
+    if missing:
+        raise unsupported(
+            f"This request needs {', '.join(sorted(missing))} (anthropic-beta), which Claude Code does not send. "
+            "Leave out the tool or parameter it belongs to.",
+            model=model,
+        )
+    _merge(body, extra_body)
+    _check_images(body, model=model)
+    system = body.pop("system", None) or []
+    effort = body.get("output_config", {}).get("effort")
+    call = Call(
+        model=resolved,
+        system="\n\n".join(block["text"] for block in system),
+        cache_ttl=_cache_ttl(system, body, model=model),
+        extra_body=_to_json(body, model=model),
+        prompt=_first_text(body["messages"]),
+        effort=effort if isinstance(effort, str) else None,
+        timeout_s=timeout_s,
+        login=login,
+    )
+    return Request(
+        model=model,
+        call=call,
+        n=n,
+        is_json_mode=bool(is_json_mode),
+        prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in messages]),  # type: ignore[misc]
+        tool_names=inner_params.get(_TOOL_NAMES) or {},
+    )
+
+
+def _body(
+    resolved: str, messages: Sequence[Mapping[str, Any]], params: Body, litellm_params: Body, *, model: str
+) -> tuple[Body, set[str]]:
+    """Return the body that `anthropic/` sends for the model id `resolved`, and the betas that it names for it."""
+    config = AnthropicConfig()
+    conversation: Any = copy.deepcopy([dict(message) for message in messages])
+    try:
+        headers = config.validate_environment(
+            api_key="unused",
+            headers={},
+            model=resolved,
+            messages=conversation,
+            optional_params=params,
+            litellm_params={},
+        )
+        body = config.transform_request(resolved, conversation, params, litellm_params, headers)
+    except (UnsupportedParamsError, NotFoundError):
+        raise
+    except Exception as error:
+        # litellm quotes the conversation in these errors; what is wrong with it stands in front.
+        raise bad_request(f"The request cannot be translated: {without_prompt(error)}", model=model) from None
+    if "output_format" in body:
+        body.setdefault("output_config", {})["format"] = body.pop("output_format")
+    betas = {beta.strip() for beta in headers.get("anthropic-beta", "").split(",") if beta.strip()}
+    return body, betas
+
+
+def _merge(body: Body, extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(body.get(key), dict):
+            body[key] = {**body[key], **value}
+        else:
+            body[key] = value
+
+
+def _to_json(body: Body, *, model: str) -> str:
+    try:
+        text = json.dumps(body, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise bad_request(
+            "The request holds a lone surrogate, which is no character: clean the text with "
+            "text.encode('utf-8', 'replace').decode('utf-8').",
+            model=model,
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise bad_request(f"The request holds something that is not JSON: {error}", model=model) from None
+    return text
+
+
+def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    content = messages[0].get("content")
+    if isinstance(content, str):
+        return content
+    texts = (block.get("text", "") for block in content or [] if block.get("type") == "text")
+    return next(texts, "")
+
+
+def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body, *, model: str) -> Literal["5m", "1h"] | None:
+    """Return the lifetime of the caller's mark on the system prompt, or `None` where it bears none.
+
+    The CLI joins the blocks and marks its own identity block too: two of the API's four marks.
+    """
+    marks = [block["cache_control"] for block in system if block.get("cache_control")]
+    count = _count_marks({key: body.get(key) for key in ("messages", "tools")}) + (
+        1 if body.get("cache_control") else 0
+    )
+    count += _CLI_CACHE_MARKS if marks else 0
+    if count > _MOST_CACHE_MARKS:
+        raise bad_request(
+            f"{count} cache marks (`cache_control`); the API takes {_MOST_CACHE_MARKS}"
+            f"{', and a marked system prompt uses two of them here' if marks else ''}. Mark fewer blocks.",
+            model=model,
+        )
+    return ("1h" if marks[-1].get("ttl") == "1h" else "5m") if marks else None
+
+
+def _count_marks(value: Any) -> int:
+    if isinstance(value, list):
+        return sum(map(_count_marks, value))
+    if isinstance(value, dict):
+        return (1 if value.get("cache_control") else 0) + sum(map(_count_marks, value.values()))
+    return 0
+
+
+def _check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None:
+    if not messages:
+        raise bad_request("`messages` is empty: give at least one message of role 'user'.", model=model)
+    for position, message in enumerate(messages):
+        if message.get("role") not in ROLES:
+            raise bad_request(
+                f"messages[{position}] has the role {message.get('role')!r}: use one of {', '.join(ROLES)}.",
+                model=model,
+            )
+    if all(message.get("role") in ("system", "developer") for message in messages):
+        raise bad_request("`messages` holds only system messages: add one of role 'user'.", model=model)
+
+
+def _check_fence(params: Mapping[str, Any], *, model: str) -> None:
+    for key in FENCED.keys() & params.keys():
+        raise bad_request(f"The body's '{key}' cannot be set this way: {FENCED[key]}.", model=model)
+
+
+def _check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
+    if headers and not drops:
+        raise unsupported(
+            f"Headers cannot be sent through Claude Code ({', '.join(sorted(headers))}). Leave out `extra_headers`, or "
+            "set drop_params=True.",
+            model=model,
+        )
+
+
+def _without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
+    """Return the parameters without `metadata.user_id`: the body's metadata is Claude Code's own."""
+    metadata = litellm_params.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("user_id") is None:
+        return litellm_params
+    if not drops:
+        raise unsupported(
+            "metadata.user_id would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.",
+            model=model,
+        )
+    return {**litellm_params, "metadata": {key: value for key, value in metadata.items() if key != "user_id"}}
+
+
+def _check_tools(tools: object, *, model: str) -> None:
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise bad_request(f"`tools` is a {type(tools).__name__}: give a list of tools.", model=model)
+    for position, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise bad_request(f"tools[{position}] is a {type(tool).__name__}: give a dict.", model=model)
+        function = tool.get("function") if tool.get("type") == "function" else tool
+        if not isinstance(function, dict) or not (
+            function.get("name") or function.get("type") or function.get("server_url")
+        ):
+            raise bad_request(f"tools[{position}] has no name: give it one in `function.name`.", model=model)
+        _check_json_schema(function.get("parameters"), where=f"tools[{position}].function.parameters", model=model)
+
+
+def _check_schema(response_format: object, *, model: str) -> None:
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
+        return
+    described = response_format.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if not isinstance(schema, dict):
+        raise bad_request(
+            "`response_format` has no schema: give {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
+            model=model,
+        )
+    _check_json_schema(schema, where="response_format.json_schema.schema", model=model)
+
+
+def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
+    if schema is None:
+        return
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        path = ".".join(str(part) for part in error.absolute_path) or "its top level"
+        raise bad_request(f"{where} is not a JSON schema: {error.message} (at {path}).", model=model) from None
+
+
+def _check_images(body: Body, *, model: str) -> None:
+    for position, message in enumerate(body["messages"]):
+        content = message.get("content")
+        for block in content if isinstance(content, list) else []:
+            source = block.get("source") if isinstance(block, dict) else None
+            if isinstance(source, dict) and source.get("type") == "base64":
+                _check_base64(source.get("data"), where=f"the {block.get('type')} in turn {position + 1}", model=model)
+
+
+def _check_base64(data: object, *, where: str, model: str) -> None:
+    try:
+        is_readable = isinstance(data, str) and len(base64.b64decode(data, validate=True)) > 0
+    except (binascii.Error, ValueError):
+        is_readable = False
+    if not is_readable:
+        raise bad_request(f"{where[0].upper()}{where[1:]} is not readable: its base64 data is broken.", model=model)
+
+
+def fold(events: Iterable[ApiEvent]) -> Body:
+    """Fold the events of one answer into the message that the API would have sent as a whole.
+
+    A `tool_use` block keeps the JSON of its input as it came, in `input_json`.
+    """
+    message: Body = {"usage": {}}
+    blocks: dict[int, Body] = {}
+    parts: dict[tuple[int, str], list[str]] = {}
+    for event in events:
+        match event.get("type"):
+            case "message_start":
+                message = {**event["message"], "usage": dict(event["message"].get("usage") or {})}
+            case "content_block_start":
+                blocks[event["index"]] = dict(event["content_block"])
+            case "content_block_delta":
+                _take_delta(blocks[event["index"]], event["delta"], parts, event["index"])
+            case "message_delta":
+                message.update(event["delta"])
+                message["usage"].update({k: v for k, v in (event.get("usage") or {}).items() if v is not None})
+    for (index, key), texts in parts.items():
+        blocks[index][key] = blocks[index].get(key, "") + "".join(texts)
+    message["content"] = [_finished(block) for block in blocks.values()]
+    return message
+
+
+def _take_delta(block: Body, delta: Mapping[str, Any], parts: dict[tuple[int, str], list[str]], index: int) -> None:
+    match delta.get("type"):
+        case "text_delta":
+            parts.setdefault((index, "text"), []).append(delta["text"])
+        case "thinking_delta":
+            parts.setdefault((index, "thinking"), []).append(delta["thinking"])
+        case "input_json_delta":
+            parts.setdefault((index, "input_json"), []).append(delta["partial_json"])
+        case "signature_delta":
+            block["signature"] = delta["signature"]
+        case "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+
+
+def _finished(block: Body) -> Body:
+    if block.get("type") not in ("tool_use", "server_tool_use"):
+        return block
+    text = block.get("input_json") or json.dumps(block.get("input") or {})
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = {}  # cut by max_tokens: the arguments are handed on as they came
+    return {**block, "input": value, "input_json": text}
+
+
+def to_response(message: Body, request: Request) -> ModelResponse:
+    """Make litellm's answer of a folded message."""
+    raw = [block.pop("input_json", None) for block in message["content"]]
+    response: ModelResponse = AnthropicConfig().transform_parsed_response(
+        completion_response=message,
+        raw_response=httpx.Response(200),
+        model_response=ModelResponse(),
+        json_mode=request.is_json_mode,
+        prefix_prompt=request.prefix,
+        tool_name_reverse_map=dict(request.tool_names),
+    )
+    arguments = [text for block, text in zip(message["content"], raw, strict=True) if text is not None]
+    calls: Any = response.choices[0].message.tool_calls or []
+    if len(calls) == len(arguments):  # fewer where one of them was the answer to a `response_format`
+        for index, (call, text) in enumerate(zip(calls, arguments, strict=True)):
+            call.function.arguments, call.index = text, index
+    return response
+
+
+def together(responses: Sequence[ModelResponse]) -> ModelResponse:
+    """Make one answer of `n`: a choice each, usage summed."""
+    first: Any = responses[0]
+    for index, response in enumerate(responses[1:], start=1):
+        choice = response.choices[0]
+        choice.index = index
+        first.choices.append(choice)
+        first.usage = Usage(**_add(first.usage.model_dump(), response.usage.model_dump()))  # type: ignore[attr-defined]
+    return responses[0]
+
+
+def _add(one: Any, other: Any) -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {key: _add(one.get(key), other.get(key)) for key in one.keys() | other.keys()}
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return one + other
+    return other if one is None else one
+
+
+class Chunks:
+    """Makes litellm's chunks of the events of one answer."""
+
+    def __init__(self, request: Request) -> None:
+        self._parser = ModelResponseIterator(
+            streaming_response=None,
+            sync_stream=True,
+            json_mode=request.is_json_mode,
+            tool_name_reverse_map=dict(request.tool_names),
+        )
+        self._is_first = True
+
+    def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
+        """Yield the chunks of one event: none, one, or two at the start of a thinking block and at the end."""
+        kind = event.get("type")
+        if kind in ("ping", "message_stop"):
+            return
+        chunk: Any = self._parser.chunk_parser(event)
+        if kind == "message_delta":
+            yield _last_chunk(chunk)
+            return
+        chunk.usage = None  # the last chunk has all of it
+        if self._is_first:
+            chunk.choices[0].delta.role = "assistant"
+            self._is_first = False
+        yield chunk
+
+
+def _last_chunk(chunk: Any) -> GenericStreamingChunk:
+    # litellm 1.106.2 loses the usage of a finishing `ModelResponseStream`; that of this older form it keeps.
+    usage = chunk.usage.model_dump() if chunk.usage is not None else None
+    fields = chunk.choices[0].delta.provider_specific_fields
+    last = GenericStreamingChunk(
+        text="", is_finished=True, finish_reason=chunk.choices[0].finish_reason or "stop", usage=usage, index=0
+    )
+    return GenericStreamingChunk(**last, provider_specific_fields=fields) if fields else last

@@ -1,0 +1,145 @@
+"""The way into one Claude Code process: the SDK's subprocess transport, with two things it lacks.
+
+A process can be booted before its system prompt is known (`system` is added to the SDK's `initialize` request), and
+control requests of ours can be sent (`control`), which the TypeScript SDK offers and the Python SDK does not.
+Everything else, framing and process handling included, is the SDK's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from claude_agent_sdk import CLIConnectionError, Transport
+
+Frame = dict[str, Any]
+
+# The frames a worker reads, of some twenty that the CLI writes for a call; each costs the SDK a tenth of a millisecond.
+_READ: Final = frozenset(
+    {"assistant", "control_request", "control_response", "rate_limit_event", "result", "stream_event"}
+)
+
+
+def _is_read(frame: Frame) -> bool:
+    kind = frame.get("type")
+    return kind in _READ or (kind == "system" and frame.get("subtype") == "init")
+
+
+class StepRefused(Exception):
+    """The CLI answered a control request with something other than success."""
+
+    def __init__(self, subtype: str) -> None:
+        super().__init__(f"the CLI refused `{subtype}`")
+        self.subtype = subtype
+
+
+class LatePromptTransport(Transport):
+    """The SDK's transport with a late system prompt and control requests. Lives on one event loop."""
+
+    def __init__(self, inner: Transport, *, on_exit: Callable[[], None] = lambda: None) -> None:
+        self._inner = inner
+        self._on_exit = on_exit
+        self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
+        self._pending: dict[str, asyncio.Future[Frame]] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self.exited = asyncio.Event()
+        """Set once the process has ended."""
+        self.exit_error: Exception | None = None
+        self.system: str | None = None
+
+    async def connect(self) -> None:
+        """Spawn the process and start reading. A second call does nothing: the SDK's client makes one of its own."""
+        if self._reader is None:
+            await self._inner.connect()
+            self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
+
+    async def control(self, subtype: str, *, timeout_s: float, **fields: Any) -> Frame:
+        """Send a control request and return the CLI's reply, `{}` where it has no body.
+
+        Raises `StepRefused` when the reply is not a success, `TimeoutError` after `timeout_s` seconds, and
+        `CLIConnectionError` when the process is gone.
+        """
+        if self.exited.is_set():
+            raise self.exit_error or CLIConnectionError("the process has ended")
+        key = f"litellm-{uuid.uuid4().hex}"
+        reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._pending[key] = reply
+        frame = {"type": "control_request", "request_id": key, "request": {"subtype": subtype, **fields}}
+        try:
+            await self._inner.write(json.dumps(frame) + "\n")
+            response = await asyncio.wait_for(reply, timeout_s)
+        except asyncio.TimeoutError as error:  # not yet the builtin TimeoutError on Python 3.10
+            raise TimeoutError(subtype) from error
+        finally:
+            self._pending.pop(key, None)
+        if response.get("subtype") != "success":
+            raise StepRefused(subtype)
+        body: Frame = response.get("response") or {}
+        return body
+
+    async def write(self, data: str) -> None:
+        """Write a frame of the SDK's; the first `initialize` takes the system prompt with it."""
+        if self.system is not None and '"initialize"' in data:
+            frame = json.loads(data)
+            if frame.get("request", {}).get("subtype") == "initialize":
+                frame["request"]["systemPrompt"], self.system = self.system, None
+                data = json.dumps(frame) + "\n"
+        await self._inner.write(data)
+
+    async def read_messages(self) -> AsyncIterator[Frame]:
+        """Yield the frames that answer no control request of ours, up to the process's end.
+
+        What ended it is in `exit_error`, and not raised: the SDK would log it, and its text may quote the conversation.
+        """
+        while (frame := await self._frames.get()) is not None:
+            yield frame
+
+    async def _read(self) -> None:
+        try:
+            async for frame in self._inner.read_messages():
+                response: Frame = frame.get("response", {}) if frame.get("type") == "control_response" else {}
+                waiting = self._pending.get(response.get("request_id", ""))
+                if waiting is None:
+                    if _is_read(frame):
+                        self._frames.put_nowait(frame)
+                elif not waiting.done():
+                    waiting.set_result(response)
+        except Exception as error:
+            self.exit_error = error
+        finally:
+            self.exited.set()
+            self._frames.put_nowait(None)
+            for waiting in self._pending.values():
+                if not waiting.done():
+                    waiting.set_exception(self.exit_error or CLIConnectionError("the process has ended"))
+            self._on_exit()
+
+    async def close(self) -> None:
+        """End the process and stop reading."""
+        await self._inner.close()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, once there is a process."""
+        process = getattr(self._inner, "_process", None)
+        return process.pid if process is not None else None
+
+    def kill(self) -> None:
+        """End the process at once, without waiting for it."""
+        process = getattr(self._inner, "_process", None)
+        if process is not None and process.returncode is None:
+            process.kill()
+
+    def is_ready(self) -> bool:
+        """Say whether the process can be written to."""
+        return self._inner.is_ready() and not self.exited.is_set()
+
+    async def end_input(self) -> None:
+        """Close the process's stdin."""
+        await self._inner.end_input()

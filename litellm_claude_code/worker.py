@@ -1,0 +1,403 @@
+"""One Claude Code process through its life, serving one call after the other, each as if it were the first.
+
+A call is loaded (the Messages API body, as a setting), fired (one user message) and read (the API's own events); then
+the conversation is cleared, so that the next call finds nothing of it. tests/test_wire.py and tests/test_worker.py pin
+the protocol on the real CLI. Which worker serves which call is `pool.py`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import math
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import anyio
+from claude_agent_sdk import (
+    AssistantMessage,
+    ClaudeSDKClient,
+    CLIConnectionError,
+    Message,
+    RateLimitEvent,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+)
+
+from . import launch
+from .auth import Login
+from .call import ApiEvent, Call
+from .errors import CallFailed, Failure, WorkerLost, from_sdk
+from .settings import Settings
+
+_FIRED_CHARACTERS: Final = 4_000
+_DISARMED: Final = json.dumps({"messages": []})
+# The CLI's own default; it bounds the wait for the API's answer. A caller who waits longer raises it.
+_API_TIMEOUT_MS: Final = 600_000
+_INTERRUPT_WITHIN_S: Final = 3.0
+_INTERRUPT_AGAIN_AFTER_S: Final = 0.2
+_CLOSE_WITHIN_S: Final = 5.0
+
+
+class State(enum.Enum):
+    """Where a worker stands. Only a spare or an idle worker takes a call."""
+
+    BOOTING = "booting"
+    SPARE = "spare"  # booted, and free to take any system prompt
+    IDLE = "idle"
+    BUSY = "busy"
+    RESETTING = "resetting"
+    CLOSED = "closed"
+
+
+class Turn:
+    """One call being served. The caller reads its events; the worker alone talks to the process."""
+
+    def __init__(self, call: Call, *, wake: Callable[[], None]) -> None:
+        self.call = call
+        self.id = str(uuid.uuid4())
+        self.is_sent = False
+        """Whether the model may have been asked: then no other worker may repeat the call."""
+        self.is_abandoned = False
+        self.is_over = False
+        self.cost_usd: float | None = None
+        """What the CLI counted for the call, at its own prices."""
+        self._wake = wake
+        self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
+
+    def __aiter__(self) -> AsyncIterator[ApiEvent]:
+        return self
+
+    async def __anext__(self) -> ApiEvent:
+        """Return the next event. Raises `CallFailed` where the call failed, `WorkerLost` if it can be repeated."""
+        event = await self._events.get()
+        if isinstance(event, CallFailed):
+            raise event
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def abandon(self) -> None:
+        """Say that nobody reads on: the model request is stopped. A turn that is over takes no notice."""
+        if not self.is_over:
+            self.is_abandoned = True
+            self._wake()
+
+    def deliver(self, event: ApiEvent) -> None:
+        """Hand over an event."""
+        self._events.put_nowait(event)
+
+    def end(self, failed: CallFailed | None = None) -> None:
+        """Hand over the end, or what went wrong instead. Only the first end counts."""
+        if not self.is_over:
+            self.is_over = True
+            self._events.put_nowait(failed)
+
+
+class Worker:
+    """A Claude Code process. All it does runs on the loop that made it; `on_change` is told of every new state."""
+
+    def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Worker], None]) -> None:
+        self.login = login
+        self.system: str | None = None
+        self.state = State.BOOTING
+        self.calls = 0
+        self.used_at = time.monotonic()
+        self.failure: CallFailed | None = None
+        """Why it closed, where that was not asked for."""
+        self._settings = settings
+        self._on_change = on_change
+        self._launch = launch.prepare(login, settings=settings, on_exit=self._exited)
+        self._client: ClaudeSDKClient | None = None
+        self._inbox: asyncio.Queue[Message | BaseException | None] = asyncio.Queue()
+        self._pump: asyncio.Task[None] | None = None
+        self._life = asyncio.create_task(self._boot(), name="claude-code-boot")
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.state.value} pid={self.pid} calls={self.calls}>"
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, once there is one."""
+        return self._launch.transport.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether the worker holds, or will hold, a process."""
+        return self.state is not State.CLOSED
+
+    def fits(self, call: Call) -> bool:
+        """Say whether the worker could serve the call, now or when it is free."""
+        return self.is_alive and self.login == call.login and self.system in (None, call.system)
+
+    def start(self, call: Call) -> Turn:
+        """Begin to serve a call and return its turn. The worker must be a spare or idle."""
+        assert self.state in (State.SPARE, State.IDLE), self
+        turn = Turn(call, wake=lambda: self._inbox.put_nowait(None))
+        is_bound, self.system = self.system is not None, call.system
+        self.state = State.BUSY
+        self.calls += 1
+        self._life = asyncio.create_task(self._serve(turn, is_bound=is_bound), name="claude-code-call")
+        return turn
+
+    async def close(self) -> None:
+        """End the process. Idempotent; returns when it is gone."""
+        await asyncio.shield(self._close_soon())
+
+    def kill(self) -> None:
+        """End the process at once, without waiting for it: for the last moments of the interpreter."""
+        self.state = State.CLOSED
+        self._launch.transport.kill()
+
+    async def _boot(self) -> None:
+        try:
+            with anyio.fail_after(self._settings.boot_timeout_s):
+                await self._launch.transport.connect()
+                await self._control("apply_flag_settings", settings={"env": {}})
+        except Exception as error:
+            self._give_up(error, is_sent=False)
+        else:
+            self._become(State.SPARE)
+
+    async def _serve(self, turn: Turn, *, is_bound: bool) -> None:
+        try:
+            if not is_bound:
+                await self._bind(turn.call.system)
+            await self._load(turn.call)
+            if not turn.is_abandoned:
+                await self._fire(turn)
+                await self._read(turn)
+            self._become(State.RESETTING)
+            await self._reset()
+        except Exception as error:
+            turn.end(self._give_up(error, is_sent=turn.is_sent))
+        else:
+            self.used_at = time.monotonic()
+            self._become(State.IDLE)
+
+    async def _bind(self, system: str) -> None:
+        """Give the process its system prompt, for good."""
+        self._launch.transport.system = system
+        self._client = ClaudeSDKClient(self._launch.options, transport=self._launch.transport)
+        connecting = asyncio.ensure_future(self._client.connect())
+        exited = asyncio.ensure_future(self._launch.transport.exited.wait())
+        try:
+            await asyncio.wait(
+                {connecting, exited}, timeout=self._settings.boot_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not connecting.done():
+                raise self._launch.transport.exit_error or TimeoutError("initialize")
+            await connecting
+        finally:
+            connecting.cancel()
+            exited.cancel()
+        self._pump = asyncio.create_task(self._receive(self._client), name="claude-code-pump")
+
+    async def _load(self, call: Call) -> None:
+        """Put the body in force. Settings merge, so that every call sends the same keys."""
+        env = {
+            "CLAUDE_CODE_EXTRA_BODY": call.extra_body,
+            "CLAUDE_CODE_EFFORT_LEVEL": call.effort or "unset",
+            "DISABLE_PROMPT_CACHING": "" if call.cache_ttl else "1",
+            "CLAUDE_CODE_PROMPT_CACHE_TTL": call.cache_ttl or "",
+            "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
+        }
+        await self._control("apply_flag_settings", settings={"model": call.model, "env": env})
+
+    async def _fire(self, turn: Turn) -> None:
+        assert self._client is not None
+        turn.is_sent = True
+        text = turn.call.prompt[:_FIRED_CHARACTERS]
+        await self._client.query(_user_message(text if text.strip() else ".", uuid=turn.id, client_composed=True))
+
+    async def _read(self, turn: Turn) -> None:
+        """Hand the turn's events on up to the CLI's result, then the end or what went wrong."""
+        reading = _Reading(turn.id)
+        while not reading.is_over and not turn.is_abandoned:
+            event = reading.take(await self._next())
+            if event is not None:
+                turn.deliver(event)
+        turn.cost_usd = reading.cost_usd
+        turn.end(reading.failure())
+        if not reading.has_result:
+            await self._interrupt(reading)
+
+    async def _interrupt(self, reading: _Reading) -> None:
+        """Stop the running turn. An interrupt sent before the turn has begun is lost, so it waits, and repeats."""
+        with anyio.fail_after(_INTERRUPT_WITHIN_S):
+            while not reading.has_begun and not reading.has_result:
+                reading.take(await self._next())
+            while not reading.has_result:
+                await self._control("interrupt")
+                with anyio.move_on_after(_INTERRUPT_AGAIN_AFTER_S):
+                    while not reading.has_result:
+                        reading.take(await self._next())
+
+    async def _reset(self) -> None:
+        """Forget the call: disarm the body, clear the conversation, and take back the trace of the clearing too."""
+        assert self._client is not None
+        mark = str(uuid.uuid4())
+        await asyncio.gather(
+            self._control("apply_flag_settings", settings={"env": {"CLAUDE_CODE_EXTRA_BODY": _DISARMED}}),
+            self._clear(self._client, mark),
+        )
+        reply = await self._control("rewind_conversation", target_message_uuid=mark)
+        if not reply.get("rewound"):
+            raise CLIConnectionError("the CLI did not rewind")
+
+    async def _clear(self, client: ClaudeSDKClient, mark: str) -> None:
+        await client.query(_user_message("/clear", uuid=mark))
+        with anyio.fail_after(self._settings.step_timeout_s):
+            while not isinstance(await self._next(), ResultMessage):
+                pass
+
+    async def _control(self, subtype: str, **fields: Any) -> dict[str, Any]:
+        return await self._launch.transport.control(subtype, timeout_s=self._settings.step_timeout_s, **fields)
+
+    async def _receive(self, client: ClaudeSDKClient) -> None:
+        try:
+            async for message in client.receive_messages():
+                self._inbox.put_nowait(message)
+        except Exception as error:
+            self._inbox.put_nowait(error)
+        else:
+            self._inbox.put_nowait(self._launch.transport.exit_error or CLIConnectionError("the process has ended"))
+
+    async def _next(self) -> Message | None:
+        """Return the next message, or `None` when the caller has gone away."""
+        message = await self._inbox.get()
+        if isinstance(message, BaseException):
+            raise message
+        return message
+
+    def _exited(self) -> None:
+        """Take note that the process has ended. A call in progress learns it from its own next step."""
+        if self.state in (State.SPARE, State.IDLE):
+            self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
+            self._close_soon()
+
+    def _give_up(self, error: Exception, *, is_sent: bool) -> CallFailed:
+        failed = from_sdk(error, is_sent=is_sent)
+        if self.state is State.BOOTING and self._launch.stderr:
+            # No prompt has been sent yet, so that what the CLI printed can be shown.
+            text = f"{failed.failure.text}: {self._launch.stderr[-1]}"
+            failed = type(failed)(replace(failed.failure, text=text))
+        self.failure = failed
+        self._close_soon()
+        return failed
+
+    def _become(self, state: State) -> None:
+        if self.state is not State.CLOSED:
+            self.state = state
+            self._on_change(self)
+
+    def _close_soon(self) -> asyncio.Task[None]:
+        if self._closing is None:
+            self.state = State.CLOSED
+            self._closing = asyncio.create_task(self._close(), name="claude-code-close")
+            self._on_change(self)
+        return self._closing
+
+    async def _close(self) -> None:
+        """End the process: politely for a second, then not. Each await has a deadline; nothing is left waiting."""
+        transport = self._launch.transport
+        for task in (self._life, self._pump):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        transport.kill()
+        with anyio.move_on_after(_CLOSE_WITHIN_S):
+            if self._client is not None:
+                await self._client.disconnect()
+            await transport.close()
+
+
+class _Reading:
+    """What a turn's messages have said so far. The result's own words prove nothing: see `failure`."""
+
+    def __init__(self, turn_id: str) -> None:
+        self._turn_id = turn_id
+        self._starts = 0
+        self._stop_reason: str | None = None
+        self._error: str | None = None
+        self._result: ResultMessage | None = None
+        self._limit: RateLimitEvent | None = None
+        self.has_begun = False
+
+    @property
+    def has_result(self) -> bool:
+        return self._result is not None
+
+    @property
+    def is_over(self) -> bool:
+        # A second `message_start` is the CLI asking again by itself; the first answer stands.
+        return self.has_result or self._starts > 1
+
+    @property
+    def cost_usd(self) -> float | None:
+        return self._result.total_cost_usd if self._result else None
+
+    def take(self, message: Message | None) -> ApiEvent | None:
+        """Take note of a message; return the event of the answer that it carries, if it does."""
+        match message:
+            case StreamEvent(event=event):
+                self._check_is_ours(message.user_message_uuid)
+                return self._take_event(event)
+            case SystemMessage(subtype="init"):
+                self.has_begun = True
+            case AssistantMessage(error=str(error)):
+                self._error = error
+            case RateLimitEvent():
+                self._limit = message
+            case ResultMessage():
+                self._check_is_ours(message.user_message_uuid)
+                self._result = message
+        return None
+
+    def _check_is_ours(self, message_uuid: str | None) -> None:
+        if message_uuid not in (None, self._turn_id):
+            raise CLIConnectionError("the process answered another call")
+
+    def _take_event(self, event: ApiEvent) -> ApiEvent | None:
+        if event.get("type") == "message_start":
+            self._starts += 1
+        if self._starts != 1:
+            return None
+        if event.get("type") == "message_delta":
+            self._stop_reason = event.get("delta", {}).get("stop_reason") or self._stop_reason
+        return event
+
+    def failure(self) -> CallFailed | None:
+        """Return why the turn is no answer, or `None` if it is one.
+
+        An answer is what came without an error and with the API's own `stop_reason`. The result's subtype and
+        `stop_reason` say nothing: a cut stream ends in a result of the same kind as a whole one.
+        """
+        if self._error is None and self._stop_reason is not None:
+            return None
+        result = self._result
+        limit = self._limit.rate_limit_info if self._limit else None
+        return CallFailed(
+            Failure(
+                kind=self._error or ("cut" if self._starts else "silent"),
+                status=result.api_error_status if result else None,
+                reason=result.terminal_reason if result else None,
+                text=_sentence(result),
+                retry_after_s=max(0.0, limit.resets_at - time.time()) if limit and limit.resets_at else None,
+            )
+        )
+
+
+def _sentence(result: ResultMessage | None) -> str:
+    if result is None or not result.result:
+        return "the connection to the API was lost before the answer was whole"
+    return result.result
+
+
+async def _user_message(text: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
+    yield {"type": "user", "message": {"role": "user", "content": text}, "parent_tool_use_id": None, **more}

@@ -1,0 +1,65 @@
+"""What every test shares: a home of its own, one stand-in of the Messages API, and a look at what is left behind."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HOME = Path(tempfile.mkdtemp(prefix="litellm-claude-code-tests-"))
+for name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_CODE_", "LITELLM_"))]:
+    del os.environ[name]
+os.environ |= {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "CLAUDE_CONFIG_DIR": str(HOME / "claude"),
+    "XDG_CACHE_HOME": str(HOME / "cache"),
+    "HOME": str(HOME),
+}
+
+import litellm  # noqa: E402 - the environment above must come first
+import pytest  # noqa: E402
+
+import litellm_claude_code  # noqa: E402
+from litellm_claude_code.testing import StandIn  # noqa: E402
+
+pytest_plugins = ["litellm_claude_code.testing.plugin"]
+
+
+@pytest.fixture(scope="session")
+def one_stand_in() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
+    litellm_claude_code.provider.close()
+    assert claude_processes() == []
+    assert list((HOME / "cache" / "litellm_claude_code" / "empty").glob("*")) == []
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
+    """The stand-in that all tests share, so that workers stay warm. Each test finds nothing seen or scripted."""
+    one_stand_in.reset()
+    respond = one_stand_in.respond
+    yield one_stand_in
+    one_stand_in.respond = respond
+
+
+@pytest.fixture(autouse=True)
+def _litellm_as_it_was() -> Iterator[None]:
+    before = (litellm.drop_params, litellm.modify_params, list(litellm.custom_provider_map))
+    yield
+    litellm.drop_params, litellm.modify_params, litellm.custom_provider_map = before
+
+
+def claude_processes() -> list[int]:
+    """List the Claude Code processes that this test run started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes()
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(HOME / "claude").encode() in environment and b"--input-format" in command:
+            found.append(int(entry.name))
+    return found
