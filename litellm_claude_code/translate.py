@@ -20,7 +20,7 @@ import jsonschema
 import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
-from litellm.llms.anthropic.chat.transformation import AnthropicConfig
+from litellm.llms.anthropic.chat.transformation import ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY, AnthropicConfig
 from litellm.types.utils import GenericStreamingChunk, ModelResponse, ModelResponseStream, Usage
 
 from . import models
@@ -46,7 +46,6 @@ OMITTED_BETAS: Final = frozenset({"structured-outputs-2025-11-13"})
 _MOST_CACHE_MARKS: Final = 4
 _CLI_CACHE_MARKS: Final = 2
 _NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_headers", "extra_query")
-_TOOL_NAMES: Final = "_anthropic_tool_name_reverse_map"
 
 
 class ClaudeCodeConfig(AnthropicConfig):
@@ -54,21 +53,24 @@ class ClaudeCodeConfig(AnthropicConfig):
 
     def get_supported_openai_params(self, model: str) -> list[str]:
         """Return what `anthropic/` supports, and `n`; without `user` and `extra_headers`, which cannot be carried."""
-        supported = super().get_supported_openai_params(models.resolve(model, any_id=True))
+        supported = super().get_supported_openai_params(_full_id(model))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map as `anthropic/` does. Raises `BadRequestError` for a tool or schema that is none."""
         _check_tools(non_default_params.get("tools"), model=model)
         _check_schema(non_default_params.get("response_format"), model=model)
-        mapped: Body = super().map_openai_params(
-            non_default_params, optional_params, models.resolve(model, any_id=True), drop_params
-        )
+        mapped: Body = super().map_openai_params(non_default_params, optional_params, _full_id(model), drop_params)
         if (n := non_default_params.get("n")) is not None:
             if not isinstance(n, int) or isinstance(n, bool) or n < 1:
                 raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
             mapped["n"] = n
         return mapped
+
+
+def _full_id(model: str) -> str:
+    # litellm gives the name here with the prefix or without. Whether it exists is for `to_request` to say.
+    return models.resolve(model.removeprefix(f"{models.PROVIDER}/"), any_id=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def to_request(
         n=n,
         is_json_mode=bool(is_json_mode),
         prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in messages]),  # type: ignore[misc]
-        tool_names=inner_params.get(_TOOL_NAMES) or {},
+        tool_names=inner_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {},
     )
 
 
@@ -424,10 +426,10 @@ class Chunks:
             json_mode=request.is_json_mode,
             tool_name_reverse_map=dict(request.tool_names),
         )
-        self._is_first = True
+        self._asked_for = request.model
 
     def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
-        """Yield the chunks of one event: none, one, or two at the start of a thinking block and at the end."""
+        """Yield the chunks of one event: one, two at the start, and none of what only keeps the connection alive."""
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
             return
@@ -436,9 +438,12 @@ class Chunks:
             yield _last_chunk(chunk)
             return
         chunk.usage = None  # the last chunk has all of it
-        if self._is_first:
-            chunk.choices[0].delta.role = "assistant"
-            self._is_first = False
+        if kind == "message_start":
+            # Two, because `stream_chunk_builder` takes the model from a chunk whose name differs from the first's, and
+            # litellm's own last chunk bears the name that was asked for.
+            first = chunk.model_copy(deep=True)
+            first.model, first.choices[0].delta.role = self._asked_for, "assistant"
+            yield first
         yield chunk
 
 

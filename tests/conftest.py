@@ -63,3 +63,19 @@ def claude_processes() -> list[int]:
         if str(HOME / "claude").encode() in environment and b"--input-format" in command:
             found.append(int(entry.name))
     return found
+
+
+@pytest.fixture(scope="session")
+def told_by_the_cli(one_stand_in: StandIn) -> dict[str, object]:
+    """What the real CLI says of itself in its reply to `initialize`."""
+    import asyncio
+
+    from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
+
+    async def ask() -> dict[str, object]:
+        env = {"ANTHROPIC_BASE_URL": one_stand_in.base_url, "ANTHROPIC_API_KEY": one_stand_in.api_key or ""}
+        env["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] = "1"
+        async with ClaudeSDKClient(ClaudeAgentOptions(setting_sources=[], tools=[], env=env)) as client:
+            return await client.get_server_info() or {}
+
+    return asyncio.run(ask())

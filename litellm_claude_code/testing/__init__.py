@@ -1,0 +1,79 @@
+"""Test programs that use this package with the real Claude Code CLI, and without quota or network.
+
+A `StandIn` is the Anthropic Messages API on the loopback interface, answering what it was told to:
+
+    import litellm
+    import litellm_claude_code
+    from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer
+
+    with StandIn() as stand_in:
+        stand_in.script("Four.", answer(ToolUse("add", {"a": 2, "b": 2})), Failure(429, headers={"retry-after": "7"}))
+        response = litellm.completion(
+            model="claude_code/sonnet",
+            messages=[{"role": "user", "content": "What is 2 + 2?"}],
+            api_base=stand_in.base_url,
+            api_key=stand_in.api_key,
+        )
+        assert response.choices[0].message.content == "Four."
+        assert stand_in.requests[0].body["messages"][0]["role"] == "user"
+        assert stand_in.other_requests == []
+
+Without a script it echoes the last user message, and with `respond=` it asks a function of yours. `python -m
+litellm_claude_code.testing` serves one to other processes. pytest users get a fresh one for each test from the fixture
+`claude_stand_in`, once their `conftest.py` says
+
+    pytest_plugins = ["litellm_claude_code.testing.plugin"]
+"""
+
+from typing import TYPE_CHECKING
+
+from .answers import (
+    Answer,
+    Block,
+    CacheCreation,
+    ErrorType,
+    Failure,
+    RawBody,
+    RawEvents,
+    RedactedThinking,
+    Reply,
+    StopReason,
+    Text,
+    Thinking,
+    ToolUse,
+    Usage,
+    answer,
+)
+
+if TYPE_CHECKING:
+    from .server import RecordedRequest, Respond, StandIn
+
+__all__ = [
+    "Answer",
+    "Block",
+    "CacheCreation",
+    "ErrorType",
+    "Failure",
+    "RawBody",
+    "RawEvents",
+    "RecordedRequest",
+    "RedactedThinking",
+    "Reply",
+    "Respond",
+    "StandIn",
+    "StopReason",
+    "Text",
+    "Thinking",
+    "ToolUse",
+    "Usage",
+    "answer",
+]
+
+
+def __getattr__(name: str) -> object:
+    # pytest loads the plugin, and so this package, whether it is used or not: the web server waits until it is.
+    if name in ("RecordedRequest", "Respond", "StandIn"):
+        from . import server
+
+        return getattr(server, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

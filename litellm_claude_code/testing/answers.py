@@ -1,0 +1,251 @@
+"""Scripted answers, as values; what each looks like on the wire is decided in `rendering`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, Literal, TypeAlias, TypedDict
+
+Json: TypeAlias = dict[str, Any]
+"""A JSON object whose shape is the caller's business: a request's body, an event's data."""
+
+StopReason = Literal[
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "pause_turn",
+    "refusal",
+    "model_context_window_exceeded",
+]
+
+ErrorType = Literal[
+    "invalid_request_error",
+    "authentication_error",
+    "billing_error",
+    "permission_error",
+    "not_found_error",
+    "request_too_large",
+    "rate_limit_error",
+    "timeout_error",
+    "overloaded_error",
+    "api_error",
+]
+
+_ERROR_TYPES: Mapping[int, ErrorType] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class CacheCreation(TypedDict):
+    """Tokens written to the prompt cache, by the time they stay there."""
+
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
+class ErrorBody(TypedDict):
+    """What went wrong, within an `ErrorEnvelope`."""
+
+    type: str
+    message: str
+
+
+class ErrorEnvelope(TypedDict):
+    """What the API sends with every status of 400 and above, and as the data of an SSE `error` event."""
+
+    type: Literal["error"]
+    error: ErrorBody
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text block; streamed as `text_delta` events."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ToolUse:
+    """A call of a caller's tool; its input is streamed as JSON cut into `input_json_delta` events.
+
+    `id` is made from the message's id when not given.
+    """
+
+    name: str
+    input: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """A thinking block; streamed as `thinking_delta` events and one `signature_delta`."""
+
+    thinking: str
+    _: KW_ONLY
+    signature: str = "c3RhbmQtaW4="
+
+
+@dataclass(frozen=True)
+class RedactedThinking:
+    """A thinking block of which only the encrypted `data` is shown; streamed whole, in its start event."""
+
+    data: str = "c3RhbmQtaW4="
+
+
+Block: TypeAlias = Text | ToolUse | Thinking | RedactedThinking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens as the API counts them: `input_tokens` excludes what was written to or read from the prompt cache.
+
+    `cache_creation` defaults to all of `cache_creation_input_tokens` in the 5-minute cache. `server_tool_use`
+    (`{"web_search_requests": 1}`) and `output_tokens_details` (`{"thinking_tokens": 9}`) are left out when None.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation: CacheCreation | None = None
+    server_tool_use: Mapping[str, int] | None = None
+    output_tokens_details: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An HTTP error in the API's envelope; within `Answer.error_after` it is an SSE `error` event instead.
+
+    `type` is derived from `status` when not given: 4xx that the API does not name are `invalid_request_error`,
+    other 5xx `api_error`. `headers` are added to the response (`{"retry-after": "7"}`); `delay_s` is the time to the
+    first byte.
+    """
+
+    status: int
+    _: KW_ONLY
+    type: ErrorType | None = None
+    message: str = "The stand-in was told to fail."
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+
+    def envelope(self, request_id: str) -> ErrorEnvelope:
+        """Return the JSON body of this failure."""
+        fallback: ErrorType = "invalid_request_error" if self.status < 500 else "api_error"
+        kind = self.type or _ERROR_TYPES.get(self.status, fallback)
+        return {"type": "error", "error": {"type": kind, "message": self.message}, "request_id": request_id}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One message of the model, and how it travels.
+
+    What it says: `content` may be empty. `stop_reason` follows from the rest when None: `stop_sequence` if one is
+    given, `tool_use` if a tool is called, else `end_turn`. `model` None repeats the request's, `id` None makes a
+    unique one. `usage` None is estimated from characters, four a token; `reports_usage=False` reports zeros, as some
+    gateways do. `stop_details` goes with a refusal (`{"type": "refusal", "category": None, "explanation": None}`).
+
+    How it travels: `delay_s` before the response's headers; `between_s` before each delta event; text and JSON cut
+    into deltas of `chunk_chars` characters. At most one of these ends the answer early, each after that many events
+    (`message_start` is the first): `cut_after` closes the connection in the middle of the response, `hang_after`
+    sends nothing more until the client leaves or the stand-in stops, `error_after` goes on with an SSE `error` event
+    and ends. To a request that did not ask for a stream these are half a JSON body, headers and no body, and the
+    failure itself.
+    """
+
+    content: Sequence[Block] = ()
+    stop_reason: StopReason | None = None
+    stop_sequence: str | None = None
+    stop_details: Mapping[str, Any] | None = None
+    usage: Usage | None = None
+    reports_usage: bool = True
+    model: str | None = None
+    id: str | None = None
+    delay_s: float = 0.0
+    between_s: float = 0.0
+    chunk_chars: int = 20
+    cut_after: int | None = None
+    hang_after: int | None = None
+    error_after: tuple[int, Failure] | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk_chars < 1:
+            raise ValueError(f"chunk_chars must be at least 1, not {self.chunk_chars}")
+        if sum(early is not None for early in (self.cut_after, self.hang_after, self.error_after)) > 1:
+            raise ValueError("an answer ends early in one way only: cut_after, hang_after or error_after")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawEvents:
+    """Any SSE events, sent as they are whatever the request asked for: malformed, repeated or reordered streams.
+
+    `events` are (name, data) pairs; a dict becomes JSON, a str is sent untouched. `delay_s` is the time to the first
+    byte, `between_s` the pause between events; `cut` closes the connection in the middle of the response.
+    """
+
+    events: Sequence[tuple[str, Mapping[str, Any] | str]]
+    delay_s: float = 0.0
+    between_s: float = 0.0
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class RawBody:
+    """Any HTTP response, such as a proxy's HTML page."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/html"
+    _: KW_ONLY
+    delay_s: float = 0.0
+
+
+Reply: TypeAlias = Answer | Failure | RawEvents | RawBody | str
+"""What a request can be answered with; a str is short for an `Answer` of one `Text`."""
+
+
+def answer(
+    *blocks: Block | str,
+    stop_reason: StopReason | None = None,
+    stop_sequence: str | None = None,
+    stop_details: Mapping[str, Any] | None = None,
+    usage: Usage | None = None,
+    reports_usage: bool = True,
+    model: str | None = None,
+    id: str | None = None,
+    delay_s: float = 0.0,
+    between_s: float = 0.0,
+    chunk_chars: int = 20,
+    cut_after: int | None = None,
+    hang_after: int | None = None,
+    error_after: tuple[int, Failure] | None = None,
+) -> Answer:
+    """Make an `Answer` of these blocks, a str being a `Text`; the keywords are `Answer`'s own."""
+    return Answer(
+        content=tuple(Text(block) if isinstance(block, str) else block for block in blocks),
+        stop_reason=stop_reason,
+        stop_sequence=stop_sequence,
+        stop_details=stop_details,
+        usage=usage,
+        reports_usage=reports_usage,
+        model=model,
+        id=id,
+        delay_s=delay_s,
+        between_s=between_s,
+        chunk_chars=chunk_chars,
+        cut_after=cut_after,
+        hang_after=hang_after,
+        error_after=error_after,
+    )

@@ -1,0 +1,155 @@
+"""The ASGI side of one exchange: what was sent is read and judged, what was rendered is written.
+
+Nothing here outlives the exchange; what is answered, and what is remembered of it, is `server`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+
+from .answers import Json
+from .rendering import Rendered
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True)
+class RecordedRequest:
+    """One request as the stand-in saw it; the flags go on changing until it is finished.
+
+    `headers` have lower-case names. `body` is the JSON object sent, `{}` where there was none. `received_at` is
+    `time.monotonic()` when the body was complete. `is_finished` says that the stand-in is done with it,
+    `closed_early` that the client closed the connection before the whole answer had been written.
+    """
+
+    index: int
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str] = field(repr=False)  # they hold the key
+    body: Json
+    received_at: float
+    is_finished: bool = False
+    closed_early: bool = False
+
+    @classmethod
+    def of(cls, request: Request, body: Json, index: int, *, is_finished: bool = False) -> Self:
+        """Record a request now that its body is complete."""
+        return cls(
+            index=index,
+            method=request.method,
+            path=request.url.path,
+            query=dict(request.query_params),
+            headers=dict(request.headers),
+            body=body,
+            received_at=time.monotonic(),
+            is_finished=is_finished,
+        )
+
+
+def parse_body(content: bytes) -> Json | None:
+    """Return the JSON object that was sent, or None if it was something else."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def find_mistake(body: Json) -> str | None:
+    """Return what the API would say of a body it refuses; only what is obviously wrong is looked for."""
+    for key in ("model", "max_tokens", "messages"):
+        if key not in body:
+            return f"{key}: Field required"
+    if not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1:
+        return "max_tokens: Input should be an integer greater than or equal to 1"
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        return "messages: Input should be a valid list"
+    if not messages:
+        return "messages: at least one message is required"
+    for index, turn in enumerate(messages):
+        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
+            return f"messages.{index}.role: Field required"
+        if not isinstance(turn.get("content"), (str, list)):
+            return f"messages.{index}.content: Input should be a valid string or list"
+    return None if messages[0]["role"] == "user" else 'messages: first message must use the "user" role'
+
+
+def json_response(value: object, status: int = 200, request_id: str | None = None) -> Response:
+    """Make a response that goes out at once."""
+    # Not starlette's JSONResponse: it cannot send a lone surrogate, which a recorded body may hold.
+    headers = None if request_id is None else {"request-id": request_id}
+    return Response(json.dumps(value), status, headers, media_type="application/json")
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before the end of the answer."""
+
+
+class Client:
+    """The other end of one request whose body has been read: it is written to, and may leave at any time."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.send = send
+        self._leaving = asyncio.ensure_future(_read_until_disconnect(receive))
+
+    @property
+    def has_left(self) -> bool:
+        return self._leaving.done()
+
+    def forget(self) -> None:
+        """Stop watching the connection: it is about to serve the next request."""
+        self._leaving.cancel()
+
+    async def pause(self, seconds: float | None) -> None:
+        """Let time pass, for ever when `seconds` is None; raises ClientLeft as soon as the client has."""
+        await asyncio.wait({self._leaving}, timeout=seconds)
+        if self.has_left:
+            raise ClientLeft
+
+    async def unless_it_leaves(self, work: Coroutine[object, object, T]) -> T:
+        """Do the work and return its result; when the client leaves first, cancel it and raise ClientLeft."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if self.has_left:
+                raise ClientLeft
+            return task.result()
+        finally:
+            task.cancel()
+
+
+async def _read_until_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def play(rendered: Rendered, client: Client, *, before_end: Callable[[], None]) -> None:
+    """Send what was rendered; to cut, return without the end, upon which uvicorn closes the connection."""
+    if rendered.delay_s:
+        await client.pause(rendered.delay_s)
+    headers = [(name.lower().encode(), value.encode()) for name, value in rendered.headers.items()]
+    await client.send({"type": "http.response.start", "status": rendered.status, "headers": headers})
+    pieces = rendered.pieces or [b""]
+    for number, piece in enumerate(pieces, start=1):
+        if number > 1:
+            await client.pause(rendered.between_s)
+        is_last = number == len(pieces) and rendered.ending == "complete"
+        if is_last:
+            before_end()
+        await client.send({"type": "http.response.body", "body": piece, "more_body": not is_last})
+    if rendered.ending == "hang":
+        await client.pause(None)

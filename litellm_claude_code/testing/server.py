@@ -1,0 +1,306 @@
+"""The stand-in itself: what it answers, and what it remembers of being asked.
+
+What an answer looks like on the wire is decided in `rendering`, and sent by `exchange`; `thread` serves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import itertools
+import json
+import secrets
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .answers import Failure, Json, Reply
+from .exchange import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
+from .rendering import count_input_tokens, render
+from .thread import HOST, ServerThread
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["RecordedRequest", "Respond", "StandIn", "echo"]
+
+_RESPOND_THREADS = 64
+
+Respond: TypeAlias = Callable[[RecordedRequest], Reply | Awaitable[Reply]]
+"""How requests are answered when no scripted answer is left; a plain function runs in a thread and may block."""
+
+
+class StandIn:
+    """A stand-in of the Anthropic Messages API on 127.0.0.1, as a context manager.
+
+    `answers` are used in order, one for each valid request to `POST /v1/messages`; when none is left `respond` is
+    asked, which by default echoes the last user message. A request needs `api_key` as `x-api-key` or as a bearer
+    token, unless `api_key` is None. `port` 0 takes a free port, and keeps it when the stand-in is stopped and started
+    again. `validate` refuses bodies that the API would refuse, `record_to` names a file to which each request's body
+    is appended as a line of JSON.
+
+    Requests are answered in the stand-in's own thread; every method may be called from any other. The waiting ones
+    block, so call them from asynchronous code through `asyncio.to_thread`.
+    """
+
+    def __init__(
+        self,
+        answers: Iterable[Reply] = (),
+        *,
+        respond: Respond | None = None,
+        api_key: str | None = "stand-in-key",
+        port: int = 0,
+        validate: bool = True,
+        record_to: str | Path | None = None,
+    ) -> None:
+        self.respond: Respond = respond or echo
+        self.validate = validate
+        self._api_key = api_key
+        self._port = port
+        self._record_to = record_to
+        self._script: deque[Reply] = deque(answers)
+        self._requests: list[RecordedRequest] = []
+        self._other_requests: list[RecordedRequest] = []
+        self._in_flight = 0
+        self._max_in_flight = 0
+        self._ids = itertools.count(1)
+        self._id_prefix = secrets.token_hex(8)
+        self._changed = threading.Condition()
+        self._running: ServerThread | None = None
+        self._is_stopping = False
+
+    def __repr__(self) -> str:
+        where = f"on port {self._port}" if self._running else "stopped"
+        return f"<StandIn {where}, {len(self.requests)} requests, {self.in_flight} in flight>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Listen and serve; nothing happens when it already does. Raises RuntimeError when it cannot."""
+        if self._running is None:
+            self._is_stopping = False
+            self._threads = ThreadPoolExecutor(_RESPOND_THREADS, thread_name_prefix="stand-in-respond")
+            self._running = ServerThread(self._serve, self._port)
+            self._port = self._running.port
+
+    def stop(self) -> None:
+        """Drop all connections, finished or not, and end the thread; nothing happens when it has ended."""
+        running, self._running = self._running, None
+        self._is_stopping = True
+        if running is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            running.stop()
+
+    @property
+    def base_url(self) -> str:
+        """What clients take as `api_base` or `ANTHROPIC_BASE_URL`; raises RuntimeError before the first start."""
+        if self._port == 0:
+            raise RuntimeError("the stand-in has no address yet: use it in a `with` statement, or call start()")
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def api_key(self) -> str:
+        """A key the stand-in accepts: the one it asks for, or any at all."""
+        return self._api_key or "any-key"
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests to `POST /v1/messages` so far, refused ones too, in a new list."""
+        with self._changed:
+            return list(self._requests)
+
+    @property
+    def other_requests(self) -> list[RecordedRequest]:
+        """All other requests so far, whatever the method and path (`HEAD /api/hello`), in a new list.
+
+        Token counts are answered, the rest with 404. That a call made one request and nothing else is
+        `len(stand_in.requests) == 1 and stand_in.other_requests == []`.
+        """
+        with self._changed:
+            return list(self._other_requests)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests to `POST /v1/messages` are not finished."""
+        return self._in_flight
+
+    @property
+    def max_in_flight(self) -> int:
+        """The largest `in_flight` since the start or the last `reset`."""
+        return self._max_in_flight
+
+    def script(self, *replies: Reply) -> None:
+        """Add answers to those already waiting to be used."""
+        with self._changed:
+            self._script.extend(replies)
+
+    def reset(self) -> None:
+        """Forget the requests seen and the scripted answers left; requests in flight go on."""
+        with self._changed:
+            self._requests.clear()
+            self._other_requests.clear()
+            self._script.clear()
+            self._max_in_flight = self._in_flight
+
+    def wait_for(self, count: int = 1, timeout_s: float = 10.0) -> list[RecordedRequest]:
+        """Wait until `count` requests were seen and return all; raises TimeoutError after `timeout_s`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._requests) >= count, timeout_s):
+                raise TimeoutError(f"saw {len(self._requests)} of {count} requests within {timeout_s} s")
+            return list(self._requests)
+
+    def wait_for_disconnect(self, index: int = -1, timeout_s: float = 10.0) -> RecordedRequest:
+        """Wait until the client has left request `index` before its end, and return it.
+
+        Raises TimeoutError after `timeout_s`, also when there is no such request by then.
+        """
+
+        def has_left() -> bool:
+            try:
+                return self._requests[index].closed_early
+            except IndexError:
+                return False
+
+        with self._changed:
+            if not self._changed.wait_for(has_left, timeout_s):
+                raise TimeoutError(f"no client left request {index} of {len(self._requests)} within {timeout_s} s")
+            return self._requests[index]
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            content = await request.body()
+        except ClientDisconnect:
+            return
+        if request.method == "POST" and request.url.path == "/v1/messages":
+            await self._serve_message(request, content, Client(receive, send))
+        elif request.url.path.startswith("/_stand_in/"):
+            await self._answer_about_itself(request)(scope, receive, send)
+        else:
+            await self._answer_other(request, content)(scope, receive, send)
+
+    async def _serve_message(self, request: Request, content: bytes, client: Client) -> None:
+        body = parse_body(content)
+        recorded = self._record_message(request, body or {})
+        number = self._number()
+        try:
+            reply: Reply | None = self._refuse(request, body) or self._take_scripted()
+            if reply is None:
+                reply = await client.unless_it_leaves(self._ask(recorded))
+            rendered = render(reply, recorded.body, message_id=f"msg_{number}", request_id=f"req_{number}")
+            # Finished before the last bytes go out, so that whoever has the answer also sees it finished.
+            await play(rendered, client, before_end=lambda: self._finish(recorded, has_left=False))
+        except ClientLeft:
+            pass
+        finally:
+            self._finish(recorded, has_left=client.has_left)
+            client.forget()
+
+    def _answer_about_itself(self, request: Request) -> Response:
+        if refusal := self._refuse_key(request):
+            return self._fail(refusal)
+        route = (request.method, request.url.path)
+        if route == ("GET", "/_stand_in/requests"):
+            bodies = [recorded.body for recorded in self.requests]
+            return json_response({"count": len(bodies), "bodies": bodies[int(request.query_params.get("since", 0)) :]})
+        if route == ("POST", "/_stand_in/reset"):
+            self.reset()
+            return json_response({})
+        return self._fail(Failure(404, message="Not found"))
+
+    def _answer_other(self, request: Request, content: bytes) -> Response:
+        body = parse_body(content) or {}
+        with self._changed:
+            self._other_requests.append(RecordedRequest.of(request, body, len(self._other_requests), is_finished=True))
+        if (request.method, request.url.path) != ("POST", "/v1/messages/count_tokens"):
+            return self._fail(Failure(404, message="Not found"))
+        if refusal := self._refuse_key(request):
+            return self._fail(refusal)
+        return json_response({"input_tokens": count_input_tokens(body)}, request_id=f"req_{self._number()}")
+
+    def _fail(self, failure: Failure) -> Response:
+        request_id = f"req_{self._number()}"
+        return json_response(failure.envelope(request_id), failure.status, request_id)
+
+    def _record_message(self, request: Request, body: Json) -> RecordedRequest:
+        with self._changed:
+            self._append_to_file(body)
+            recorded = RecordedRequest.of(request, body, len(self._requests))
+            self._requests.append(recorded)
+            self._in_flight += 1
+            self._max_in_flight = max(self._max_in_flight, self._in_flight)
+            self._changed.notify_all()
+        return recorded
+
+    def _append_to_file(self, body: Json) -> None:
+        if self._record_to is not None:
+            with open(self._record_to, "a", encoding="utf-8") as file:
+                file.write(json.dumps(body) + "\n")
+
+    def _finish(self, recorded: RecordedRequest, *, has_left: bool) -> None:
+        with self._changed:
+            self._in_flight -= not recorded.is_finished
+            recorded.is_finished = True
+            recorded.closed_early = has_left and not self._is_stopping
+            self._changed.notify_all()
+
+    def _refuse(self, request: Request, body: Json | None) -> Failure | None:
+        if refusal := self._refuse_key(request):
+            return refusal
+        if body is None:
+            return Failure(400, message="The request body is not a JSON object.")
+        mistake = find_mistake(body) if self.validate else None
+        return None if mistake is None else Failure(400, message=mistake)
+
+    def _refuse_key(self, request: Request) -> Failure | None:
+        key, bearer = request.headers.get("x-api-key"), request.headers.get("authorization")
+        if self._api_key is None or key == self._api_key or bearer == f"Bearer {self._api_key}":
+            return None
+        return Failure(401, message="invalid x-api-key" if key or bearer else "x-api-key header is required")
+
+    def _take_scripted(self) -> Reply | None:
+        with self._changed:
+            return self._script.popleft() if self._script else None
+
+    async def _ask(self, recorded: RecordedRequest) -> Reply:
+        ask = functools.partial(self.respond, recorded)
+        may_block = not inspect.iscoroutinefunction(self.respond)
+        try:
+            given = await asyncio.get_running_loop().run_in_executor(self._threads, ask) if may_block else ask()
+            reply = await given if isinstance(given, Awaitable) else given
+            if not isinstance(reply, Reply):
+                raise TypeError(f"it returned {reply!r}, which is no answer")
+            return reply
+        except Exception as error:
+            # Whoever reads the client's error learns why; the header keeps Anthropic's clients from asking again.
+            return Failure(500, message=f"respond raised {error!r}", headers={"x-should-retry": "false"})
+
+    def _number(self) -> str:
+        return f"{self._id_prefix}{next(self._ids):08}"
+
+
+async def echo(request: RecordedRequest) -> str:
+    """Return "You said: " and the text of the last user message: the stand-in's answer when nothing is scripted."""
+    for turn in reversed(request.body.get("messages", [])):
+        if turn["role"] == "user":
+            content = turn["content"]
+            if not isinstance(content, str):
+                content = "".join(block["text"] for block in content if block["type"] == "text")
+            return f"You said: {content}"
+    return "You said: "

@@ -1,0 +1,214 @@
+"""Answers, plain and streamed, on the real CLI: what they hold, and that both say the same."""
+
+import asyncio
+from typing import Any
+
+import litellm
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from litellm_claude_code.testing import Answer, RedactedThinking, StandIn, Text, Thinking, ToolUse, Usage, answer
+
+from .test_wire import ASK, TOOLS, Capital
+
+
+def ask(stand_in: StandIn, **more: Any) -> Any:
+    request = {"model": "claude_code/sonnet", "messages": ASK, **more}
+    return litellm.completion(**request, api_base=stand_in.base_url, api_key=stand_in.api_key)
+
+
+def folded(stream: Any) -> Any:
+    return litellm.stream_chunk_builder(list(stream), messages=ASK)
+
+
+WEATHER = ToolUse("weather", {"city": "Paris", "days": 2}, id="toolu_1")
+BASH = ToolUse("Bash", {"command": "touch /tmp/never; echo '$HOME'"}, id="toolu_2")
+SEEN = Usage(
+    input_tokens=11,
+    output_tokens=30,
+    cache_creation_input_tokens=200,
+    cache_read_input_tokens=3_000,
+    cache_creation={"ephemeral_5m_input_tokens": 200, "ephemeral_1h_input_tokens": 0},
+)
+
+
+def test_an_answer_names_the_model_that_gave_it_and_counts_its_tokens(stand_in: StandIn) -> None:
+    stand_in.script(Answer(content=[Text("Paris.")], model="claude-sonnet-5-5-20260901", usage=SEEN))
+    response = ask(stand_in)
+    assert response.choices[0].message.content == "Paris."
+    assert response.choices[0].finish_reason == "stop"
+    assert response.model == "claude-sonnet-5-5-20260901"
+    usage = response.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (3_211, 30, 3_241)
+    assert usage.cache_creation_input_tokens == 200
+    assert usage.cache_read_input_tokens == 3_000
+    assert usage.prompt_tokens_details.cached_tokens == 3_000
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "finish_reason"),
+    [("end_turn", "stop"), ("stop_sequence", "stop"), ("max_tokens", "length"), ("refusal", "content_filter")],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stop_reason_becomes_litellms_finish_reason(
+    stand_in: StandIn, stop_reason: Any, finish_reason: str, stream: bool
+) -> None:
+    stand_in.script(Answer(content=[Text("Par")], stop_reason=stop_reason))
+    response = folded(ask(stand_in, stream=True)) if stream else ask(stand_in)
+    assert response.choices[0].finish_reason == finish_reason
+    assert response.choices[0].message.content == "Par"
+    assert len(stand_in.requests) == 1
+
+
+def test_cost_is_litellms_own_for_the_same_answer_of_anthropic(stand_in: StandIn) -> None:
+    costs = []
+    for model in ("claude_code/sonnet", "anthropic/claude-sonnet-5-5"):
+        stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN))
+        costs.append(ask(stand_in, model=model)._hidden_params["response_cost"])
+    assert costs[0] == costs[1] > 0
+
+
+def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    class Listener(litellm.integrations.custom_logger.CustomLogger):
+        def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+            told.append(kwargs["response_cost"])
+
+    monkeypatch.setattr(litellm, "callbacks", [Listener()])
+    stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN), Answer(content=[Text("Paris.")], usage=SEEN))
+    plain = ask(stand_in)
+    list(ask(stand_in, stream=True))
+    for _ in range(100):
+        if len(told) == 2:
+            break
+        asyncio.run(asyncio.sleep(0.05))
+    assert told == [plain._hidden_params["response_cost"]] * 2
+
+
+def test_usage_comes_with_the_last_chunk_where_it_is_asked_for(stand_in: StandIn) -> None:
+    stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN))
+    chunks = list(ask(stand_in, stream=True, stream_options={"include_usage": True}))
+    usages = [chunk.usage for chunk in chunks if getattr(chunk, "usage", None)]
+    assert [(usage.prompt_tokens, usage.completion_tokens) for usage in usages] == [(3_211, 30)]
+    assert usages[0].cache_read_input_tokens == 3_000
+
+
+def test_thinking_comes_as_reasoning_with_its_signature(stand_in: StandIn) -> None:
+    script = Answer(content=[Thinking("Easy.", signature="c2ln"), RedactedThinking("eHk="), Text("Paris.")])
+    stand_in.script(script, script)
+    for response in (ask(stand_in), folded(ask(stand_in, stream=True))):
+        message = response.choices[0].message
+        assert message.content == "Paris."
+        assert message.reasoning_content == "Easy."
+        assert [dict(block) for block in message.thinking_blocks] == [
+            {"type": "thinking", "thinking": "Easy.", "signature": "c2ln"},
+            {"type": "redacted_thinking", "data": "eHk="},
+        ]
+
+
+def test_tool_calls_come_back_and_are_not_run(stand_in: StandIn) -> None:
+    script = Answer(content=[Text("Let me see."), WEATHER, BASH])
+    stand_in.script(script, script)
+    for response in (ask(stand_in, tools=TOOLS), folded(ask(stand_in, tools=TOOLS, stream=True))):
+        assert response.choices[0].finish_reason == "tool_calls"
+        assert response.choices[0].message.content == "Let me see."
+        calls = response.choices[0].message.tool_calls
+        assert [(call.id, call.function.name) for call in calls] == [("toolu_1", "weather"), ("toolu_2", "Bash")]
+        assert [call.function.arguments for call in calls] == [
+            '{"city":"Paris","days":2}',
+            '{"command":"touch /tmp/never; echo \'$HOME\'"}',
+        ]
+    assert len(stand_in.requests) == 2
+
+
+def test_a_call_that_is_cut_short_keeps_the_arguments_that_came(stand_in: StandIn) -> None:
+    script = Answer(content=[ToolUse("weather", {"city": "Paris"}, id="toolu_1")], stop_reason="max_tokens")
+    stand_in.script(script, script)
+    plain, stream = ask(stand_in, tools=TOOLS), folded(ask(stand_in, tools=TOOLS, stream=True))
+    assert plain.choices[0].finish_reason == stream.choices[0].finish_reason == "length"
+
+
+def test_a_tool_gets_its_own_name_back(stand_in: StandIn) -> None:
+    tool = {"type": "function", "function": {"name": "files/read", "parameters": {"type": "object", "properties": {}}}}
+    stand_in.respond = lambda request: answer(ToolUse(request.body["tools"][0]["name"], {}))
+    for response in (ask(stand_in, tools=[tool]), folded(ask(stand_in, tools=[tool], stream=True))):
+        assert response.choices[0].message.tool_calls[0].function.name == "files/read"
+        assert response.choices[0].message.tool_calls[0].function.arguments == "{}"
+
+
+def test_structured_output_parses(stand_in: StandIn) -> None:
+    stand_in.respond = lambda request: '{"city": "Paris", "population": 2100000}'
+    response = ask(stand_in, response_format=Capital)
+    assert Capital.model_validate_json(response.choices[0].message.content).city == "Paris"
+    assert stand_in.requests[0].body["output_config"]["format"]["type"] == "json_schema"
+
+
+def test_a_prefilled_answer_keeps_its_start(stand_in: StandIn) -> None:
+    stand_in.respond = lambda request: " Paris."
+    messages = [*ASK, {"role": "assistant", "content": "It is", "prefix": True}]
+    assert ask(stand_in, messages=messages).choices[0].message.content == "It is Paris."
+
+
+def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None:
+    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=0.3) for text in ("Paris", "Lyon", "Nice")))
+    response = ask(stand_in, n=3)
+    assert sorted(choice.message.content for choice in response.choices) == ["Lyon", "Nice", "Paris"]
+    assert [choice.index for choice in response.choices] == [0, 1, 2]
+    assert response.usage.completion_tokens == 90
+    assert response.usage.cache_read_input_tokens == 9_000
+    assert response.usage.prompt_tokens_details.cached_tokens == 9_000
+    assert stand_in.max_in_flight == 3
+    assert response._hidden_params["response_cost"] > 0
+
+
+def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:
+    with pytest.raises(litellm.UnsupportedParamsError, match="n>1 cannot be streamed"):
+        ask(stand_in, n=2, stream=True)
+
+
+def test_a_stream_delivers_each_delta_as_it_comes(stand_in: StandIn) -> None:
+    stand_in.script(Answer(content=[Text("one two three four")], chunk_chars=4, between_s=0.15))
+    seen_before_end = 0
+    for chunk in ask(stand_in, stream=True):
+        if chunk.choices[0].delta.content and not stand_in.requests[0].is_finished:
+            seen_before_end += 1
+    assert seen_before_end >= 3
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+BLOCKS = st.one_of(
+    st.builds(Text, TEXTS),
+    st.builds(
+        ToolUse, st.just("weather"), st.dictionaries(st.text("abc", min_size=1), TEXTS | st.integers(), max_size=3)
+    ),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    blocks=st.lists(BLOCKS, max_size=4),
+    thinking=st.none() | st.text("abc é\n", min_size=1, max_size=50),
+    chunk_chars=st.integers(1, 30),
+)
+def test_a_stream_folds_into_the_plain_answer(
+    stand_in: StandIn, blocks: list[Any], thinking: str | None, chunk_chars: int
+) -> None:
+    content = [*([Thinking(thinking, signature="c2ln")] if thinking else []), *blocks]
+    script = Answer(content=content, chunk_chars=chunk_chars, usage=SEEN)
+    stand_in.script(script, script)
+    plain, stream = ask(stand_in, tools=TOOLS), folded(ask(stand_in, tools=TOOLS, stream=True))
+    one, other = plain.choices[0], stream.choices[0]
+    assert (one.message.content or "") == (other.message.content or "")
+    assert (one.message.reasoning_content if thinking else None) == (
+        other.message.reasoning_content if thinking else None
+    )
+    calls = [[(c.function.name, c.function.arguments) for c in m.message.tool_calls or []] for m in (one, other)]
+    assert calls[0] == calls[1]
+    assert one.finish_reason == other.finish_reason
+    counted = [
+        {k: v for k, v in r.usage.model_dump(exclude_none=True).items() if "token" in k} for r in (plain, stream)
+    ]
+    assert counted[0] == counted[1]
+    assert plain.model == stream.model

@@ -1,0 +1,116 @@
+"""One call makes one request and nothing else, however it ends, and a failed call never looks like an answer."""
+
+from typing import Any
+
+import litellm
+import pytest
+
+from litellm_claude_code.testing import Answer, Failure, RawBody, RawEvents, StandIn, Text, ToolUse, answer
+
+from .test_answers import ask
+from .test_wire import ASK, TOOLS, user
+
+ENDINGS: dict[str, Any] = {
+    "a plain answer": answer("Paris."),
+    "max_tokens": Answer(content=[Text("Par")], stop_reason="max_tokens"),
+    "a refusal": Answer(content=[Text("No.")], stop_reason="refusal"),
+    "an empty refusal": Answer(content=[], stop_reason="refusal"),
+    "an empty answer": Answer(content=[]),
+    "an empty text": answer(""),
+    "a tool call": answer(ToolUse("Bash", {"command": "id"})),
+    "a pause": Answer(content=[Text("Wait")], stop_reason="pause_turn"),
+    "a full context": Answer(content=[Text("Par")], stop_reason="model_context_window_exceeded"),
+    "no usage reported": Answer(content=[Text("Paris.")], reports_usage=False),
+    "max_tokens and no usage": Answer(content=[Text("Par")], stop_reason="max_tokens", reports_usage=False),
+    "an empty answer and no usage": Answer(content=[], reports_usage=False),
+    "a tool call and no usage": Answer(content=[ToolUse("Bash", {"command": "id"})], reports_usage=False),
+}
+FAILURES: dict[str, tuple[Any, type[Exception]]] = {
+    "400": (Failure(400), litellm.BadRequestError),
+    "400 too long": (Failure(400, message="prompt is too long: 9 tokens > 8"), litellm.ContextWindowExceededError),
+    "401": (Failure(401), litellm.AuthenticationError),
+    "402": (Failure(402), litellm.BadRequestError),
+    "403": (Failure(403), litellm.PermissionDeniedError),
+    "404": (Failure(404), litellm.NotFoundError),
+    "413": (Failure(413), litellm.BadRequestError),
+    "429": (Failure(429), litellm.RateLimitError),
+    "500": (Failure(500), litellm.InternalServerError),
+    "502": (Failure(502), litellm.BadGatewayError),
+    "503": (Failure(503), litellm.ServiceUnavailableError),
+    "529": (Failure(529), litellm.InternalServerError),
+    "HTML": (RawBody(200, b"<html>Hello</html>", "text/html"), litellm.APIConnectionError),
+    "a cut before anything": (Answer(content=[Text("Paris")], cut_after=0), litellm.APIConnectionError),
+    "a cut after the start": (Answer(content=[Text("Paris")], cut_after=1), litellm.APIConnectionError),
+    "a cut in the text": (
+        Answer(content=[Text("Paris, of course, in France")], cut_after=4),
+        litellm.APIConnectionError,
+    ),
+    "a cut in a tool call": (
+        Answer(content=[ToolUse("Bash", {"command": "rm -rf / # long enough"})], cut_after=4),
+        litellm.APIConnectionError,
+    ),
+    "overloaded in the stream": (
+        Answer(content=[Text("Paris, of course")], error_after=(4, Failure(529))),
+        litellm.InternalServerError,
+    ),
+    "an empty stream": (RawEvents(events=[]), litellm.APIConnectionError),
+}
+
+
+@pytest.fixture(params=["plain", "stream"])
+def stream(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "stream")
+
+
+def read(stand_in: StandIn, *, stream: bool, **more: Any) -> Any:
+    if not stream:
+        return ask(stand_in, **more)
+    return litellm.stream_chunk_builder(list(ask(stand_in, stream=True, **more)), messages=ASK)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_an_answer_is_one_request_however_it_ends(stand_in: StandIn, name: str, stream: bool) -> None:
+    stand_in.script(ENDINGS[name])
+    stand_in.respond = lambda request: Answer(content=[Text("a second answer, which nobody asked for")], between_s=0.3)
+    response = read(stand_in, stream=stream, tools=TOOLS)
+    text = "".join(block.text for block in ENDINGS[name].content if isinstance(block, Text))
+    assert (response.choices[0].message.content or "") == text
+    assert [call.function.name for call in response.choices[0].message.tool_calls or []] == [
+        block.name for block in ENDINGS[name].content if isinstance(block, ToolUse)
+    ]
+    stand_in.respond = lambda request: "next"
+    assert read(stand_in, stream=stream).choices[0].message.content == "next"
+    answered = [record for record in stand_in.requests if not record.closed_early]
+    assert len(answered) == 2
+    assert stand_in.other_requests == []
+
+
+@pytest.mark.parametrize("name", [name for name in ENDINGS if "no usage" not in name])
+def test_where_usage_is_reported_nothing_else_is_even_begun(stand_in: StandIn, name: str, stream: bool) -> None:
+    stand_in.script(ENDINGS[name])
+    read(stand_in, stream=stream, tools=TOOLS)
+    read(stand_in, stream=stream, messages=[user("next")])
+    assert len(stand_in.requests) == 2
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_raised_as_what_it_is(stand_in: StandIn, name: str, stream: bool) -> None:
+    script, expected = FAILURES[name]
+    posts = 2 if name == "404" else 1  # the CLI asks twice where the model is not found (facts, CLI 2.1.327)
+    stand_in.script(*[script] * posts)
+    stand_in.respond = lambda request: "a second answer, which nobody asked for"
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - the class is what is compared
+        read(stand_in, stream=stream)
+    error = getattr(raised.value, "original_exception", None) or raised.value
+    assert type(error) is expected
+    assert error.llm_provider == "claude_code"
+    assert len(stand_in.requests) == posts
+    assert stand_in.other_requests == []
+    assert ask(stand_in, messages=[user("next")]).choices[0].message.content.startswith("a second")
+
+
+def test_a_refused_connection_is_a_connection_error() -> None:
+    with pytest.raises(litellm.APIConnectionError):
+        litellm.completion(
+            "claude_code/sonnet", messages=ASK, api_base="http://127.0.0.1:9", api_key="none", num_retries=0
+        )
