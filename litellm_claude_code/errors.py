@@ -44,6 +44,11 @@ class WorkerLost(CallFailed):
     """The process failed before the model was asked: another process can take the call."""
 
 
+def timed_out(timeout_s: float | None) -> CallFailed:
+    """Return the failure of a call that waited longer than its caller would."""
+    return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
+
+
 HOW_TO_PAY: Final = (
     "Log in with `claude setup-token` (then set CLAUDE_CODE_OAUTH_TOKEN) or `/login` in Claude Code; or pay with a "
     "key: `api_key=` on the call, or LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."

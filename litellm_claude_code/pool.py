@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from .auth import Login
 from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, WorkerLost
+from .errors import CallFailed, Failure, WorkerLost, timed_out
 from .settings import Settings
 from .worker import State, Turn, Worker
 
@@ -156,6 +156,7 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
         self._is_deciding = False
+        self._is_closed = False
 
     def __repr__(self) -> str:
         states = Counter(worker.state.value for worker in self._workers)
@@ -165,10 +166,14 @@ class Pool:
     async def events(self, call: Call) -> AsyncGenerator[ApiEvent, None]:
         """Yield the events of the API's answer. Leaving early stops the request.
 
-        Raises `CallFailed`. A process that fails before the model was asked is replaced, and the call repeated there.
+        Raises `CallFailed`, also where a worker or the next event is not there within the call's `timeout_s`. A process
+        that fails before the model was asked is replaced, and the call repeated there.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            turn = await self._lease(call)
+            try:
+                turn = await asyncio.wait_for(self._lease(call), call.timeout_s)
+            except asyncio.TimeoutError:
+                raise timed_out(call.timeout_s) from None
             try:
                 async for event in turn:
                     yield event
@@ -189,16 +194,14 @@ class Pool:
         }
 
     async def aclose(self) -> None:
-        """End every process and fail every waiting call. The next call starts again."""
-        for waiter in self._queue:
-            if not waiter.turn.done():
-                waiter.turn.set_exception(CallFailed(Failure(kind="lost", text="the pool was closed")))
-        self._queue.clear()
+        """End every process and fail every waiting call. A closed pool takes no more calls."""
+        self._is_closed = True
+        self._fail(list(self._queue), CallFailed(Failure(kind="lost", text="the pool was closed")))
         if self._housekeeper is not None:
             self._housekeeper.cancel()
             self._housekeeper = None
-        await asyncio.gather(*(worker.close() for worker in self._workers), *self._closing, return_exceptions=True)
-        self._workers.clear()
+        await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     def kill(self) -> None:
         """End every process at once, without waiting: for the last moments of the interpreter."""
@@ -206,6 +209,8 @@ class Pool:
             worker.kill()
 
     async def _lease(self, call: Call) -> Turn:
+        if self._is_closed:
+            raise CallFailed(Failure(kind="lost", text="the pool was closed"))
         waiter = Waiter(call=call, turn=asyncio.get_running_loop().create_future(), since=time.monotonic())
         self._queue.append(waiter)
         self._advance()
@@ -221,7 +226,7 @@ class Pool:
 
     def _advance(self) -> None:
         """Decide, then act. Acting makes workers report, and a report must not decide within a decision."""
-        if self._is_deciding:
+        if self._is_deciding or self._is_closed:
             return
         self._is_deciding = True
         try:
@@ -253,7 +258,7 @@ class Pool:
         try:
             worker = Worker(login, settings=self.settings, on_change=self._changed)
         except Exception as error:
-            self._fail((waiter for waiter in list(self._queue) if waiter.login == login), error)
+            self._fail([waiter for waiter in self._queue if waiter.login == login], error)
         else:
             self._counts["boots"] += 1
             self._workers.append(worker)
@@ -277,7 +282,7 @@ class Pool:
         if waiter.failed_boots >= _ATTEMPTS:
             self._fail([waiter], failure)
 
-    def _fail(self, waiters: Iterable[Waiter], error: Exception) -> None:
+    def _fail(self, waiters: list[Waiter], error: Exception) -> None:
         for waiter in waiters:
             self._queue.remove(waiter)
             if not waiter.turn.done():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -19,7 +20,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, Failure, to_litellm, unsupported
+from .errors import CallFailed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, SyncStream
 from .models import PROVIDER
 from .settings import Settings
@@ -112,12 +113,11 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; `timeout` bounds the whole of it."""
+        asking = asyncio.gather(*(self._fold(request) for _ in range(request.n)))
         try:
-            folded = await asyncio.wait_for(
-                asyncio.gather(*(self._fold(request) for _ in range(request.n))), request.call.timeout_s
-            )
+            folded = await asyncio.wait_for(asking, request.call.timeout_s)
         except asyncio.TimeoutError:
-            raise to_litellm(_timed_out(request), model=request.model) from None
+            raise to_litellm(timed_out(request.call.timeout_s), model=request.model) from None
         except CallFailed as failed:
             raise to_litellm(failed, model=request.model) from failed
         return together([to_response(message, request) for message in folded])
@@ -128,21 +128,13 @@ class ClaudeCodeProvider(CustomLLM):
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the stream; `timeout` bounds the wait for each event, as it does for `anthropic/`."""
         chunks = Chunks(request)
-        events = self._events(request)
         try:
-            while True:
-                try:
-                    event = await asyncio.wait_for(events.__anext__(), request.call.timeout_s)
-                except StopAsyncIteration:
-                    return
-                for chunk in chunks.take(event):
-                    yield chunk
-        except asyncio.TimeoutError:
-            raise to_litellm(_timed_out(request), model=request.model) from None
+            async with aclosing(self._events(request)) as events:
+                async for event in events:
+                    for chunk in chunks.take(event):
+                        yield chunk
         except CallFailed as failed:
             raise to_litellm(failed, model=request.model) from failed
-        finally:
-            await events.aclose()
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         from .pool import Pool  # here, because the SDK takes half a second to import
@@ -155,10 +147,6 @@ class ClaudeCodeProvider(CustomLLM):
         if self._pool is not None:
             pool, self._pool = self._pool, None
             await pool.aclose()
-
-
-def _timed_out(request: Request) -> CallFailed:
-    return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {request.call.timeout_s:g} s"))
 
 
 provider: Final = ClaudeCodeProvider()

@@ -7,8 +7,6 @@ fetching of `http://` images. How litellm maps parameters for this provider is `
 
 from __future__ import annotations
 
-import base64
-import binascii
 import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import httpx
-import jsonschema
 import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
@@ -26,19 +23,19 @@ from litellm.types.utils import GenericStreamingChunk, ModelResponse, ModelRespo
 from . import models
 from .auth import Login
 from .call import ApiEvent, Call
+from .checks import (
+    Body,
+    check_encodable,
+    check_fence,
+    check_headers,
+    check_images,
+    check_messages,
+    check_schema,
+    check_tools,
+    without_user_id,
+)
 from .errors import bad_request, unsupported, without_prompt
 
-Body = dict[str, Any]
-
-ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-# Keys of the body that are not the caller's to set directly, and what to use instead.
-FENCED: Final[Mapping[str, str]] = {
-    "system": "give a message of role 'system'",
-    "messages": "use the `messages` argument",
-    "model": "use the `model` argument",
-    "stream": "use the `stream` argument",
-    "metadata": "it holds Claude Code's own account and device ids",
-}
 # Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
 # output left beta for the current models; that the API takes it without was not seen live.
 SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"})
@@ -58,14 +55,26 @@ class ClaudeCodeConfig(AnthropicConfig):
 
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map as `anthropic/` does. Raises `BadRequestError` for a tool or schema that is none."""
-        _check_tools(non_default_params.get("tools"), model=model)
-        _check_schema(non_default_params.get("response_format"), model=model)
-        mapped: Body = super().map_openai_params(non_default_params, optional_params, _full_id(model), drop_params)
-        if (n := non_default_params.get("n")) is not None:
-            if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-                raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
-            mapped["n"] = n
-        return mapped
+        drops = drop_params or litellm.drop_params is True
+        given = {key: value for key, value in non_default_params.items() if key != "user"}
+        if non_default_params.get("user") is not None and not drops:
+            raise unsupported(
+                "`user` would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.", model=model
+            )
+        check_tools(given.get("tools"), model=model)
+        n = given.get("n")
+        if n is not None and (not isinstance(n, int) or n < 1):
+            raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
+        try:
+            mapped: Body = super().map_openai_params(given, optional_params, _full_id(model), drop_params)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise bad_request(f"A parameter is not of the form it should have: {error!r}", model=model) from None
+        return {**mapped, "n": n} if n is not None else mapped
+
+    def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
+        """Return the JSON schema of a `response_format`. Raises `BadRequestError` where it is none."""
+        check_schema(response_format)
+        return super().get_json_schema_from_pydantic_object(response_format)
 
 
 def _full_id(model: str) -> str:
@@ -109,11 +118,11 @@ def to_request(
     extra_body = params.pop("extra_body", None) or {}
     for key in _NOT_FOR_THE_BODY:
         params.pop(key, None)
-    _check_messages(messages, model=model)
-    _check_fence({**params, **extra_body}, model=model)
-    _check_headers(headers, drops=drops, model=model)
+    check_messages(messages, model=model)
+    check_fence({**params, **extra_body}, model=model)
+    check_headers(headers, drops=drops, model=model)
 
-    inner_params = _without_user_id(dict(litellm_params), drops=drops, model=model)
+    inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
     body, betas = _body(resolved, messages, params, inner_params, model=model)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
@@ -123,14 +132,17 @@ def to_request(
             model=model,
         )
     _merge(body, extra_body)
-    _check_images(body, model=model)
-    system = body.pop("system", None) or []
+    check_images(body, model=model)
+    marked = body.pop("system", None) or []
+    system, extra = "\n\n".join(block["text"] for block in marked), _to_json(body, model=model)
+    check_encodable(system, model=model)
+    check_encodable(extra, model=model)
     effort = body.get("output_config", {}).get("effort")
     call = Call(
         model=resolved,
-        system="\n\n".join(block["text"] for block in system),
-        cache_ttl=_cache_ttl(system, body, model=model),
-        extra_body=_to_json(body, model=model),
+        system=system,
+        cache_ttl=_cache_ttl(marked, body, model=model),
+        extra_body=extra,
         prompt=_first_text(body["messages"]),
         effort=effort if isinstance(effort, str) else None,
         timeout_s=timeout_s,
@@ -183,17 +195,9 @@ def _merge(body: Body, extra: Mapping[str, Any]) -> None:
 
 def _to_json(body: Body, *, model: str) -> str:
     try:
-        text = json.dumps(body, ensure_ascii=False)
-        text.encode()
-    except UnicodeEncodeError:
-        raise bad_request(
-            "The request holds a lone surrogate, which is no character: clean the text with "
-            "text.encode('utf-8', 'replace').decode('utf-8').",
-            model=model,
-        ) from None
+        return json.dumps(body, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise bad_request(f"The request holds something that is not JSON: {error}", model=model) from None
-    return text
 
 
 def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -229,103 +233,6 @@ def _count_marks(value: Any) -> int:
     if isinstance(value, dict):
         return (1 if value.get("cache_control") else 0) + sum(map(_count_marks, value.values()))
     return 0
-
-
-def _check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None:
-    if not messages:
-        raise bad_request("`messages` is empty: give at least one message of role 'user'.", model=model)
-    for position, message in enumerate(messages):
-        if message.get("role") not in ROLES:
-            raise bad_request(
-                f"messages[{position}] has the role {message.get('role')!r}: use one of {', '.join(ROLES)}.",
-                model=model,
-            )
-    if all(message.get("role") in ("system", "developer") for message in messages):
-        raise bad_request("`messages` holds only system messages: add one of role 'user'.", model=model)
-
-
-def _check_fence(params: Mapping[str, Any], *, model: str) -> None:
-    for key in FENCED.keys() & params.keys():
-        raise bad_request(f"The body's '{key}' cannot be set this way: {FENCED[key]}.", model=model)
-
-
-def _check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
-    if headers and not drops:
-        raise unsupported(
-            f"Headers cannot be sent through Claude Code ({', '.join(sorted(headers))}). Leave out `extra_headers`, or "
-            "set drop_params=True.",
-            model=model,
-        )
-
-
-def _without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
-    """Return the parameters without `metadata.user_id`: the body's metadata is Claude Code's own."""
-    metadata = litellm_params.get("metadata")
-    if not isinstance(metadata, dict) or metadata.get("user_id") is None:
-        return litellm_params
-    if not drops:
-        raise unsupported(
-            "metadata.user_id would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.",
-            model=model,
-        )
-    return {**litellm_params, "metadata": {key: value for key, value in metadata.items() if key != "user_id"}}
-
-
-def _check_tools(tools: object, *, model: str) -> None:
-    if tools is None:
-        return
-    if not isinstance(tools, list):
-        raise bad_request(f"`tools` is a {type(tools).__name__}: give a list of tools.", model=model)
-    for position, tool in enumerate(tools):
-        if not isinstance(tool, dict):
-            raise bad_request(f"tools[{position}] is a {type(tool).__name__}: give a dict.", model=model)
-        function = tool.get("function") if tool.get("type") == "function" else tool
-        if not isinstance(function, dict) or not (
-            function.get("name") or function.get("type") or function.get("server_url")
-        ):
-            raise bad_request(f"tools[{position}] has no name: give it one in `function.name`.", model=model)
-        _check_json_schema(function.get("parameters"), where=f"tools[{position}].function.parameters", model=model)
-
-
-def _check_schema(response_format: object, *, model: str) -> None:
-    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
-        return
-    described = response_format.get("json_schema")
-    schema = described.get("schema") if isinstance(described, dict) else None
-    if not isinstance(schema, dict):
-        raise bad_request(
-            "`response_format` has no schema: give {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
-            model=model,
-        )
-    _check_json_schema(schema, where="response_format.json_schema.schema", model=model)
-
-
-def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
-    if schema is None:
-        return
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        path = ".".join(str(part) for part in error.absolute_path) or "its top level"
-        raise bad_request(f"{where} is not a JSON schema: {error.message} (at {path}).", model=model) from None
-
-
-def _check_images(body: Body, *, model: str) -> None:
-    for position, message in enumerate(body["messages"]):
-        content = message.get("content")
-        for block in content if isinstance(content, list) else []:
-            source = block.get("source") if isinstance(block, dict) else None
-            if isinstance(source, dict) and source.get("type") == "base64":
-                _check_base64(source.get("data"), where=f"the {block.get('type')} in turn {position + 1}", model=model)
-
-
-def _check_base64(data: object, *, where: str, model: str) -> None:
-    try:
-        is_readable = isinstance(data, str) and len(base64.b64decode(data, validate=True)) > 0
-    except (binascii.Error, ValueError):
-        is_readable = False
-    if not is_readable:
-        raise bad_request(f"{where[0].upper()}{where[1:]} is not readable: its base64 data is broken.", model=model)
 
 
 def fold(events: Iterable[ApiEvent]) -> Body:

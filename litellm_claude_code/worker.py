@@ -32,7 +32,7 @@ from claude_agent_sdk import (
 from . import launch
 from .auth import Login
 from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, WorkerLost, from_sdk
+from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .settings import Settings
 
 _FIRED_CHARACTERS: Final = 4_000
@@ -75,12 +75,21 @@ class Turn:
 
     async def __anext__(self) -> ApiEvent:
         """Return the next event. Raises `CallFailed` where the call failed, `WorkerLost` if it can be repeated."""
-        event = await self._events.get()
+        try:
+            event = self._events.get_nowait()
+        except asyncio.QueueEmpty:
+            event = await self._wait()
         if isinstance(event, CallFailed):
             raise event
         if event is None:
             raise StopAsyncIteration
         return event
+
+    async def _wait(self) -> ApiEvent | CallFailed | None:
+        try:
+            return await asyncio.wait_for(self._events.get(), self.call.timeout_s)
+        except asyncio.TimeoutError:
+            raise timed_out(self.call.timeout_s) from None
 
     def abandon(self) -> None:
         """Say that nobody reads on: the model request is stopped. A turn that is over takes no notice."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,13 @@ PROMPTS: list[Any] = [
 ]
 
 
-def native(stand_in: StandIn, content: Any, folder: Path) -> Any:
+def native_model(stand_in: StandIn, name: str) -> str:
+    """Return the model id that a fresh CLI process sends for a name."""
+    with tempfile.TemporaryDirectory() as folder:
+        return str(native(stand_in, "Hello", Path(folder), model=name).body["model"])
+
+
+def native(stand_in: StandIn, content: Any, folder: Path, model: str = MODEL) -> Any:
     """Ask once through a fresh CLI process and the SDK's own `query()`."""
 
     async def prompt() -> Any:
@@ -40,7 +47,7 @@ def native(stand_in: StandIn, content: Any, folder: Path) -> Any:
 
     async def ask() -> None:
         options = ClaudeAgentOptions(
-            model=MODEL,
+            model=model,
             tools=[],
             setting_sources=[],
             strict_mcp_config=True,

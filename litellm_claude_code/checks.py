@@ -1,0 +1,151 @@
+"""What is refused before anything is sent, and the sentence that says what to change.
+
+litellm's translation takes much that the API then refuses, or drops it; here it ends before anything is spent.
+No message quotes what the conversation says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import jsonschema
+
+from .errors import bad_request, unsupported
+from .models import PROVIDER
+
+Body = dict[str, Any]
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+
+# Keys of the body that are not the caller's to set directly, and what to use instead.
+FENCED: Final[Mapping[str, str]] = {
+    "system": "give a message of role 'system'",
+    "messages": "use the `messages` argument",
+    "model": "use the `model` argument",
+    "stream": "use the `stream` argument",
+    "metadata": "it holds Claude Code's own account and device ids",
+}
+
+
+def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None:
+    """Refuse a conversation without a turn, an unknown role, and content that is neither text nor a list of parts."""
+    if not messages:
+        raise bad_request("`messages` is empty: give at least one message of role 'user'.", model=model)
+    for position, message in enumerate(messages):
+        if message.get("role") not in ROLES:
+            raise bad_request(
+                f"messages[{position}] has the role {message.get('role')!r}: use one of {', '.join(ROLES)}.",
+                model=model,
+            )
+        content = message.get("content")
+        parts = content if isinstance(content, list) else []
+        if not isinstance(content, (str, list, type(None))) or not all(isinstance(part, Mapping) for part in parts):
+            raise bad_request(
+                f"messages[{position}] has content that is neither text nor a list of parts (dicts).", model=model
+            )
+    if all(message.get("role") in ("system", "developer") for message in messages):
+        raise bad_request("`messages` holds only system messages: add one of role 'user'.", model=model)
+
+
+def check_fence(params: Mapping[str, Any], *, model: str) -> None:
+    """Refuse a key of `extra_body`, or an unknown keyword, that would replace what is not the caller's to set."""
+    for key in FENCED.keys() & params.keys():
+        raise bad_request(f"The body's '{key}' cannot be set this way: {FENCED[key]}.", model=model)
+
+
+def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
+    """Refuse headers, which the CLI sends none of but its own."""
+    if headers and not drops:
+        raise unsupported(
+            f"Headers cannot be sent through Claude Code ({', '.join(sorted(headers))}). Leave out `extra_headers`, or "
+            "set drop_params=True.",
+            model=model,
+        )
+
+
+def without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
+    """Return the parameters without `metadata.user_id`: the body's metadata is Claude Code's own."""
+    metadata = litellm_params.get("metadata")
+    if not isinstance(metadata, dict) or metadata.get("user_id") is None:
+        return litellm_params
+    if not drops:
+        raise unsupported(
+            "metadata.user_id would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.",
+            model=model,
+        )
+    return {**litellm_params, "metadata": {key: value for key, value in metadata.items() if key != "user_id"}}
+
+
+def check_tools(tools: object, *, model: str) -> None:
+    """Refuse a tool without a name, or with parameters that are no JSON schema."""
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        raise bad_request(f"`tools` is a {type(tools).__name__}: give a list of tools.", model=model)
+    for position, tool in enumerate(tools):
+        if not isinstance(tool, dict):
+            raise bad_request(f"tools[{position}] is a {type(tool).__name__}: give a dict.", model=model)
+        function = tool.get("function") if tool.get("type") == "function" else tool
+        if not isinstance(function, dict) or not (
+            function.get("name") or function.get("type") or function.get("server_url")
+        ):
+            raise bad_request(f"tools[{position}] has no name: give it one in `function.name`.", model=model)
+        _check_json_schema(function.get("parameters"), where=f"tools[{position}].function.parameters", model=model)
+
+
+def check_schema(response_format: object) -> None:
+    """Refuse a `response_format` of type `json_schema` without a schema, or with one that is none."""
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
+        return
+    described = response_format.get("json_schema")
+    schema = described.get("schema") if isinstance(described, dict) else None
+    if not isinstance(schema, dict):
+        raise bad_request(
+            "`response_format` has no schema: give {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
+            model=PROVIDER,
+        )
+    _check_json_schema(schema, where="response_format.json_schema.schema", model=PROVIDER)
+
+
+def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
+    if schema is None:
+        return
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        path = ".".join(str(part) for part in error.absolute_path) or "its top level"
+        raise bad_request(f"{where} is not a JSON schema: {error.message} (at {path}).", model=model) from None
+
+
+def check_images(body: Body, *, model: str) -> None:
+    """Refuse an image or document whose base64 data is broken."""
+    for position, message in enumerate(body["messages"]):
+        content = message.get("content")
+        for block in content if isinstance(content, list) else []:
+            source = block.get("source") if isinstance(block, dict) else None
+            if isinstance(source, dict) and source.get("type") == "base64":
+                _check_base64(source.get("data"), where=f"the {block.get('type')} in turn {position + 1}", model=model)
+
+
+def _check_base64(data: object, *, where: str, model: str) -> None:
+    try:
+        is_readable = isinstance(data, str) and len(base64.b64decode(data, validate=True)) > 0
+    except (binascii.Error, ValueError):
+        is_readable = False
+    if not is_readable:
+        raise bad_request(f"{where[0].upper()}{where[1:]} is not readable: its base64 data is broken.", model=model)
+
+
+def check_encodable(text: str, *, model: str) -> None:
+    """Refuse text with a lone surrogate, which UTF-8 has no bytes for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise bad_request(
+            "The request holds a lone surrogate, which is no character: clean the text with "
+            "text.encode('utf-8', 'replace').decode('utf-8').",
+            model=model,
+        ) from None
