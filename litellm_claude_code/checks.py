@@ -57,11 +57,12 @@ def check_fence(params: Mapping[str, Any], *, model: str) -> None:
 
 
 def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
-    """Refuse headers, which the CLI sends none of but its own."""
-    if headers and not drops:
+    """Refuse headers: the CLI sends its own and no others. A `User-Agent`, which DSPy sets, asks for nothing."""
+    asked = sorted(name for name in headers if name.lower() != "user-agent")
+    if asked and not drops:
         raise unsupported(
-            f"Headers cannot be sent through Claude Code ({', '.join(sorted(headers))}). Leave out `extra_headers`, or "
-            "set drop_params=True.",
+            f"Headers cannot be sent through Claude Code ({', '.join(asked)}). Leave out `extra_headers`, or set "
+            "drop_params=True.",
             model=model,
         )
 

@@ -19,12 +19,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-import claude_agent_sdk
-import platformdirs
 from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .auth import Login
+from .installed import cache_folder, find_cli
 from .settings import Settings
 from .transport import LatePromptTransport
 
@@ -69,7 +68,7 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         env={
             **environment,
             "CLAUDE_CODE_TMPDIR": str(folder),
-            "LITELLM_CLAUDE_CODE_CLI": str(settings.cli_path or find_cli()),
+            "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
             "LITELLM_CLAUDE_CODE_WRAPPER": _parent_death_wrapper(),
             "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
         },
@@ -78,20 +77,11 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
     return Launch(transport=LatePromptTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
 
 
-@cache
-def find_cli() -> Path:
-    """Return the CLI in the SDK's wheel, or else the one on PATH. Raises `CLINotFoundError` where there is none."""
-    bundled = Path(claude_agent_sdk.__file__).with_name("_bundled") / "claude"
-    if bundled.is_file():
-        return bundled
-    if found := shutil.which("claude"):
-        return Path(found)
-    raise CLINotFoundError("no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
-
-
-def cache_folder() -> Path:
-    """Return our folder under the user's cache folder."""
-    return Path(platformdirs.user_cache_dir("litellm_claude_code", appauthor=False, ensure_exists=True))
+def _cli(settings: Settings) -> Path:
+    found = settings.cli_path or find_cli()
+    if found is None:
+        raise CLINotFoundError("no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+    return found
 
 
 def empty_folder() -> Path:

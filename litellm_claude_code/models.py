@@ -16,9 +16,12 @@ import litellm
 from litellm.exceptions import BadRequestError, NotFoundError, UnsupportedParamsError
 from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
 
+from .installed import recall, remember
+
 PROVIDER: Final = "claude_code"
 
 # What the CLI 2.1.327 tells in its `initialize` reply and does on the wire; tests/test_models.py asks the real CLI.
+# What the CLI that is installed tells goes before (`learn`): a newer one's aliases need no new release of this.
 ALIASES: Final[Mapping[str, str]] = {
     "sonnet": "claude-sonnet-5-5",
     "opus": "claude-opus-5-5",
@@ -44,7 +47,10 @@ _NOT_YET_IN_LITELLM: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
     ),
 }
 _WIDE_CONTEXT: Final = "[1m]"
+_REMEMBERED: Final = "models"
 _WIDE_CONTEXT_TOKENS: Final = 1_000_000
+
+_told: dict[str, str] = dict(recall(_REMEMBERED) or {})
 
 
 def resolve(name: str, *, any_id: bool = False) -> str:
@@ -86,6 +92,15 @@ def resolve(name: str, *, any_id: bool = False) -> str:
     )
 
 
+def learn(told: Mapping[str, str]) -> None:
+    """Take note of what the installed CLI resolves aliases to (its `initialize` reply), for the next process too."""
+    news = {alias: model for alias, model in told.items() if alias in ALIASES}
+    if news != {alias: _current(alias) for alias in news}:
+        _told.update(news)
+        remember(_REMEMBERED, _told)
+        register_models()
+
+
 def names() -> list[str]:
     """List every name that is registered with litellm, without the prefix: aliases first, then full ids."""
     return [*ALIASES, *known_ids()]
@@ -112,9 +127,16 @@ def _alias(name: str) -> str | None:
     if name not in ALIASES:
         return None
     if name == "default" and (chosen := os.environ.get("ANTHROPIC_MODEL")):
-        return _alias(chosen.lower()) or chosen
-    family = next((family for family in _FAMILIES if ALIASES[name].startswith(f"claude-{family}-")), None)
-    return os.environ.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") or ALIASES[name] if family else ALIASES[name]
+        return _current(chosen.lower()) or chosen
+    model = _current(name) or ALIASES[name]
+    family = next((family for family in _FAMILIES if model.startswith(f"claude-{family}-")), None)
+    return (os.environ.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") if family else None) or model
+
+
+def _current(alias: str) -> str | None:
+    # The aliases that the reply does not list mean what one of the listed does.
+    listed = {"best": "opus", "opusplan": "sonnet"}.get(alias, alias)
+    return _told.get(listed) or ALIASES.get(listed)
 
 
 def _entry(model: str) -> dict[str, Any]:

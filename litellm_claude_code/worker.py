@@ -29,7 +29,7 @@ from claude_agent_sdk import (
     SystemMessage,
 )
 
-from . import launch
+from . import launch, models
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
@@ -206,6 +206,8 @@ class Worker:
         finally:
             connecting.cancel()
             exited.cancel()
+        told = await self._client.get_server_info() or {}
+        models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
         self._pump = asyncio.create_task(self._receive(self._client), name="claude-code-pump")
 
     async def _load(self, call: Call) -> None:
@@ -400,6 +402,11 @@ class _Reading:
                 retry_after_s=max(0.0, limit.resets_at - time.time()) if limit and limit.resets_at else None,
             )
         )
+
+
+def _is_lasting(model: dict[str, Any]) -> bool:
+    # "default" is the account's, and another login's would be another model.
+    return bool(model.get("resolvedModel")) and model.get("value") != "default"
 
 
 def _sentence(result: ResultMessage | None) -> str:

@@ -124,3 +124,8 @@ def test_a_marked_system_prompt_is_marked_on_the_wire(stand_in: StandIn, ttl: st
     assert [block.get("cache_control") for block in stand_in.requests[0].body["system"]] == [None, mark, mark]
     ask(stand_in, messages=[{"role": "system", "content": "Long"}, *ASK])
     assert "cache_control" not in str(stand_in.requests[1].body)
+
+
+def test_a_user_agent_asks_for_nothing(stand_in: StandIn) -> None:
+    ask(stand_in, headers={"User-Agent": "DSPy/3.4.1"})
+    assert stand_in.requests[0].headers["user-agent"].startswith("claude-cli/")

@@ -1,9 +1,11 @@
 """Names: which model a name means, and which are refused."""
 
+from pathlib import Path
+
 import litellm
 import pytest
 
-from litellm_claude_code import models
+from litellm_claude_code import installed, models
 from litellm_claude_code.testing import StandIn
 
 from .test_answers import ask
@@ -64,3 +66,25 @@ def test_the_cli_itself_resolves_aliases_alike(stand_in: StandIn, alias: str) ->
     from .test_identity import native_model
 
     assert native_model(stand_in, alias) == models.resolve(alias)
+
+
+def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_told", {})
+    try:
+        models.learn({"sonnet": "claude-sonnet-6", "unheard-of": "x"})
+        assert models.resolve("sonnet") == models.resolve("opusplan") == "claude-sonnet-6"
+        assert models.resolve("opus") == "claude-opus-5-5"
+        assert installed.recall("models") == {"sonnet": "claude-sonnet-6"}
+    finally:
+        installed.remember("models", {})
+        monkeypatch.undo()
+        models.register_models()
+
+
+def test_what_another_cli_told_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed.remember("key", "value")
+    assert installed.recall("key") == "value"
+    other = tmp_path / "claude"
+    other.write_text("another")
+    monkeypatch.setattr(installed, "find_cli", lambda: other)
+    assert installed.recall("key") is None
