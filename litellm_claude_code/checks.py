@@ -20,6 +20,7 @@ Body = dict[str, Any]
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
+_LARGEST_EXACT_INTEGER: Final = 2**53
 # Keys of the body that are not the caller's to set directly, and what to use instead.
 FENCED: Final[Mapping[str, str]] = {
     "system": "give a message of role 'system'",
@@ -150,3 +151,19 @@ def check_encodable(text: str, *, model: str) -> None:
             "text.encode('utf-8', 'replace').decode('utf-8').",
             model=model,
         ) from None
+
+
+def check_numbers(value: Any, *, model: str) -> None:
+    """Refuse an integer that Claude Code, a JavaScript program, would round on its way."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            check_numbers(inner, model=model)
+    elif isinstance(value, list):
+        for inner in value:
+            check_numbers(inner, model=model)
+    elif isinstance(value, int) and abs(value) > _LARGEST_EXACT_INTEGER:
+        raise bad_request(
+            f"The request holds the integer {value}, which would reach the model rounded: Claude Code keeps integers to "
+            "2**53 exactly. Give it as a string.",
+            model=model,
+        )

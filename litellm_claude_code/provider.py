@@ -23,7 +23,7 @@ from .call import ApiEvent
 from .errors import CallFailed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, SyncStream
 from .models import PROVIDER
-from .settings import Settings
+from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class ClaudeCodeProvider(CustomLLM):
         timeout: float | httpx.Timeout | None = None,
         **_unused: Any,
     ) -> Request:
-        settings = self._settings or Settings()
+        settings = self._current_settings()
         return to_request(
             model=model,
             messages=messages,
@@ -140,8 +140,11 @@ class ClaudeCodeProvider(CustomLLM):
         from .pool import Pool  # here, because the SDK takes half a second to import
 
         if self._pool is None:
-            self._pool = Pool(self._settings or Settings())
+            self._pool = Pool(self._current_settings())
         return self._pool.events(request.call)
+
+    def _current_settings(self) -> Settings:
+        return self._settings or from_environment()
 
     async def _close_pool(self) -> None:
         if self._pool is not None:

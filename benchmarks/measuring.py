@@ -1,0 +1,122 @@
+"""Timing in interleaved rounds, and the tables made of it. Knows nothing of what is measured."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+class Timed(Protocol):
+    """What is asked of a contender here."""
+
+    def call(self, user: str) -> str: ...
+    def settle(self) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Row:
+    """One way of calling one contender, and what was measured of it.
+
+    In each round it makes `calls_per_round` calls with `pause_s` after each. Latency is that of all calls but the
+    `lead_in` first of a round, which find the machine's caches full of another contender; CPU is that of all.
+    """
+
+    name: str
+    contender: Timed
+    calls_per_round: int
+    lead_in: int = 1
+    pause_s: float
+    latencies_ms: list[float] = field(default_factory=list)
+    lead_in_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+    """CPU of this Python process for a call, one number a round; child processes are not in it."""
+
+    def play(self, rest_s: float) -> None:
+        """Make the calls of one round, then leave `rest_s` to what goes on after the last. Raises if one went wrong."""
+        cpu = time.process_time()
+        for number in range(self.calls_per_round):
+            user = f"Say {time.perf_counter_ns()}."
+            began = time.perf_counter()
+            answer = self.contender.call(user)
+            took = 1000 * (time.perf_counter() - began)
+            if user not in answer:  # the stand-in echoes
+                raise RuntimeError(f"{self.name} answered {answer!r} to {user!r}")
+            (self.lead_in_ms if number < self.lead_in else self.latencies_ms).append(took)
+            self.contender.settle()
+            time.sleep(self.pause_s)
+        time.sleep(max(0.0, rest_s - self.pause_s))
+        self.cpu_ms.append(1000 * (time.process_time() - cpu) / self.calls_per_round)
+
+    def forget(self) -> None:
+        """Drop what was measured so far: it was the warm-up."""
+        for measured in (self.latencies_ms, self.lead_in_ms, self.cpu_ms):
+            measured.clear()
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.latencies_ms)
+
+    @property
+    def p90_ms(self) -> float:
+        return percentile(self.latencies_ms, 0.9)
+
+    @property
+    def median_cpu_ms(self) -> float:
+        return statistics.median(self.cpu_ms)
+
+
+def interleave(
+    rows: Sequence[Row], *, rounds: int, rest_s: float, on_round: Callable[[int], None] = lambda _: None
+) -> None:
+    """Play all rows in each round, in an order that changes (the same in every run), so that noise hits all alike."""
+    order = list(rows)
+    shuffle = random.Random(8).shuffle
+    for number in range(1, rounds + 1):
+        shuffle(order)
+        for row in order:
+            row.play(rest_s)
+        on_round(number)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least `share` of the values do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """A number and the limits it should keep: that of today, and a later one where there is one."""
+
+    name: str
+    value: float
+    unit: str
+    limits: tuple[float, ...]
+    is_ceiling: bool = True
+
+    def verdicts(self) -> list[str]:
+        """Say of each limit whether it is kept."""
+        sign = "≤" if self.is_ceiling else "≥"
+        return [f"{sign} {limit:g}{self.unit} {'met' if self.keeps(limit) else 'MISSED'}" for limit in self.limits]
+
+    def keeps(self, limit: float) -> bool:
+        """Say whether the value keeps a limit."""
+        return self.value <= limit if self.is_ceiling else self.value >= limit
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Lay out a plain-text table: the first column to the left, the others to the right."""
+    cells = [list(head), *(list(line) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in cells
+    )
