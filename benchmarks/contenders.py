@@ -1,6 +1,6 @@
 """Ways to ask Claude the same question once, each behind the same two steps: `call`, which is timed, and `settle`.
 
-All reach the same stand-in, which echoes the user's message. Enter `surroundings.scratch_home` before importing this.
+Those that can `ask` take any `Question`, from many threads at once. All reach the same stand-in, which echoes the user's message. Enter `surroundings.scratch_home` before importing this.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import asyncio
 import json
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -27,7 +28,9 @@ Frame = dict[str, Any]
 
 SYSTEM: Final = "You are terse."
 ALIAS: Final = "sonnet"
-MODEL: Final = "claude-sonnet-5-5"
+OTHER_ALIAS: Final = "opus"
+MODELS: Final = {ALIAS: "claude-sonnet-5-5", OTHER_ALIAS: "claude-opus-5-5"}
+MODEL: Final = MODELS[ALIAS]
 MAX_TOKENS: Final = 256
 _DEADLINE_S: Final = 60.0
 
@@ -45,24 +48,51 @@ class Contender(Protocol):
         """End every process of this contender's own."""
 
 
-class Litellm:
-    """`litellm.completion` for a model of any provider."""
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked: a user message, after examples of questions and answers."""
 
-    def __init__(self, model: str, address: Address, *, close: Callable[[], None] = lambda: None) -> None:
-        self._model = model
+    user: str
+    system: str = SYSTEM
+    examples: tuple[tuple[str, str], ...] = ()
+    alias: str = ALIAS
+
+    def messages(self) -> list[dict[str, str]]:
+        """Return it as litellm takes it."""
+        history = [
+            message
+            for user, assistant in self.examples
+            for message in ({"role": "user", "content": user}, {"role": "assistant", "content": assistant})
+        ]
+        return [{"role": "system", "content": self.system}, *history, {"role": "user", "content": self.user}]
+
+    def flat(self) -> str:
+        """Return all but the system prompt as one text, for what takes no history."""
+        return "\n\n".join([*(f"Q: {user}\nA: {assistant}" for user, assistant in self.examples), self.user])
+
+
+class Litellm:
+    """`litellm.completion` for the models of any provider, by the name that `name` gives them there."""
+
+    def __init__(
+        self, name: Callable[[str], str], address: Address, *, close: Callable[[], None] = lambda: None
+    ) -> None:
+        self._name = name
         self._address = address
         self._close = close
 
     def call(self, user: str) -> str:
-        response = litellm.completion(
-            model=self._model,
-            messages=[{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}],
-            max_tokens=MAX_TOKENS,
-            api_base=self._address.base_url,
-            api_key=self._address.api_key,
-            timeout=_DEADLINE_S,
-        )
-        return str(response.choices[0].message.content)
+        return self.ask(Question(user=user))
+
+    def ask(self, question: Question) -> str:
+        """Return the answer's text."""
+        return str(self._complete(question).choices[0].message.content)
+
+    def stream(self, question: Question) -> Iterator[str]:
+        """Yield the answer's text in the pieces it comes in."""
+        for chunk in self._complete(question, stream=True):
+            if content := chunk.choices[0].delta.content:
+                yield content
 
     def settle(self) -> None:
         pass
@@ -70,40 +100,81 @@ class Litellm:
     def close(self) -> None:
         self._close()
 
+    def _complete(self, question: Question, **more: Any) -> Any:
+        return litellm.completion(
+            model=self._name(question.alias),
+            messages=question.messages(),
+            max_tokens=MAX_TOKENS,
+            api_base=self._address.base_url,
+            api_key=self._address.api_key,
+            timeout=_DEADLINE_S,
+            **more,
+        )
+
+
+class FirstChunk:
+    """The first piece of text of a stream; `settle` reads the rest."""
+
+    def __init__(self, contender: Litellm) -> None:
+        self._contender = contender
+        self._stream: Iterator[str] = iter(())
+
+    def call(self, user: str) -> str:
+        self._stream = self._contender.stream(Question(user=user))
+        return next(self._stream)
+
+    def settle(self) -> None:
+        for _ in self._stream:
+            pass
+
+    def close(self) -> None:
+        self._contender.close()
+
 
 def claude_code(address: Address) -> Litellm:
     """Return this package's provider, on its pool of warm processes."""
-    return Litellm(f"claude_code/{ALIAS}", address, close=litellm_claude_code.provider.close)
+    return Litellm(lambda alias: f"claude_code/{alias}", address, close=litellm_claude_code.provider.close)
 
 
 def anthropic(address: Address) -> Litellm:
-    """Return litellm's own provider for the same model, straight to the stand-in."""
-    return Litellm(f"anthropic/{MODEL}", address)
+    """Return litellm's own provider for the same models, straight to the stand-in."""
+    return Litellm(lambda alias: f"anthropic/{MODELS[alias]}", address)
+
+
+def pool_stats() -> dict[str, Any]:
+    """Return what this package's pool counts of itself; nothing where there is no pool."""
+    pool = litellm_claude_code.provider._pool
+    return {} if pool is None else pool.stats()
 
 
 class QueryPerCall:
     """The SDK's `query()`: a fresh process for each call, gone when the call returns."""
 
     def __init__(self, address: Address) -> None:
-        self._options = replace(lean_options(address), system_prompt=SYSTEM, max_budget_usd=None)
-        self._loop = asyncio.new_event_loop()
+        self._options = replace(lean_options(address), max_budget_usd=None)
 
     def call(self, user: str) -> str:
-        return self._loop.run_until_complete(asyncio.wait_for(self._ask(user), _DEADLINE_S))
+        return self.ask(Question(user=user))
 
-    async def _ask(self, user: str) -> str:
+    def ask(self, question: Question) -> str:
+        """Return the answer's text."""
+        return asyncio.run(asyncio.wait_for(self._ask(question), _DEADLINE_S))
+
+    async def _ask(self, question: Question) -> str:
+        options = replace(self._options, system_prompt=question.system, model=MODELS[question.alias])
         text = ""
         # To the end: whoever leaves early leaves a process behind.
-        async for message in query(prompt=user, options=self._options):
-            if isinstance(message, AssistantMessage):
-                text += "".join(getattr(block, "text", "") for block in message.content)
+        async with aclosing(query(prompt=question.flat(), options=options)) as messages:  # type: ignore[type-var]
+            async for message in messages:
+                if isinstance(message, AssistantMessage):
+                    text += "".join(getattr(block, "text", "") for block in message.content)
         return text
 
     def settle(self) -> None:
         pass
 
     def close(self) -> None:
-        _end(self._loop)
+        pass
 
 
 class BareWorker:
@@ -130,19 +201,25 @@ class BareWorker:
         _end(self._loop)
 
     async def _ask(self, user: str) -> str:
+        await self._fire(user)
+        text = ""
+        async for message in self._received():
+            text += _text(message)
+            if isinstance(message, ResultMessage):
+                break
+        return text
+
+    async def _fire(self, user: str) -> None:
         if self._messages is None:
             await self._client.connect()
             self._messages = self._client.receive_messages()
         body = {"messages": [{"role": "user", "content": [{"type": "text", "text": user}]}], "max_tokens": MAX_TOKENS}
         await self._load(json.dumps(body))
         await self._client.query(_user_message(user, client_composed=True))
-        text = ""
-        async for message in self._messages:
-            if isinstance(message, StreamEvent) and message.event["type"] == "content_block_delta":
-                text += message.event["delta"].get("text", "")
-            if isinstance(message, ResultMessage):
-                break
-        return text
+
+    def _received(self) -> AsyncIterator[Any]:
+        assert self._messages is not None
+        return self._messages
 
     async def _load(self, body: str) -> None:
         env = {
@@ -155,17 +232,34 @@ class BareWorker:
         await self._transport.control("apply_flag_settings", settings={"model": MODEL, "env": env})
 
     async def _reset(self) -> None:
-        assert self._messages is not None
         disarmed = {"env": {"CLAUDE_CODE_EXTRA_BODY": json.dumps({"messages": []})}}
         await self._transport.control("apply_flag_settings", settings=disarmed)
         mark = str(uuid.uuid4())
         await self._client.query(_user_message("/clear", uuid=mark))
-        async for message in self._messages:
-            if isinstance(message, ResultMessage):
-                break
+        await self._read_result()
         reply = await self._transport.control("rewind_conversation", target_message_uuid=mark)
         if not reply["rewound"]:
             raise RuntimeError("the CLI did not rewind")
+
+    async def _read_result(self) -> None:
+        async for message in self._received():
+            if isinstance(message, ResultMessage):
+                break
+
+
+class BareFirstChunk(BareWorker):
+    """The same up to the first piece of text; `settle` reads the rest."""
+
+    async def _ask(self, user: str) -> str:
+        await self._fire(user)
+        async for message in self._received():
+            if text := _text(message):
+                return text
+        raise RuntimeError("no text came")
+
+    async def _reset(self) -> None:
+        await self._read_result()
+        await super()._reset()
 
 
 class _BareTransport(SubprocessCLITransport):
@@ -219,6 +313,12 @@ def lean_options(address: Address) -> ClaudeAgentOptions:
         cwd=folder / "empty",
         env={**login.environment(), "CLAUDE_CODE_TMPDIR": str(folder)},
     )
+
+
+def _text(message: Any) -> str:
+    if isinstance(message, StreamEvent) and message.event["type"] == "content_block_delta":
+        return str(message.event["delta"].get("text", ""))
+    return ""
 
 
 async def _nothing() -> AsyncIterator[Frame]:

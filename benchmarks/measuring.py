@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Timed(Protocol):
@@ -16,6 +20,15 @@ class Timed(Protocol):
 
     def call(self, user: str) -> str: ...
     def settle(self) -> None: ...
+
+
+def _is_echo(answer: str, user: str) -> bool:
+    return user in answer
+
+
+def begins_echo(answer: str, user: str) -> bool:
+    """Say whether a piece of text can be the beginning of the stand-in's echo."""
+    return answer != "" and f"You said: {user}".startswith(answer)
 
 
 @dataclass(kw_only=True)
@@ -33,6 +46,7 @@ class Row:
     pause_s: float
     latencies_ms: list[float] = field(default_factory=list)
     lead_in_ms: list[float] = field(default_factory=list)
+    is_answer: Callable[[str, str], bool] = _is_echo
     cpu_ms: list[float] = field(default_factory=list)
     """CPU of this Python process for a call, one number a round; child processes are not in it."""
 
@@ -44,7 +58,7 @@ class Row:
             began = time.perf_counter()
             answer = self.contender.call(user)
             took = 1000 * (time.perf_counter() - began)
-            if user not in answer:  # the stand-in echoes
+            if not self.is_answer(answer, user):
                 raise RuntimeError(f"{self.name} answered {answer!r} to {user!r}")
             (self.lead_in_ms if number < self.lead_in else self.latencies_ms).append(took)
             self.contender.settle()
@@ -83,6 +97,40 @@ def interleave(
         on_round(number)
 
 
+def at_once(jobs: Iterable[Callable[[], T]], *, threads: int, within_s: float) -> list[T]:
+    """Do the jobs in order, in so many threads; return what they return, in the order they end in.
+
+    Raises the first error a job raised, and `TimeoutError` where the jobs are not done in time. A thread that hangs is
+    left to end with this Python process.
+    """
+    todo = deque(jobs)
+    done: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while not errors:
+            try:
+                job = todo.popleft()
+            except IndexError:
+                return
+            try:
+                done.append(job())
+            except BaseException as error:
+                errors.append(error)
+
+    crew = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    deadline = time.monotonic() + within_s
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if errors:
+        raise errors[0]
+    if any(thread.is_alive() for thread in crew):
+        raise TimeoutError(f"not done within {within_s:g} s")
+    return done
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least `share` of the values do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
@@ -106,6 +154,15 @@ class Goal:
     def keeps(self, limit: float) -> bool:
         """Say whether the value keeps a limit."""
         return self.value <= limit if self.is_ceiling else self.value >= limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one part of a benchmark has measured: lines to print, goals, and everything for other programs."""
+
+    lines: list[str]
+    goals: list[Goal]
+    data: dict[str, Any]
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -163,7 +163,7 @@ def check_numbers(value: Any, *, model: str) -> None:
             check_numbers(inner, model=model)
     elif isinstance(value, int) and abs(value) > _LARGEST_EXACT_INTEGER:
         raise bad_request(
-            f"The request holds the integer {value}, which would reach the model rounded: Claude Code keeps integers to "
-            "2**53 exactly. Give it as a string.",
+            f"The request holds the integer {value}, which would reach the model rounded: Claude Code is exact up to "
+            "2**53. Give it as a string.",
             model=model,
         )

@@ -128,7 +128,6 @@ def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
         (TimeoutError, "the process did not answer in time"),
         (sdk.ProcessError, "the process ended"),
         (sdk.CLIJSONDecodeError, "the process wrote something that is not JSON"),
-        (sdk.MessageParseError, "the process sent a message that the SDK does not know"),
         (sdk.ClaudeSDKError, "the connection to the process broke"),
         (OSError, "the connection to the process broke"),
     ]

@@ -69,7 +69,7 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
             **environment,
             "CLAUDE_CODE_TMPDIR": str(folder),
             "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
-            "LITELLM_CLAUDE_CODE_WRAPPER": _parent_death_wrapper(),
+            "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(),
             "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
         },
     )
@@ -136,16 +136,19 @@ def _sweep(parent: Path) -> None:
 
 
 @cache
-def _parent_death_wrapper() -> str:
-    """Return the command that has Linux end a process with its parent, or nothing where there is none.
+def _wrapper() -> str:
+    """Return the command that a process is wrapped in, as far as this machine has it.
 
-    The signal comes when the *thread* that spawned ends: processes are spawned from the loop's own thread (`loop.py`).
+    `setsid` keeps a terminal's or a notebook's Ctrl-C from it, which is for the caller. `setpriv` has Linux end it with
+    its parent; that signal comes when the *thread* that spawned ends, so the loop's own long-lived one does it.
     """
-    if not sys.platform.startswith("linux"):
-        return ""
-    if setpriv := shutil.which("setpriv"):
-        return f"{setpriv} --pdeathsig KILL --"
-    return ""
+    words = [*_found("setsid"), *(_found("setpriv", "--pdeathsig", "KILL", "--") if sys.platform == "linux" else ())]
+    return " ".join(words)
+
+
+def _found(program: str, *arguments: str) -> list[str]:
+    path = shutil.which(program)
+    return [path, *arguments] if path else []
 
 
 async def _no_prompt() -> AsyncIterator[dict[str, Any]]:

@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import anyio
+
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, timed_out
@@ -149,7 +151,7 @@ class Pool:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
@@ -159,7 +161,7 @@ class Pool:
         self._is_closed = False
 
     def __repr__(self) -> str:
-        states = Counter(worker.state.value for worker in self._workers)
+        states = Counter(worker.state.value for worker in self.workers)
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
         return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
@@ -170,10 +172,7 @@ class Pool:
         that fails before the model was asked is replaced, and the call repeated there.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                turn = await asyncio.wait_for(self._lease(call), call.timeout_s)
-            except asyncio.TimeoutError:
-                raise timed_out(call.timeout_s) from None
+            turn = await self._lease(call)
             try:
                 async for event in turn:
                     yield event
@@ -187,7 +186,7 @@ class Pool:
     def stats(self) -> dict[str, Any]:
         """Return `workers` by state, the `queue`'s length, and `calls`, `binds`, `boots`, `characters`, `waited_s`."""
         return {
-            "workers": dict(Counter(worker.state.value for worker in self._workers)),
+            "workers": dict(Counter(worker.state.value for worker in self.workers)),
             "queue": len(self._queue),
             "waited_s": self._waited_s,
             **{name: self._counts[name] for name in ("calls", "binds", "boots", "characters")},
@@ -200,12 +199,12 @@ class Pool:
         if self._housekeeper is not None:
             self._housekeeper.cancel()
             self._housekeeper = None
-        await asyncio.gather(*(worker.close() for worker in self._workers), return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in self.workers), return_exceptions=True)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def kill(self) -> None:
         """End every process at once, without waiting: for the last moments of the interpreter."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.kill()
 
     async def _lease(self, call: Call) -> Turn:
@@ -215,14 +214,22 @@ class Pool:
         self._queue.append(waiter)
         self._advance()
         try:
-            return await waiter.turn
+            with anyio.fail_after(call.timeout_s):
+                return await waiter.turn
+        except TimeoutError:
+            self._withdraw(waiter)
+            raise timed_out(call.timeout_s) from None
         except asyncio.CancelledError:
-            if waiter in self._queue:
-                self._queue.remove(waiter)
-                self._advance()
-            elif not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                waiter.turn.result().abandon()
+            self._withdraw(waiter)
             raise
+
+    def _withdraw(self, waiter: Waiter) -> None:
+        """Take a call back: out of the queue, or off the worker it has just been given."""
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+            self._advance()
+        elif waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+            waiter.turn.result().abandon()
 
     def _advance(self) -> None:
         """Decide, then act. Acting makes workers report, and a report must not decide within a decision."""
@@ -230,11 +237,11 @@ class Pool:
             return
         self._is_deciding = True
         try:
-            plan = decide(self._workers, self._queue, settings=self.settings, now=time.monotonic())
+            plan = decide(self.workers, self._queue, settings=self.settings, now=time.monotonic())
             self._act(plan)
         finally:
             self._is_deciding = False
-        if self._housekeeper is None and self._workers:
+        if self._housekeeper is None and self.workers:
             self._housekeeper = asyncio.create_task(self._keep_house(), name="claude-code-housekeeper")
 
     def _act(self, plan: Plan) -> None:
@@ -261,11 +268,11 @@ class Pool:
             self._fail([waiter for waiter in self._queue if waiter.login == login], error)
         else:
             self._counts["boots"] += 1
-            self._workers.append(worker)
+            self.workers.append(worker)
 
     def _changed(self, worker: Worker) -> None:
-        if worker.state is State.CLOSED and worker in self._workers:
-            self._workers.remove(worker)
+        if worker.state is State.CLOSED and worker in self.workers:
+            self.workers.remove(worker)
             self._close(worker)
             if worker.failure is not None and worker.calls == 0:
                 self._boot_failed(worker.login, worker.failure)
@@ -295,7 +302,7 @@ class Pool:
 
     async def _keep_house(self) -> None:
         """Look after idle workers, for as long as there are any."""
-        while self._workers:
+        while self.workers:
             await asyncio.sleep(_HOUSEKEEPING_EVERY_S)
             self._advance()
         self._housekeeper = None

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, 
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import httpx
 import litellm
 from litellm.llms.custom_llm import CustomLLM
@@ -113,13 +114,17 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; `timeout` bounds the whole of it."""
-        asking = asyncio.gather(*(self._fold(request) for _ in range(request.n)))
+        asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
         try:
-            folded = await asyncio.wait_for(asking, request.call.timeout_s)
-        except asyncio.TimeoutError:
+            with anyio.fail_after(request.call.timeout_s):
+                folded = await asyncio.gather(*asking)
+        except TimeoutError:
             raise to_litellm(timed_out(request.call.timeout_s), model=request.model) from None
         except CallFailed as failed:
             raise to_litellm(failed, model=request.model) from failed
+        finally:
+            for each in asking:
+                each.cancel()
         return together([to_response(message, request) for message in folded])
 
     async def _fold(self, request: Request) -> dict[str, Any]:

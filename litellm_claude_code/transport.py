@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+import anyio
 from claude_agent_sdk import CLIConnectionError, Transport
 
 Frame = dict[str, Any]
@@ -69,10 +70,9 @@ class LatePromptTransport(Transport):
         self._pending[key] = reply
         frame = {"type": "control_request", "request_id": key, "request": {"subtype": subtype, **fields}}
         try:
-            await self._inner.write(json.dumps(frame) + "\n")
-            response = await asyncio.wait_for(reply, timeout_s)
-        except asyncio.TimeoutError as error:  # not yet the builtin TimeoutError on Python 3.10
-            raise TimeoutError(subtype) from error
+            with anyio.fail_after(timeout_s):
+                await self._inner.write(json.dumps(frame) + "\n")
+                response = await reply
         finally:
             self._pending.pop(key, None)
         if response.get("subtype") != "success":

@@ -87,8 +87,9 @@ class Turn:
 
     async def _wait(self) -> ApiEvent | CallFailed | None:
         try:
-            return await asyncio.wait_for(self._events.get(), self.call.timeout_s)
-        except asyncio.TimeoutError:
+            with anyio.fail_after(self.call.timeout_s):
+                return await self._events.get()
+        except TimeoutError:
             raise timed_out(self.call.timeout_s) from None
 
     def abandon(self) -> None:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from litellm_claude_code.testing import Answer, RedactedThinking, StandIn, Text, Thinking, ToolUse, Usage, answer
+from litellm_claude_code.testing import (
+    Answer,
+    Failure,
+    RedactedThinking,
+    StandIn,
+    Text,
+    Thinking,
+    ToolUse,
+    Usage,
+    answer,
+)
 
 from .test_wire import ASK, TOOLS, Capital
 
@@ -161,6 +171,16 @@ def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None
     assert response.usage.prompt_tokens_details.cached_tokens == 9_000
     assert stand_in.max_in_flight == 3
     assert response._hidden_params["response_cost"] > 0
+
+
+def test_where_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -> None:
+    ask(stand_in, n=2)
+    stand_in.script(Failure(500), Answer(content=[Text("late")], delay_s=60))
+    with pytest.raises(litellm.InternalServerError):
+        ask(stand_in, n=2, max_retries=0)
+    assert stand_in.wait_for(count=4, timeout_s=10)
+    late = next(record.index for record in stand_in.requests[2:] if not record.is_finished or record.closed_early)
+    assert stand_in.wait_for_disconnect(late, timeout_s=10)
 
 
 def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:

@@ -1,0 +1,51 @@
+# The project's commands. They make .venv by themselves, from requirements.lock; python3 (3.10 or newer), pip and git do.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# litellm asks the network for prices unless it is told to use those it ships.
+export LITELLM_LOCAL_MODEL_COST_MAP ?= True
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
+	@$(BIN)/python -m litellm_claude_code.demo $(if $(filter-out 0,$(LIVE)),--live)
+
+test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## what a call costs on top of the model's own time
+	@$(BIN)/python benchmarks/overhead.py
+
+lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dspy --group dev --upgrade \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## remove .venv and what tools have cached here
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	find litellm_claude_code tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing: install it (Debian and Ubuntu: apt install python3-venv)."; exit 1; }
+	@echo "Installing into $(VENV) (once for each change of requirements.lock or pyproject.toml)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@

@@ -1,0 +1,198 @@
+"""Calls that nobody waits for any more, on real processes: the request stops and the worker serves the next caller."""
+
+import asyncio
+import gc
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import litellm
+import pytest
+
+from litellm_claude_code.auth import Login
+from litellm_claude_code.call import Call
+from litellm_claude_code.pool import Pool
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.testing import Answer, StandIn, Text
+from litellm_claude_code.worker import State
+
+from .conftest import claude_processes
+
+
+def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 30) -> Call:
+    body = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
+    login = Login(payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", str(stand_in.api_key)),))
+    return Call(
+        model="claude-sonnet-5-5",
+        system=system,
+        extra_body=json.dumps(body),
+        prompt=text,
+        timeout_s=timeout_s,
+        login=login,
+    )
+
+
+@pytest.fixture
+async def pool(stand_in: StandIn) -> AsyncIterator[Pool]:
+    pool = Pool(Settings(max_workers=4))
+    yield pool
+    await pool.aclose()
+    assert repr(pool) == "<Pool: no workers of 4; 0 waiting>"
+
+
+async def text_of(pool: Pool, made: Call) -> str:
+    events = [event async for event in pool.events(made)]
+    return "".join(event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta")
+
+
+def slow(record: Any) -> Answer:
+    text = record.body["messages"][0]["content"]
+    return (
+        Answer(content=[Text(f"{text} " * 40)], between_s=0.02, delay_s=0.01)
+        if "slow" in text
+        else Answer(content=[Text(f"answer to {text}")])
+    )
+
+
+async def settled(pool: Pool, within_s: float = 15) -> None:
+    """Wait until no worker is busy, resetting or booting."""
+    until = time.monotonic() + within_s
+    while {"busy", "resetting", "booting"} & pool.stats()["workers"].keys():
+        assert time.monotonic() < until, pool
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("idle_s", [0, 1.2])
+async def test_a_call_cancelled_at_any_moment_leaves_the_worker_usable(
+    stand_in: StandIn, pool: Pool, idle_s: float
+) -> None:
+    stand_in.respond = slow
+    await text_of(pool, call(stand_in, "first"))
+    for attempt in range(26 if idle_s == 0 else 6):
+        await asyncio.sleep(idle_s)
+        asking = asyncio.create_task(text_of(pool, call(stand_in, f"slow {attempt}")))
+        await asyncio.sleep(attempt * (0.002 if idle_s == 0 else 0.01))
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert asking.cancelled()
+        assert await text_of(pool, call(stand_in, f"next {attempt}")) == f"answer to next {attempt}"
+    await settled(pool)
+    assert all(record.closed_early for record in stand_in.requests if "slow" in str(record.body["messages"]))
+
+
+async def test_cancelling_on_a_busy_pool_disturbs_nobody(stand_in: StandIn, pool: Pool) -> None:
+    stand_in.respond = slow
+    dice = random.Random(7)
+
+    async def ask(number: int) -> None:
+        if dice.random() < 0.5:
+            assert await text_of(pool, call(stand_in, f"plain {number}")) == f"answer to plain {number}"
+            return
+        asking = asyncio.create_task(text_of(pool, call(stand_in, f"slow {number}", system=f"{number % 3}")))
+        await asyncio.sleep(dice.random() * 0.05)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    await asyncio.gather(*(ask(number) for number in range(40)))
+    await settled(pool)
+    assert stand_in.in_flight == 0
+    for number in range(8):
+        assert await text_of(pool, call(stand_in, f"after {number}")) == f"answer to after {number}"
+
+
+async def test_most_cancelled_workers_are_used_again(stand_in: StandIn, pool: Pool) -> None:
+    stand_in.respond = slow
+    await text_of(pool, call(stand_in, "first"))
+    for attempt in range(10):
+        asking = asyncio.create_task(text_of(pool, call(stand_in, f"slow {attempt}")))
+        await asyncio.to_thread(stand_in.wait_for, count=attempt + 2, timeout_s=10)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await settled(pool)
+    assert pool.stats()["boots"] <= 4
+
+
+async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: StandIn, pool: Pool) -> None:
+    stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=2)
+    asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(6)]
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=20)
+    assert pool.stats()["queue"] == 2
+    asking[4].cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert pool.stats()["queue"] == 1
+    results = await asyncio.gather(*asking, return_exceptions=True)
+    assert [result == "late" for result in results] == [True, True, True, True, False, True]
+
+
+async def test_a_waiting_call_that_times_out_leaves_the_queue(stand_in: StandIn, pool: Pool) -> None:
+    stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=2)
+    asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(4)]
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=20)
+    with pytest.raises(Exception, match="no answer within the timeout"):
+        await text_of(pool, call(stand_in, "5", timeout_s=0.2))
+    assert pool.stats()["queue"] == 0
+    await asyncio.gather(*asking)
+
+
+async def test_a_process_that_is_killed_when_idle_is_replaced(stand_in: StandIn, pool: Pool) -> None:
+    await text_of(pool, call(stand_in, "first"))
+    await settled(pool)
+    for worker in list(pool.workers):
+        os.kill(worker.pid or 0, signal.SIGKILL)
+    assert await text_of(pool, call(stand_in, "second")) == "You said: second"
+    assert State.CLOSED not in {worker.state for worker in pool.workers}
+
+
+async def test_a_process_that_is_killed_in_a_call_fails_that_call_only(stand_in: StandIn, pool: Pool) -> None:
+    stand_in.respond = slow
+    asking = asyncio.create_task(text_of(pool, call(stand_in, "slow")))
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=20)
+    busy = next(worker for worker in pool.workers if worker.state is State.BUSY)
+    os.kill(busy.pid or 0, signal.SIGKILL)
+    with pytest.raises(Exception, match="the process ended"):
+        await asking
+    assert len(stand_in.requests) == 1
+    assert await text_of(pool, call(stand_in, "next")) == "answer to next"
+
+
+async def test_a_stream_that_nobody_holds_any_more_stops(stand_in: StandIn) -> None:
+    stand_in.respond = slow
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    message = [{"role": "user", "content": "slow"}]
+    stand_in.respond = lambda record: Answer(content=[Text("word " * 200)], between_s=0.05)
+    stream = litellm.completion("claude_code/sonnet", messages=message, stream=True, **where)
+    next(stream)
+    del stream
+    gc.collect()
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=10)
+
+
+def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    stand_in.respond = lambda record: Answer(content=[Text("word " * 200)], between_s=0.05)
+    kept: list[Any] = []
+
+    async def begin() -> None:
+        message = [{"role": "user", "content": "slow"}]
+        stream: Any = await litellm.acompletion("claude_code/sonnet", messages=message, stream=True, **where)
+        await stream.__anext__()
+        kept.append(stream)
+
+    asyncio.run(begin())
+    kept.clear()
+    gc.collect()
+    assert stand_in.wait_for_disconnect(0, timeout_s=10)
+
+
+async def test_closing_twice_and_calling_again(stand_in: StandIn) -> None:
+    pool = Pool(Settings(max_workers=2))
+    await text_of(pool, call(stand_in, "first"))
+    pids = {worker.pid for worker in pool.workers}
+    await pool.aclose()
+    await pool.aclose()
+    assert not pids & set(claude_processes())

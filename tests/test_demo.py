@@ -1,0 +1,111 @@
+"""The demo, as a user runs it: a process of its own, on the stand-in, in a home of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("dspy")
+
+# Half of what `make demo` spends, which is enough to see the score rise.
+ARGUMENTS = ["--budget", "80"]
+# A shell has what it runs in the background ignore SIGINT, and with it a whole test run.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("litellm_claude_code.demo", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment with a home that holds only what is asked for, and says whose its processes are."""
+    (tmp_path / "home").mkdir()
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("DSPY_", "XDG_"))},
+        "HOME": str(tmp_path / "home"),
+        "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "TMPDIR": str(tmp_path),
+    }
+
+
+def test_the_score_rises_and_the_run_is_accounted_for(environment: Mapping[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "litellm_claude_code.demo", *ARGUMENTS]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    first_line = ran.stdout.splitlines()[0]
+    assert first_line.startswith("Stand-in: no login is used")
+    assert "scripted" in first_line
+    before, after = map(int, _find(r"^score +(\d+) % → (\d+) %$", ran.stdout))
+    assert before + 20 <= after
+    calls, tokens_in, tokens_out, cost_usd = _find(r"^all +(\d+) +(\d+) +(\d+) +([\d.]+)$", ran.stdout)
+    assert int(calls) > 80
+    assert int(tokens_in) > int(tokens_out) > int(calls)
+    assert float(cost_usd) > 0
+    assert _find(r"^The stand-in saw (\d+) requests", ran.stdout) == (calls,)
+    assert float(*_find(r"^time +([\d.]+) s$", ran.stdout)) > 0
+    assert "  - Tickets about " in ran.stdout.partition("Instruction after:")[2]
+    _assert_nothing_left(environment, tmp_path)
+
+
+def test_ctrl_c_ends_it_within_seconds(environment: Mapping[str, str], tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *ARGUMENTS],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert demo.stdout is not None
+        while "score before" not in (line := demo.stdout.readline()):
+            assert line, demo.communicate()
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the Claude Code processes get it as well
+        stderr = demo.communicate(timeout=20)[1]
+    finally:
+        demo.kill()
+
+    assert demo.returncode == 130
+    assert stderr.strip() == "Interrupted."
+    _assert_nothing_left(environment, tmp_path)
+
+
+def _find(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.search(pattern, text, flags=re.MULTILINE)
+    assert found, f"{pattern} is not in:\n{text}"
+    return found.groups()
+
+
+def _assert_nothing_left(environment: Mapping[str, str], folder: Path) -> None:
+    """No process of the demo's, and no file but the CLI's own and the empty folder that it works in."""
+    deadline_s = time.monotonic() + 5
+    while (left := _processes(environment)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    assert left == []
+    assert list((folder / "home").rglob("*")) == []
+    assert sorted(path.name for path in folder.iterdir()) == ["cache", "claude", "home"]
+    assert [path for path in (folder / "cache").rglob("*") if path.is_file()] == []
+
+
+def _processes(environment: Mapping[str, str]) -> list[str]:
+    """List the command lines of the processes that live in this environment."""
+    mine = f"CLAUDE_CONFIG_DIR={environment['CLAUDE_CONFIG_DIR']}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mine in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
