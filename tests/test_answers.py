@@ -1,6 +1,7 @@
 """Answers, plain and streamed, on the real CLI: what they hold, and that both say the same."""
 
 import asyncio
+import time
 from typing import Any
 
 import litellm
@@ -178,9 +179,10 @@ def test_where_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -
     stand_in.script(Failure(500), Answer(content=[Text("late")], delay_s=60))
     with pytest.raises(litellm.InternalServerError):
         ask(stand_in, n=2, max_retries=0)
-    assert stand_in.wait_for(count=4, timeout_s=10)
-    late = next(record.index for record in stand_in.requests[2:] if not record.is_finished or record.closed_early)
-    assert stand_in.wait_for_disconnect(late, timeout_s=10)
+    until = time.monotonic() + 10
+    while stand_in.in_flight:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:
