@@ -11,7 +11,6 @@ import math
 import signal
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,14 +75,6 @@ def goals(rows: dict[str, Row]) -> list[Goal]:
     ]
 
 
-def requests_seen(address: Address) -> int:
-    """Return how many requests the stand-in has had."""
-    url = f"{address.base_url}/_stand_in/requests?since=1000000000"
-    request = urllib.request.Request(url, headers={"x-api-key": address.api_key})
-    with urllib.request.urlopen(request) as response:
-        return int(json.load(response)["count"])
-
-
 def measure(calls: int) -> tuple[dict[str, str], dict[str, Row], str]:
     """Return the machine, the measured rows by name, and whether each call was one request."""
     rounds = max(1, math.ceil(calls / _COUNTED_PER_ROUND))
@@ -94,9 +85,9 @@ def measure(calls: int) -> tuple[dict[str, str], dict[str, Row], str]:
         time.sleep(_BOOTING_S)
         for row in rows:
             row.forget()
-        before = requests_seen(address)
+        before = surroundings.requests_seen(address)
         interleave(rows, rounds=rounds, rest_s=_PAUSE_S)
-        seen = requests_seen(address) - before
+        seen = surroundings.requests_seen(address) - before
         made = rounds * sum(row.calls_per_round for row in rows)
     requests = f"{seen} requests for {made} calls" + ("" if seen == made else "  << NOT ONE EACH")
     return machine, {row.name: row for row in rows}, requests

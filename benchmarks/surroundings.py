@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 _NOT_INHERITED: Final = ("ANTHROPIC_", "CLAUDE_", "CLAUDECODE", "LITELLM_CLAUDE_CODE_")
-_STOP_WITHIN_S: Final = 10.0
+_ANSWER_WITHIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +78,17 @@ def stand_in(*options: str) -> Iterator[Address]:
         finally:
             process.terminate()
             try:
-                process.wait(_STOP_WITHIN_S)
+                process.wait(_ANSWER_WITHIN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def requests_seen(address: Address) -> int:
+    """Return how many requests the stand-in has had."""
+    url = f"{address.base_url}/_stand_in/requests?since=1000000000"
+    request = urllib.request.Request(url, headers={"x-api-key": address.api_key})
+    with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S) as response:
+        return int(json.load(response)["count"])
 
 
 def machine() -> dict[str, str]:

@@ -163,7 +163,7 @@ def test_a_prefilled_answer_keeps_its_start(stand_in: StandIn) -> None:
 
 
 def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None:
-    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=0.3) for text in ("Paris", "Lyon", "Nice")))
+    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=3) for text in ("Paris", "Lyon", "Nice")))
     response = ask(stand_in, n=3)
     assert sorted(choice.message.content for choice in response.choices) == ["Lyon", "Nice", "Paris"]
     assert [choice.index for choice in response.choices] == [0, 1, 2]
