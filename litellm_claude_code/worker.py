@@ -11,6 +11,7 @@ import asyncio
 import enum
 import json
 import math
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -18,22 +19,14 @@ from dataclasses import replace
 from typing import Any, Final
 
 import anyio
-from claude_agent_sdk import (
-    AssistantMessage,
-    ClaudeSDKClient,
-    CLIConnectionError,
-    Message,
-    RateLimitEvent,
-    ResultMessage,
-    StreamEvent,
-    SystemMessage,
-)
+from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .settings import Settings
+from .transport import Frame
 
 _FIRED_CHARACTERS: Final = 4_000
 _DISARMED: Final = json.dumps({"messages": []})
@@ -41,6 +34,7 @@ _DISARMED: Final = json.dumps({"messages": []})
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
 _INTERRUPT_AGAIN_AFTER_S: Final = 0.2
+_CLOSE_POLITELY_S: Final = 1.0
 _CLOSE_WITHIN_S: Final = 5.0
 
 
@@ -69,28 +63,21 @@ class Turn:
         """What the CLI counted for the call, at its own prices."""
         self._wake = wake
         self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
+        self._moved_at = time.monotonic()
+        self._watch: asyncio.TimerHandle | None = None
+        self._look()
 
     def __aiter__(self) -> AsyncIterator[ApiEvent]:
         return self
 
     async def __anext__(self) -> ApiEvent:
         """Return the next event. Raises `CallFailed` where the call failed, `WorkerLost` if it can be repeated."""
-        try:
-            event = self._events.get_nowait()
-        except asyncio.QueueEmpty:
-            event = await self._wait()
+        event = await self._events.get()
         if isinstance(event, CallFailed):
             raise event
         if event is None:
             raise StopAsyncIteration
         return event
-
-    async def _wait(self) -> ApiEvent | CallFailed | None:
-        try:
-            with anyio.fail_after(self.call.timeout_s):
-                return await self._events.get()
-        except TimeoutError:
-            raise timed_out(self.call.timeout_s) from None
 
     def abandon(self) -> None:
         """Say that nobody reads on: the model request is stopped. A turn that is over takes no notice."""
@@ -100,6 +87,7 @@ class Turn:
 
     def deliver(self, event: ApiEvent) -> None:
         """Hand over an event."""
+        self._moved_at = time.monotonic()
         self._events.put_nowait(event)
 
     def end(self, failed: CallFailed | None = None) -> None:
@@ -107,6 +95,19 @@ class Turn:
         if not self.is_over:
             self.is_over = True
             self._events.put_nowait(failed)
+            if self._watch is not None:
+                self._watch.cancel()
+
+    def _look(self) -> None:
+        """End the turn if nothing has moved for as long as the caller waits; else look again when that can be."""
+        if self.is_over or self.call.timeout_s is None:
+            return
+        left_s = self._moved_at + self.call.timeout_s - time.monotonic()
+        if left_s <= 0:
+            self.abandon()
+            self.end(timed_out(self.call.timeout_s))
+        else:
+            self._watch = asyncio.get_running_loop().call_later(left_s, self._look)
 
 
 class Worker:
@@ -124,8 +125,6 @@ class Worker:
         self._on_change = on_change
         self._launch = launch.prepare(login, settings=settings, on_exit=self._exited)
         self._client: ClaudeSDKClient | None = None
-        self._inbox: asyncio.Queue[Message | BaseException | None] = asyncio.Queue()
-        self._pump: asyncio.Task[None] | None = None
         self._life = asyncio.create_task(self._boot(), name="claude-code-boot")
         self._closing: asyncio.Task[None] | None = None
 
@@ -149,7 +148,7 @@ class Worker:
     def start(self, call: Call) -> Turn:
         """Begin to serve a call and return its turn. The worker must be a spare or idle."""
         assert self.state in (State.SPARE, State.IDLE), self
-        turn = Turn(call, wake=lambda: self._inbox.put_nowait(None))
+        turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
         is_bound, self.system = self.system is not None, call.system
         self.state = State.BUSY
         self.calls += 1
@@ -163,7 +162,7 @@ class Worker:
     def kill(self) -> None:
         """End the process at once, without waiting for it: for the last moments of the interpreter."""
         self.state = State.CLOSED
-        self._launch.transport.kill()
+        self._launch.transport.send_signal(signal.SIGKILL)
 
     async def _boot(self) -> None:
         try:
@@ -209,7 +208,6 @@ class Worker:
             exited.cancel()
         told = await self._client.get_server_info() or {}
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
-        self._pump = asyncio.create_task(self._receive(self._client), name="claude-code-pump")
 
     async def _load(self, call: Call) -> None:
         """Put the body in force. Settings merge, so that every call sends the same keys."""
@@ -266,27 +264,19 @@ class Worker:
     async def _clear(self, client: ClaudeSDKClient, mark: str) -> None:
         await client.query(_user_message("/clear", uuid=mark))
         with anyio.fail_after(self._settings.step_timeout_s):
-            while not isinstance(await self._next(), ResultMessage):
+            while (frame := await self._next()) is None or frame.get("type") != "result":
                 pass
 
     async def _control(self, subtype: str, **fields: Any) -> dict[str, Any]:
         return await self._launch.transport.control(subtype, timeout_s=self._settings.step_timeout_s, **fields)
 
-    async def _receive(self, client: ClaudeSDKClient) -> None:
-        try:
-            async for message in client.receive_messages():
-                self._inbox.put_nowait(message)
-        except Exception as error:
-            self._inbox.put_nowait(error)
-        else:
-            self._inbox.put_nowait(self._launch.transport.exit_error or CLIConnectionError("the process has ended"))
-
-    async def _next(self) -> Message | None:
-        """Return the next message, or `None` when the caller has gone away."""
-        message = await self._inbox.get()
-        if isinstance(message, BaseException):
-            raise message
-        return message
+    async def _next(self) -> Frame | None:
+        """Return the next frame of the conversation, or `None` to look whether the caller has gone."""
+        transport = self._launch.transport
+        frame = await transport.frames.get()
+        if frame is None and transport.exited.is_set():
+            raise transport.exit_error or CLIConnectionError("the process has ended")
+        return frame
 
     def _exited(self) -> None:
         """Take note that the process has ended. A call in progress learns it from its own next step."""
@@ -317,12 +307,13 @@ class Worker:
         return self._closing
 
     async def _close(self) -> None:
-        """End the process: politely for a second, then not. Each await has a deadline; nothing is left waiting."""
+        """End the process: politely for a second, then not. Every await has a deadline."""
         transport = self._launch.transport
-        for task in (self._life, self._pump):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
-        transport.kill()
+        self._life.cancel()
+        transport.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(_CLOSE_POLITELY_S):
+            await transport.exited.wait()
+        transport.send_signal(signal.SIGKILL)
         with anyio.move_on_after(_CLOSE_WITHIN_S):
             if self._client is not None:
                 await self._client.disconnect()
@@ -330,15 +321,15 @@ class Worker:
 
 
 class _Reading:
-    """What a turn's messages have said so far. The result's own words prove nothing: see `failure`."""
+    """What a turn's frames have said so far. The result's own words prove nothing: see `failure`."""
 
     def __init__(self, turn_id: str) -> None:
         self._turn_id = turn_id
         self._starts = 0
         self._stop_reason: str | None = None
         self._error: str | None = None
-        self._result: ResultMessage | None = None
-        self._limit: RateLimitEvent | None = None
+        self._result: Frame | None = None
+        self._limit: Frame | None = None
         self.has_begun = False
 
     @property
@@ -352,27 +343,29 @@ class _Reading:
 
     @property
     def cost_usd(self) -> float | None:
-        return self._result.total_cost_usd if self._result else None
+        return self._result.get("total_cost_usd") if self._result else None
 
-    def take(self, message: Message | None) -> ApiEvent | None:
-        """Take note of a message; return the event of the answer that it carries, if it does."""
-        match message:
-            case StreamEvent(event=event):
-                self._check_is_ours(message.user_message_uuid)
+    def take(self, frame: Frame | None) -> ApiEvent | None:
+        """Take note of a frame; return the event of the answer that it carries, if it does."""
+        if frame is None:
+            return None
+        match frame:
+            case {"type": "stream_event", "event": dict(event)}:
+                self._check_is_ours(frame)
                 return self._take_event(event)
-            case SystemMessage(subtype="init"):
+            case {"type": "system", "subtype": "init"}:
                 self.has_begun = True
-            case AssistantMessage(error=str(error)):
+            case {"type": "assistant", "error": str(error)}:
                 self._error = error
-            case RateLimitEvent():
-                self._limit = message
-            case ResultMessage():
-                self._check_is_ours(message.user_message_uuid)
-                self._result = message
+            case {"type": "rate_limit_event", "rate_limit_info": dict(limit)}:
+                self._limit = limit
+            case {"type": "result"}:
+                self._check_is_ours(frame)
+                self._result = frame
         return None
 
-    def _check_is_ours(self, message_uuid: str | None) -> None:
-        if message_uuid not in (None, self._turn_id):
+    def _check_is_ours(self, frame: Frame) -> None:
+        if frame.get("user_message_uuid") not in (None, self._turn_id):
             raise CLIConnectionError("the process answered another call")
 
     def _take_event(self, event: ApiEvent) -> ApiEvent | None:
@@ -392,15 +385,14 @@ class _Reading:
         """
         if self._error is None and self._stop_reason is not None:
             return None
-        result = self._result
-        limit = self._limit.rate_limit_info if self._limit else None
+        result, resets_at = self._result or {}, (self._limit or {}).get("resetsAt")
         return CallFailed(
             Failure(
                 kind=self._error or ("cut" if self._starts else "silent"),
-                status=result.api_error_status if result else None,
-                reason=result.terminal_reason if result else None,
-                text=_sentence(result),
-                retry_after_s=max(0.0, limit.resets_at - time.time()) if limit and limit.resets_at else None,
+                status=result.get("api_error_status"),
+                reason=result.get("terminal_reason"),
+                text=result.get("result") or "the connection to the API was lost before the answer was whole",
+                retry_after_s=max(0.0, resets_at - time.time()) if isinstance(resets_at, (int, float)) else None,
             )
         )
 
@@ -408,12 +400,6 @@ class _Reading:
 def _is_lasting(model: dict[str, Any]) -> bool:
     # "default" is the account's, and another login's would be another model.
     return bool(model.get("resolvedModel")) and model.get("value") != "default"
-
-
-def _sentence(result: ResultMessage | None) -> str:
-    if result is None or not result.result:
-        return "the connection to the API was lost before the answer was whole"
-    return result.result
 
 
 async def _user_message(text: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
