@@ -8,6 +8,11 @@ litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "conte
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 
-__all__ = ["ClaudeCodeProvider", "Settings", "provider", "register"]
+__all__ = ["ClaudeCodeProvider", "Settings", "aclose", "close", "provider", "register", "stats", "warm_up"]
+
+warm_up = provider.warm_up
+stats = provider.stats
+close = provider.close
+aclose = provider.aclose
 
 register()

@@ -27,6 +27,8 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._at_exit: list[Callable[[], Awaitable[None]]] = []
+        self._after_fork: list[Callable[[], object]] = []
+        self._kept: list[object] = []
         atexit.register(self.stop)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -37,6 +39,10 @@ class BackgroundLoop:
     def at_exit(self, clean_up: Callable[[], Awaitable[None]]) -> None:
         """Have a clean-up awaited on the loop before it stops."""
         self._at_exit.append(clean_up)
+
+    def after_fork(self, forget: Callable[[], object]) -> None:
+        """Have `forget` called in a forked child. What it returns is kept: its finalizers would act on the parent's."""
+        self._after_fork.append(forget)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop and return its future. Cancelling the future cancels the coroutine."""
@@ -90,8 +96,10 @@ class BackgroundLoop:
             return self._loop
 
     def _forget(self) -> None:
-        # After a fork the child has the loop's memory but not its thread.
+        # After a fork the child has the loop's memory but not its thread, and shares its selector with the parent: it
+        # is neither used nor closed nor collected.
         self._lock = threading.Lock()
+        self._kept += [self._loop, *(forget() for forget in self._after_fork)]
         self._loop = self._thread = None
 
 

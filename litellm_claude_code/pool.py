@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -34,6 +34,7 @@ class Seat(Protocol):
     login: Login
     system: str | None
     calls: int
+    growth_mib: float
     used_at: float
 
 
@@ -103,7 +104,8 @@ def _fits(seat: Seat, call: Demand) -> bool:
 
 
 def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
-    if seat.state is State.IDLE and seat.calls >= settings.max_calls_per_worker:
+    has_served_long = seat.calls >= settings.max_calls_per_worker or seat.growth_mib > settings.max_worker_growth_mib
+    if seat.state is State.IDLE and has_served_long:
         return True
     return seat.state in (State.IDLE, State.SPARE) and now - seat.used_at > settings.idle_timeout_s
 
@@ -149,14 +151,16 @@ class Waiter:
 class Pool:
     """The workers of this Python process, and the calls that wait for one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, make_worker: Callable[..., Worker] = Worker) -> None:
         self.settings = settings
+        self._make_worker = make_worker
         self.workers: list[Worker] = []
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._is_deciding = False
         self._is_closed = False
 
@@ -183,6 +187,29 @@ class Pool:
             finally:
                 turn.abandon()
 
+    async def warm_up(self, login: Login, *, system: str | None, n: int) -> None:
+        """Have `n` processes ready, or as many as there may be: bound to `system`, or spares where it is `None`.
+
+        Raises `CallFailed` where a process cannot be started.
+        """
+        wanted = min(n, self.settings.max_workers)
+        while not self._is_closed:
+            fitting = [w for w in self.workers if w.is_alive and w.login == login and w.system in (None, system)]
+            ready = [w for w in fitting if w.state is not State.BOOTING]
+            if system is not None:
+                spares = [w for w in ready if w.state is State.SPARE]
+                bound = len(ready) - len(spares)
+                await asyncio.gather(*(w.bind_ahead(system) for w in spares[: max(0, wanted - bound)]))
+                ready = [w for w in ready if w.system == system]
+            if len(ready) >= wanted:
+                return
+            room = self.settings.max_workers - len(self.workers)
+            for _ in range(min(wanted - len(fitting), room)):
+                self._boot(login)
+            if not any(w.state is State.BOOTING for w in self.workers):
+                return
+            await self._until_something_changes()
+
     def stats(self) -> dict[str, Any]:
         """Return `workers` by state, the `queue`'s length, and `calls`, `binds`, `boots`, `characters`, `waited_s`."""
         return {
@@ -202,10 +229,17 @@ class Pool:
         await asyncio.gather(*(worker.close() for worker in self.workers), return_exceptions=True)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def kill(self) -> None:
-        """End every process at once, without waiting: for the last moments of the interpreter."""
+    def disown(self) -> None:
+        """In a forked child: let go of the parent's processes, so that they end with the parent."""
         for worker in self.workers:
-            worker.kill()
+            worker.disown()
+
+    async def _until_something_changes(self) -> None:
+        changed = asyncio.get_running_loop().create_future()
+        self._watchers.append(changed)
+        failed = await changed
+        if failed is not None:
+            raise failed
 
     async def _lease(self, call: Call) -> Turn:
         if self._is_closed:
@@ -263,7 +297,7 @@ class Pool:
 
     def _boot(self, login: Login) -> None:
         try:
-            worker = Worker(login, settings=self.settings, on_change=self._changed)
+            worker = self._make_worker(login, settings=self.settings, on_change=self._changed)
         except Exception as error:
             self._fail([waiter for waiter in self._queue if waiter.login == login], error)
         else:
@@ -271,6 +305,10 @@ class Pool:
             self.workers.append(worker)
 
     def _changed(self, worker: Worker) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(worker.failure if worker.calls == 0 else None)
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
             self._close(worker)

@@ -46,6 +46,7 @@ class ClaudeCodeProvider(CustomLLM):
         self._settings = settings
         self._loop = BackgroundLoop()
         self._loop.at_exit(self._close_pool)
+        self._loop.after_fork(self._disown_pool)
         self._pool: Pool | None = None
 
     def __deepcopy__(self, memo: object) -> ClaudeCodeProvider:
@@ -69,6 +70,22 @@ class ClaudeCodeProvider(CustomLLM):
         """Answer in chunks, to be iterated on any loop. The request is under way when this returns."""
         stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._streamable(**given)))
         return stream
+
+    def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
+        """Boot `n` processes ahead of need, ready for calls with that system prompt, or for any where it is `None`.
+
+        `api_base` and `api_key` are those of the calls to come. Makes no model request.
+        """
+        self._loop.run(self._warm_up(model, system, n, **where))
+
+    async def awarm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
+        """Do as `warm_up` does, without blocking the caller's loop."""
+        await self._loop.arun(self._warm_up(model, system, n, **where))
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the pool holds and has done; see `Pool.stats`. Starts nothing."""
+        pool = self._pool
+        return pool.stats() if pool is not None else {}
 
     def close(self) -> None:
         """End every Claude Code process. The next call starts again."""
@@ -112,6 +129,17 @@ class ClaudeCodeProvider(CustomLLM):
             )
         return request
 
+    async def _warm_up(
+        self, model: str, system: str | None, n: int, *, api_base: str | None = None, api_key: str | None = None
+    ) -> None:
+        settings = self._current_settings()
+        login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
+        models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.payer in ("gateway", "cloud"))
+        try:
+            await self._current_pool().warm_up(login, system=system, n=n)
+        except CallFailed as failed:
+            raise to_litellm(failed, model=model) from failed
+
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; `timeout` bounds the whole of it."""
         asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
@@ -142,14 +170,24 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=request.model) from failed
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
+        return self._current_pool().events(request.call)
+
+    def _current_pool(self) -> Pool:
         from .pool import Pool  # here, because the SDK takes half a second to import
 
         if self._pool is None:
             self._pool = Pool(self._current_settings())
-        return self._pool.events(request.call)
+        return self._pool
 
     def _current_settings(self) -> Settings:
         return self._settings or from_environment()
+
+    def _disown_pool(self) -> Pool | None:
+        """Leave the processes to the parent: a forked child has a pool of its own."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.disown()
+        return pool
 
     async def _close_pool(self) -> None:
         if self._pool is not None:

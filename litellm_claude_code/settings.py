@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
+import psutil
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,23 +19,10 @@ _PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 _WORKER_MIB = 170
 
 
-def _memory_mib() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
-    except (AttributeError, ValueError, OSError):
-        return 8 * 1024
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
 def default_max_workers() -> int:
     """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64."""
-    return max(2, min(8 * _cores(), _memory_mib() // (3 * _WORKER_MIB), 64))
+    memory_mib = psutil.virtual_memory().total // 2**20
+    return max(2, min(8 * (psutil.cpu_count() or 1), memory_mib // (3 * _WORKER_MIB), 64))
 
 
 class Settings(BaseSettings):
@@ -53,6 +41,7 @@ class Settings(BaseSettings):
     max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
     spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need, without a system prompt")
     max_calls_per_worker: int = Field(default=400, ge=1, description="A process is replaced after so many calls")
+    max_worker_growth_mib: int = Field(default=300, ge=1, description="A process that has grown by so much is replaced")
     idle_timeout_s: float = Field(default=300.0, gt=0, description="A process unused for so long is closed")
     boot_timeout_s: float = Field(default=60.0, gt=0, description="A process that does not answer by then is replaced")
     step_timeout_s: float = Field(default=20.0, gt=0, description="Longest wait for one control request to a process")

@@ -137,6 +137,15 @@ class LatePromptTransport(Transport):
         if process is not None and process.returncode is None:
             process.send_signal(signal)
 
+    def disown(self) -> None:
+        """In a forked child: close its copies of the pipes. Only the files: the loop they belong to is the parent's."""
+        process = getattr(getattr(self._inner, "_process", None), "_process", None)
+        subprocess = getattr(process, "_transport", None)
+        for number in range(3):
+            pipe = subprocess.get_pipe_transport(number) if subprocess is not None else None
+            if pipe is not None:
+                pipe.get_extra_info("pipe").close()
+
     def is_ready(self) -> bool:
         """Say whether the process can be written to."""
         return self._inner.is_ready() and not self.exited.is_set()

@@ -8,6 +8,7 @@ the protocol on the real CLI. Which worker serves which call is `pool.py`'s busi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import json
 import math
@@ -19,6 +20,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import anyio
+import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
@@ -119,8 +121,12 @@ class Worker:
         self.state = State.BOOTING
         self.calls = 0
         self.used_at = time.monotonic()
+        self.growth_mib = 0.0
+        """How much more memory it holds than after its first call."""
         self.failure: CallFailed | None = None
         """Why it closed, where that was not asked for."""
+        self._first_mib: float | None = None
+        self._turn: Turn | None = None
         self._settings = settings
         self._on_change = on_change
         self._launch = launch.prepare(login, settings=settings, on_exit=self._exited)
@@ -148,7 +154,7 @@ class Worker:
     def start(self, call: Call) -> Turn:
         """Begin to serve a call and return its turn. The worker must be a spare or idle."""
         assert self.state in (State.SPARE, State.IDLE), self
-        turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
+        self._turn = turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
         is_bound, self.system = self.system is not None, call.system
         self.state = State.BUSY
         self.calls += 1
@@ -159,10 +165,9 @@ class Worker:
         """End the process. Idempotent; returns when it is gone."""
         await asyncio.shield(self._close_soon())
 
-    def kill(self) -> None:
-        """End the process at once, without waiting for it: for the last moments of the interpreter."""
-        self.state = State.CLOSED
-        self._launch.transport.send_signal(signal.SIGKILL)
+    def disown(self) -> None:
+        """In a forked child: close the child's ends of the process's pipes."""
+        self._launch.transport.disown()
 
     async def _boot(self) -> None:
         try:
@@ -185,10 +190,29 @@ class Worker:
             self._become(State.RESETTING)
             await self._reset()
         except Exception as error:
-            turn.end(self._give_up(error, is_sent=turn.is_sent))
+            self._give_up(error, is_sent=turn.is_sent)
         else:
             self.used_at = time.monotonic()
+            self._weigh()
             self._become(State.IDLE)
+
+    async def bind_ahead(self, system: str) -> None:
+        """Give a spare its system prompt before a call needs it."""
+        assert self.state is State.SPARE, self
+        self.system = system
+        self._become(State.RESETTING)
+        try:
+            await self._bind(system)
+        except Exception as error:
+            self._give_up(error, is_sent=False)
+        else:
+            self._become(State.IDLE)
+
+    def _weigh(self) -> None:
+        with contextlib.suppress(psutil.Error):
+            mib = psutil.Process(self.pid).memory_info().rss / 2**20
+            self._first_mib = self._first_mib or mib
+            self.growth_mib = mib - self._first_mib
 
     async def _bind(self, system: str) -> None:
         """Give the process its system prompt, for good."""
@@ -284,7 +308,8 @@ class Worker:
             self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
             self._close_soon()
 
-    def _give_up(self, error: Exception, *, is_sent: bool) -> CallFailed:
+    def _give_up(self, error: Exception, *, is_sent: bool) -> None:
+        """Close after a failure, which is the end of the call in progress, too."""
         failed = from_sdk(error, is_sent=is_sent)
         if self.state is State.BOOTING and self._launch.stderr:
             # No prompt has been sent yet, so that what the CLI printed can be shown.
@@ -292,7 +317,6 @@ class Worker:
             failed = type(failed)(replace(failed.failure, text=text))
         self.failure = failed
         self._close_soon()
-        return failed
 
     def _become(self, state: State) -> None:
         if self.state is not State.CLOSED:
@@ -302,6 +326,9 @@ class Worker:
     def _close_soon(self) -> asyncio.Task[None]:
         if self._closing is None:
             self.state = State.CLOSED
+            if self._turn is not None:
+                closed = Failure(kind="lost", text="the process was closed")
+                self._turn.end(self.failure or CallFailed(closed))
             self._closing = asyncio.create_task(self._close(), name="claude-code-close")
             self._on_change(self)
         return self._closing

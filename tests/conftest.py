@@ -1,5 +1,6 @@
 """What every test shares: a home of its own, one stand-in of the Messages API, and a look at what is left behind."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ os.environ |= {
 }
 
 import litellm  # noqa: E402 - the environment above must come first
+import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
@@ -52,17 +54,14 @@ def _litellm_as_it_was() -> Iterator[None]:
     litellm.drop_params, litellm.modify_params, litellm.custom_provider_map = before
 
 
-def claude_processes() -> list[int]:
-    """List the Claude Code processes that this test run started."""
+def claude_processes(config: Path = HOME / "claude") -> list[int]:
+    """List the Claude Code processes that were started with this configuration folder."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            environment = (entry / "environ").read_bytes()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(HOME / "claude").encode() in environment and b"--input-format" in command:
-            found.append(int(entry.name))
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            is_cli = "--input-format" in (process.info["cmdline"] or [])
+            if is_cli and process.environ().get("CLAUDE_CONFIG_DIR") == str(config):
+                found.append(process.pid)
     return found
 
 

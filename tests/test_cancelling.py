@@ -196,3 +196,14 @@ async def test_closing_twice_and_calling_again(stand_in: StandIn) -> None:
     await pool.aclose()
     await pool.aclose()
     assert not pids & set(claude_processes())
+
+
+async def test_closing_in_the_middle_of_a_call_fails_it_at_once(stand_in: StandIn) -> None:
+    stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=60)
+    pool = Pool(Settings(max_workers=1))
+    asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(2)]
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=20)
+    await pool.aclose()
+    for task in asking:
+        with pytest.raises(Exception, match="was closed"):
+            await asyncio.wait_for(task, 1)

@@ -1,0 +1,204 @@
+"""No Claude Code process outlives the Python process that started it, however that ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from litellm_claude_code.testing import Answer, StandIn, Text
+
+from .conftest import claude_processes
+
+HEAD = """
+import os, signal, sys, threading, time
+import litellm, litellm_claude_code
+where = {"api_base": sys.argv[1], "api_key": sys.argv[2]}
+def ask(text, **more):
+    return litellm.completion("claude_code/sonnet", messages=[{"role": "user", "content": text}], **where, **more)
+def ready():
+    print("ready", flush=True)
+"""
+IDLE = "ask('hello'); ready()\n"
+BUSY = {
+    "idle": IDLE,
+    "waiting for the first byte": """
+threading.Thread(target=ask, args=("hang",), daemon=True).start()
+litellm_claude_code.warm_up("sonnet", **where); time.sleep(2); ready()
+""",
+    "streaming": "stream = ask('slow', stream=True); next(stream); next(stream); next(stream); ready()\n",
+    "booting": "threading.Thread(target=ask, args=('hello',), daemon=True).start(); ready()\n",
+    "with a forked child": IDLE + "child = os.fork()\nif child == 0: time.sleep(20); os._exit(0)\n",
+    "streaming with a forked child": """
+stream = ask('slow', stream=True); next(stream); next(stream)
+child = os.fork()
+if child == 0: time.sleep(20); os._exit(0)
+ready()
+""",
+}
+
+
+def respond(record: Any) -> Answer:
+    text = str(record.body["messages"])
+    if "hang" in text:
+        return Answer(content=[Text("late")], delay_s=60)
+    return Answer(content=[Text("word " * 400)], between_s=0.05) if "slow" in text else Answer(content=[Text("hello")])
+
+
+class Script:
+    """A Python process of a user's, and the Claude Code processes that it started."""
+
+    def __init__(self, stand_in: StandIn, home: Path, code: str) -> None:
+        stand_in.respond = respond
+        self._home = home
+        self.cache = home / "cache" / "litellm_claude_code"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)],
+            env={**os.environ, "CLAUDE_CONFIG_DIR": str(home), "XDG_CACHE_HOME": str(home / "cache")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n", self.process.communicate()
+
+    def claude_processes(self) -> list[int]:
+        return claude_processes(self._home)
+
+    def assert_nothing_is_left(self) -> None:
+        until = time.monotonic() + 8
+        while self.claude_processes():
+            assert time.monotonic() < until, self.claude_processes()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def script(stand_in: StandIn, tmp_path: Path) -> Any:
+    started: list[Script] = []
+
+    def start(code: str) -> Script:
+        started.append(Script(stand_in, tmp_path, code))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(one.process.pid, signal.SIGKILL)
+        one.process.communicate()
+
+
+ENDS: dict[str, str] = {
+    "a return": "",
+    "an exception": "raise RuntimeError('boom')",
+    "sys.exit": "sys.exit(3)",
+    "close": "litellm_claude_code.close()",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("state", ["idle", "streaming"])
+def test_nothing_outlives_an_end_of_the_scripts_own(script: Callable[[str], Script], state: str, end: str) -> None:
+    one = script(BUSY[state] + ENDS[end])
+    one.wait_until_ready()
+    _, errors = one.process.communicate(timeout=30)
+    assert one.claude_processes() == []
+    assert errors == "" or (end == "an exception" and errors.strip().endswith("RuntimeError: boom"))
+    assert list((one.cache / "run").iterdir()) == []
+
+
+SIGNALS = [
+    *((state, signal.SIGKILL) for state in BUSY),
+    ("idle", signal.SIGTERM),
+    ("streaming with a forked child", signal.SIGTERM),
+    ("idle", signal.SIGINT),
+    ("waiting for the first byte", signal.SIGINT),
+]
+
+
+@pytest.mark.parametrize(("state", "number"), SIGNALS, ids=lambda value: getattr(value, "name", value))
+def test_nothing_outlives_a_signal(script: Callable[[str], Script], state: str, number: signal.Signals) -> None:
+    one = script(BUSY[state] + "time.sleep(60)\n")
+    one.wait_until_ready()
+    until = time.monotonic() + 20
+    while not one.claude_processes():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.kill(one.process.pid, number)
+    one.process.wait(timeout=20)
+    one.assert_nothing_is_left()
+
+
+def test_what_a_killed_script_left_is_swept_by_the_next(script: Callable[[str], Script]) -> None:
+    one = script(BUSY["idle"] + "time.sleep(60)\n")
+    one.wait_until_ready()
+    one.process.kill()
+    one.process.wait()
+    assert len(list((one.cache / "run").iterdir())) == 1
+    other = script(BUSY["idle"])
+    other.wait_until_ready()
+    other.process.communicate(timeout=30)
+    assert list((one.cache / "run").iterdir()) == []
+
+
+def test_a_forked_child_has_a_pool_of_its_own(script: Callable[[str], Script]) -> None:
+    one = script(
+        """
+ask("hello")
+child = os.fork()
+if child == 0:
+    assert litellm_claude_code.stats() == {}
+    print(ask("child").choices[0].message.content, flush=True)
+    litellm_claude_code.close()
+    os._exit(0)
+os.waitpid(child, 0)
+before = litellm_claude_code.stats()["boots"]
+print(ask("parent").choices[0].message.content, litellm_claude_code.stats()["boots"] - before, flush=True)
+"""
+    )
+    out, errors = one.process.communicate(timeout=60)
+    assert (out, errors) == ("hello\nhello 0\n", "")
+
+
+def test_a_forked_child_that_exits_by_itself_leaves_the_parents_processes(script: Callable[[str], Script]) -> None:
+    one = script(
+        """
+ask("hello"); time.sleep(1)
+child = os.fork()
+if child == 0: sys.exit(0)
+os.waitpid(child, 0)
+before = litellm_claude_code.stats()["boots"]
+print(ask("parent").choices[0].message.content, litellm_claude_code.stats()["boots"] - before, flush=True)
+"""
+    )
+    out, errors = one.process.communicate(timeout=60)
+    assert (out, errors) == ("hello 0\n", "")
+
+
+def test_ctrl_c_in_a_script_stops_the_request_and_the_next_call_works(
+    script: Callable[[str], Script], stand_in: StandIn
+) -> None:
+    one = script(
+        """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ask("hello"); ready()
+try:
+    ask("hang")
+except KeyboardInterrupt:
+    print(ask("again").choices[0].message.content, flush=True)
+"""
+    )
+    one.wait_until_ready()
+    assert stand_in.wait_for(count=2, timeout_s=20)
+    os.killpg(one.process.pid, signal.SIGINT)  # as a terminal or a notebook does it: to the whole group
+    out, errors = one.process.communicate(timeout=30)
+    assert (out, errors) == ("hello\n", "")
+    assert stand_in.wait_for_disconnect(1, timeout_s=5)

@@ -1,0 +1,213 @@
+"""The pool's rules hold whatever happens, in any order: a state machine over the pool with scripted workers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from litellm_claude_code.auth import Login
+from litellm_claude_code.call import Call
+from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
+from litellm_claude_code.pool import Pool
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.worker import State, Turn
+
+LOGINS = (Login(payer="subscription"), Login(payer="gateway", base_url="http://127.0.0.1:1"))
+
+
+class ScriptedWorker:
+    """A worker that does what the test says, through the same states as a real one."""
+
+    def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Any], None]) -> None:
+        self.login, self.system, self.state = login, None, State.BOOTING
+        self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
+        self.failure: CallFailed | None = None
+        self.turn: Turn | None = None
+        self._on_change = on_change
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state is not State.CLOSED
+
+    def start(self, call: Call) -> Turn:
+        assert self.state in (State.SPARE, State.IDLE)
+        assert self.system in (None, call.system)
+        assert self.login == call.login
+        self.system, self.state = call.system, State.BUSY
+        self.calls += 1
+        self.turn = Turn(call, wake=lambda: None)
+        return self.turn
+
+    def become(self, state: State) -> None:
+        self.state = state
+        self._on_change(self)
+
+    def fail(self) -> None:
+        self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
+        if self.turn is not None:
+            self.turn.end(self.failure)
+        self.become(State.CLOSED)
+
+    async def close(self) -> None:
+        if self.is_alive:
+            if self.turn is not None:
+                self.turn.end(CallFailed(Failure(kind="lost", text="the process was closed")))
+            self.become(State.CLOSED)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    leases = Bundle("leases")
+
+    @initialize(most=st.integers(1, 5), spares=st.integers(0, 2), calls=st.integers(1, 6))
+    def begin(self, most: int, spares: int, calls: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.made: list[ScriptedWorker] = []
+        given = Settings(max_workers=most, spare_workers=spares, max_calls_per_worker=calls, idle_timeout_s=60)
+        self.pool = self.do(self._pool(given))
+        self.asking: list[asyncio.Task[Any]] = []
+
+    async def _pool(self, given: Settings) -> Pool:
+        def make(login: Login, **more: Any) -> Any:
+            self.made.append(ScriptedWorker(login, **more))
+            return self.made[-1]
+
+        return Pool(given, make_worker=make)
+
+    def do(self, work: Any) -> Any:
+        async def and_let_others_run() -> Any:
+            result = await work
+            for _ in range(6):
+                await asyncio.sleep(0)
+            return result
+
+        return self.loop.run_until_complete(and_let_others_run())
+
+    def on_the_loop(self, act: Callable[..., None], *arguments: Any) -> None:
+        async def acting() -> None:
+            act(*arguments)
+
+        self.do(acting())
+
+    def workers(self, *states: State) -> list[ScriptedWorker]:
+        return [worker for worker in self.made if worker.state in states]
+
+    @rule(target=leases, login=st.sampled_from(LOGINS), system=st.sampled_from("ABC"))
+    def ask(self, login: Login, system: str) -> Any:
+        made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
+
+        async def read() -> list[Any]:
+            return [event async for event in self.pool.events(made)]
+
+        async def begin() -> asyncio.Task[Any]:
+            return asyncio.ensure_future(read())
+
+        task = self.do(begin())
+        self.asking.append(task)
+        return task
+
+    @rule(task=consumes(leases))
+    def cancel(self, task: asyncio.Task[Any]) -> None:
+        task.cancel()
+        self.do(asyncio.sleep(0))
+
+    def _pick(self, data: Any, *states: State) -> ScriptedWorker | None:
+        choice = self.workers(*states)
+        return data.draw(st.sampled_from(choice)) if choice else None
+
+    @rule(data=st.data())
+    def boot_ends(self, data: Any) -> None:
+        if worker := self._pick(data, State.BOOTING):
+            self.on_the_loop(worker.become, State.SPARE)
+
+    @rule(data=st.data())
+    def call_ends(self, data: Any) -> None:
+        worker = self._pick(data, State.BUSY)
+        if worker and worker.turn is not None:
+            worker.turn.is_sent = True
+            self.on_the_loop(worker.turn.end)
+            self.on_the_loop(worker.become, State.RESETTING)
+
+    @rule(data=st.data())
+    def reset_ends(self, data: Any) -> None:
+        if worker := self._pick(data, State.RESETTING):
+            self.on_the_loop(worker.become, State.IDLE)
+
+    @rule(data=st.data(), is_sent=st.booleans())
+    def process_dies(self, data: Any, is_sent: bool) -> None:
+        if worker := self._pick(data, *(state for state in State if state is not State.CLOSED)):
+            if worker.turn is not None:
+                worker.turn.is_sent = is_sent
+            self.on_the_loop(worker.fail)
+
+    @rule(data=st.data())
+    def process_grows(self, data: Any) -> None:
+        if worker := self._pick(data, State.IDLE):
+            worker.growth_mib = 10_000
+            self.on_the_loop(worker.become, State.IDLE)
+
+    @rule(data=st.data())
+    def time_passes(self, data: Any) -> None:
+        if worker := self._pick(data, State.IDLE, State.SPARE):
+            worker.used_at = -1e9
+            self.on_the_loop(worker.become, worker.state)
+
+    @rule()
+    def close(self) -> None:
+        self.do(self.pool.aclose())
+        assert not self.workers(*(state for state in State if state is not State.CLOSED))
+        assert all(task.done() for task in self.asking)
+        self.pool = self.do(self._pool(self.pool.settings))
+        self.made.clear()
+
+    @invariant()
+    def never_more_than_the_limit(self) -> None:
+        live = [worker for worker in self.made if worker.is_alive]
+        assert len(live) <= self.pool.settings.max_workers
+        assert set(map(id, live)) == set(map(id, self.pool.workers))
+
+    @invariant()
+    def nobody_waits_while_a_fitting_worker_is_idle(self) -> None:
+        for waiter in self.pool._queue:
+            for worker in self.workers(State.IDLE):
+                assert (worker.login, worker.system) != (waiter.login, waiter.system)
+
+    @invariant()
+    def whoever_waits_has_something_to_wait_for(self) -> None:
+        if self.pool._queue:
+            assert self.workers(State.BOOTING, State.BUSY, State.RESETTING)
+
+    @invariant()
+    def every_busy_worker_has_one_turn_of_its_own(self) -> None:
+        turns = [id(worker.turn) for worker in self.workers(State.BUSY)]
+        assert len(turns) == len(set(turns))
+
+    @invariant()
+    def calls_are_neither_lost_nor_served_twice(self) -> None:
+        open_calls = sum(not task.done() for task in self.asking)
+        served = sum(worker.turn is not None and not worker.turn.is_over for worker in self.workers(State.BUSY))
+        abandoned = sum(
+            worker.turn is not None and worker.turn.is_abandoned and not worker.turn.is_over
+            for worker in self.workers(State.BUSY)
+        )
+        assert open_calls == len(self.pool._queue) + served - abandoned
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        self.do(self.pool.aclose())
+        for task in self.asking:
+            task.cancel()
+        self.do(asyncio.gather(*self.asking, return_exceptions=True))
+        self.loop.close()
+
+
+PoolMachine.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_the_pools_rules_hold = PoolMachine.TestCase
