@@ -1,7 +1,7 @@
 """Ways to ask Claude the same question once, each behind the same two steps: `call`, which is timed, and `settle`.
 
-Those that can `ask` take any `Question`, from many threads at once. All reach the same stand-in, which echoes the user's
-message. Enter `surroundings.scratch_home` before importing this.
+Those that can `ask` take any `Question`, from many threads at once. All reach the same stand-in, which echoes the
+user's message. Enter `surroundings.scratch_home` before importing this.
 """
 
 from __future__ import annotations

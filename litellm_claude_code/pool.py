@@ -7,13 +7,15 @@ carries it out. Everything here runs on the background loop's thread, so that no
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import anyio
+import psutil
 
 from .auth import Login
 from .call import ApiEvent, Call
@@ -22,7 +24,11 @@ from .settings import Settings
 from .worker import State, Turn, Worker
 
 _ATTEMPTS: Final = 3
+_FORGETTING: Final = 0.1
+"""How much of a running average the latest value makes."""
 _HOUSEKEEPING_EVERY_S: Final = 1.0
+_PATIENCE_S: Final = 0.1
+"""A spare, whose replacement costs 0.4 CPU-seconds, is not spent to save a shorter wait than this."""
 _MAKE_ROOM_AFTER_S: Final = 2.0
 """A worker unused for so long gives its place to a missing spare."""
 
@@ -56,47 +62,94 @@ class Plan:
     close: list[Any] = field(default_factory=list)
 
 
-def decide(seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float) -> Plan:
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast things go here, in seconds: running averages."""
+
+    call_s: float = 1.0
+    boot_s: float = 0.5
+    cores: int = 2
+
+    def booted_in_s(self, booting: int) -> float:
+        """Return when a process would be ready that is started now, besides those that boot already."""
+        return self.boot_s * (1 + booting / self.cores)
+
+
+def decide(
+    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, spares: int
+) -> Plan:
     """Return what to do with the workers there are, for the calls that wait, in order of arrival.
 
-    A call takes an idle worker of its system prompt; else a spare, unless two workers of its prompt are about to be
-    free (a caller that asks again at once has one worker to use while the other is reset; more would be booted in
-    vain); else it waits for a worker about to be free; else for a new one, for which the least recently used idle
-    worker makes room.
+    A call takes an idle worker of its system prompt. Else it waits for one being reset, if its prompt has two workers
+    already: a caller who asks again at once has one to use while the other is reset. Else it takes a spare; else it
+    waits for whichever is sooner, a worker of its prompt or a new process, for which an idle one makes room. Where
+    nobody lacks a process, spares are booted, up to `spares`.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
     live = [seat for seat in seats if seat.state is not State.CLOSED and seat not in plan.close]
-    free = sorted((s for s in live if s.state in (State.IDLE, State.SPARE)), key=lambda s: s.used_at, reverse=True)
-    coming = [seat for seat in live if seat.state in (State.BOOTING, State.RESETTING)]
+    free = [seat for seat in live if seat.state in (State.IDLE, State.SPARE)]
+    resetting = [seat for seat in live if seat.state is State.RESETTING]
+    booting = [seat for seat in live if seat.state is State.BOOTING]
     room = settings.max_workers - len(live)
+    waiting: Counter[tuple[Login, str]] = Counter()
+    serving = Counter((seat.login, seat.system) for seat in live if seat.system is not None)
     is_short = False
 
     for call in queue:
-        idle = next((s for s in free if s.state is State.IDLE and _fits(s, call)), None)
-        resetting = [s for s in coming if s.state is State.RESETTING and _fits(s, call)]
-        spare = next((s for s in free if s.state is State.SPARE and s.login == call.login), None)
-        if idle is not None or (spare is not None and len(resetting) < 2):
-            chosen = idle or spare
-            assert chosen is not None
-            free.remove(chosen)
-            plan.assign.append((call, chosen))
+        key = (call.login, call.system)
+        idle = _latest(s for s in free if s.state is State.IDLE and _fits(s, call))
+        if idle is not None:
+            free.remove(idle)
+            plan.assign.append((call, idle))
             continue
-        is_short = True
-        soon = next(iter(resetting), None) or next((s for s in coming if _fits(s, call)), None)
+        soon = next((seat for seat in resetting if _fits(seat, call)), None)
+        if soon is not None and serving[key] >= 2:
+            resetting.remove(soon)
+            continue
+        wait_s = (waiting[key] // serving[key] + 0.5) * pace.call_s if serving[key] else math.inf
+        spare = _latest(s for s in free if s.state is State.SPARE and s.login == call.login)
+        if spare is not None and wait_s > _PATIENCE_S:
+            free.remove(spare)
+            plan.assign.append((call, spare))
+            serving[key] += 1
+            continue
+        waiting[key] += 1
+        is_short = is_short or wait_s > _PATIENCE_S
         if soon is not None:
-            coming.remove(soon)
-            continue
-        if room <= 0 and free:
-            plan.close.append(free.pop())
-            room += 1
-        if room > 0:
-            plan.boot.append(call.login)
-            room -= 1
+            resetting.remove(soon)
+        elif on_its_way := next((seat for seat in booting if seat.login == call.login), None):
+            booting.remove(on_its_way)
+            serving[key] += 1
+        elif wait_s > pace.booted_in_s(len(plan.boot)):
+            room += _make_room(plan, free) if room <= 0 else 0
+            if room > 0:
+                plan.boot.append(call.login)
+                serving[key] += 1
+                room -= 1
 
     if not is_short:
-        _keep_spares(plan, live, free, room=room, settings=settings, now=now)
+        _keep_spares(plan, live, free, room=room, spares=spares, now=now)
     return plan
+
+
+def _latest(seats: Iterable[Seat]) -> Seat | None:
+    return max(seats, key=lambda seat: seat.used_at, default=None)
+
+
+def _make_room(plan: Plan, free: list[Seat], *, unused_since: float = math.inf) -> int:
+    """Close the free worker that is missed least, if there is one; return how many places that makes.
+
+    It is the longest unused of the prompt that has the most of them: a prompt's only worker stays.
+    """
+    crowd = Counter((seat.login, seat.system) for seat in free)
+    stale = [seat for seat in free if seat.used_at < unused_since]
+    if not stale:
+        return 0
+    chosen = max(stale, key=lambda seat: (crowd[(seat.login, seat.system)], -seat.used_at))
+    free.remove(chosen)
+    plan.close.append(chosen)
+    return 1
 
 
 def _fits(seat: Seat, call: Demand) -> bool:
@@ -110,24 +163,23 @@ def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
     return seat.state in (State.IDLE, State.SPARE) and now - seat.used_at > settings.idle_timeout_s
 
 
-def _keep_spares(
-    plan: Plan, live: Sequence[Seat], free: list[Seat], *, room: int, settings: Settings, now: float
-) -> None:
-    """Have as many spares as the settings ask for, of each login in use, where nobody waits for a process."""
+def _keep_spares(plan: Plan, live: Sequence[Seat], free: list[Seat], *, room: int, spares: int, now: float) -> None:
+    """Have as many spares as are wanted, of each login in use; a worker unused for a while makes room for one."""
     taken = [seat for _, seat in plan.assign]
     in_use = {s.login for s in live if s.state is not State.SPARE or s in taken}
     for login in in_use:
         unbound = [s for s in live if s.login == login and s.state in (State.BOOTING, State.SPARE) and s not in taken]
-        for _ in range(settings.spare_workers - len(unbound)):
+        bound_and_free = [s for s in free if s.state is State.IDLE]
+        for _ in range(spares - len(unbound)):
+            room += _make_room(plan, bound_and_free, unused_since=now - _MAKE_ROOM_AFTER_S) if room <= 0 else 0
             if room <= 0:
-                stale = [s for s in free if s.state is State.IDLE and now - s.used_at > _MAKE_ROOM_AFTER_S]
-                if not stale:
-                    return
-                free.remove(stale[-1])
-                plan.close.append(stale[-1])
-                room += 1
+                return
             plan.boot.append(login)
             room -= 1
+
+
+def _average(so_far: float, latest: float) -> float:
+    return so_far + _FORGETTING * (latest - so_far)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -158,6 +210,9 @@ class Pool:
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
+        self._pace = Pace(cores=psutil.cpu_count() or 1)
+        self._shortage = 0
+        self._boots: dict[Worker, tuple[float, float]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
@@ -177,9 +232,12 @@ class Pool:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             turn = await self._lease(call)
+            started = time.monotonic()
             try:
                 async for event in turn:
                     yield event
+                took_s = time.monotonic() - started
+                self._pace = replace(self._pace, call_s=_average(self._pace.call_s, took_s))
                 return
             except WorkerLost:
                 if attempt == _ATTEMPTS:
@@ -226,7 +284,8 @@ class Pool:
         if self._housekeeper is not None:
             self._housekeeper.cancel()
             self._housekeeper = None
-        await asyncio.gather(*(worker.close() for worker in self.workers), return_exceptions=True)
+        for worker in list(self.workers):
+            self._close(worker)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def disown(self) -> None:
@@ -271,7 +330,14 @@ class Pool:
             return
         self._is_deciding = True
         try:
-            plan = decide(self.workers, self._queue, settings=self.settings, now=time.monotonic())
+            plan = decide(
+                self.workers,
+                self._queue,
+                settings=self.settings,
+                now=time.monotonic(),
+                pace=self._pace,
+                spares=self._spares_wanted(),
+            )
             self._act(plan)
         finally:
             self._is_deciding = False
@@ -294,6 +360,12 @@ class Pool:
                 waiter.turn.set_result(turn)
         for login in plan.boot:
             self._boot(login)
+        if self._queue:
+            self._shortage = max(self._shortage, len(plan.boot))
+
+    def _spares_wanted(self) -> int:
+        """Return as many spares as the last change of prompts was short of, within half of all workers."""
+        return max(self.settings.spare_workers, min(self._shortage, self.settings.max_workers // 2))
 
     def _boot(self, login: Login) -> None:
         try:
@@ -302,6 +374,8 @@ class Pool:
             self._fail([waiter for waiter in self._queue if waiter.login == login], error)
         else:
             self._counts["boots"] += 1
+            others = sum(other.state is State.BOOTING for other in self.workers)
+            self._boots[worker] = (time.monotonic(), 1 + others / self._pace.cores)
             self.workers.append(worker)
 
     def _changed(self, worker: Worker) -> None:
@@ -309,6 +383,11 @@ class Pool:
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
+        boot = self._boots.pop(worker, None)
+        if boot is not None and worker.state is State.SPARE:
+            started, crowding = boot
+            alone_s = (time.monotonic() - started) / crowding
+            self._pace = replace(self._pace, boot_s=_average(self._pace.boot_s, alone_s))
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
             self._close(worker)
@@ -334,7 +413,7 @@ class Pool:
                 waiter.turn.set_exception(error)
 
     def _close(self, worker: Worker) -> None:
-        closing = asyncio.get_running_loop().create_task(worker.close())
+        closing = worker.close()
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 

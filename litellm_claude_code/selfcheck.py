@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,11 +16,11 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import anyio
+import claude_agent_sdk
 
 from . import models
 from .auth import Login
@@ -39,7 +40,7 @@ KNOWN_GOOD: Final[Mapping[str, str]] = {"0.2.184": "2.1.327"}
 
 _REMEMBERED: Final = "self_check"
 _REMEMBERED_CLIS: Final = 8
-_VERSION_WITHIN_S: Final = 5.0
+_VERSION_WITHIN_S: Final = 3.0
 _AGAIN_AFTER_S: Final = 30.0
 """A check that could not be finished, as on a machine too busy for it, is made again for a call after that long."""
 
@@ -128,7 +129,7 @@ async def _judge(settings: Settings) -> _Verdict:
 
 
 async def self_check(settings: Settings) -> Report:
-    """Have the CLI serve a dozen calls on loopback, and report. Takes some two seconds and makes no request elsewhere.
+    """Have the CLI serve a dozen calls on loopback, and report. Takes a second or two and makes no request elsewhere.
 
     A failing check does not end the others; a process that is lost does.
     """
@@ -155,7 +156,7 @@ async def self_check(settings: Settings) -> Report:
     return Report(
         cli=_cli(settings),
         cli_version=version or await _ask_version(_cli(settings)),
-        sdk_version=metadata.version("claude-agent-sdk"),
+        sdk_version=claude_agent_sdk.__version__,
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(_policies()) if problems else (),
         is_finished=is_finished,
@@ -187,25 +188,20 @@ class _Seen:
     """One call: what was asked for, what reached the stand-in because of it, and what came back."""
 
     asked: Body
+    system: str
     requests: Sequence[RecordedRequest]
     events: Sequence[ApiEvent]
     failure: Failure | None
 
     @property
-    def body(self) -> Body:
-        """Return the body that the model was asked with; the CLI may have made requests of its own besides."""
+    def bodies(self) -> list[Body]:
+        """Return the bodies that the model was asked with. What the CLI asks for itself has other instructions."""
         bodies = [request.body for request in self.requests]
-        return next((body for body in bodies if body.get("messages") == self.asked["messages"]), bodies[0])
+        return [body for body in bodies if _is_of_call(body, self.system)] or bodies[:1]
 
     @property
-    def identity(self) -> list[Body]:
-        """Return the system blocks that are the CLI's own."""
-        return self.system_blocks[:2]
-
-    @property
-    def system_blocks(self) -> list[Body]:
-        blocks = self.body.get("system")
-        return blocks if isinstance(blocks, list) else []
+    def body(self) -> Body:
+        return self.bodies[0]
 
     @property
     def text(self) -> str:
@@ -253,6 +249,17 @@ _IN_BODY: Final[Mapping[str, tuple[str, ...]]] = {
 _ABSENT: Final = object()
 
 
+def _system_blocks(body: Body) -> tuple[list[Body], list[Body]]:
+    """Return the system blocks that are the CLI's own, two as it is started here, and those that follow."""
+    blocks = body.get("system")
+    return (blocks[:2], blocks[2:]) if isinstance(blocks, list) else ([], [])
+
+
+def _is_of_call(body: Body, system: str) -> bool:
+    given = [block.get("text") for block in _system_blocks(body)[1]]
+    return given in ([], [system])
+
+
 class _Bench:
     """A stand-in and two processes that ask it: one with a system prompt, one without."""
 
@@ -260,6 +267,7 @@ class _Bench:
         self.stand_in = stand_in
         self.cli_version = ""
         self._settings = settings
+        self._system = ""
         self._replies: deque[Reply] = deque()
         self._changed = asyncio.Event()
         self._workers: dict[str, Worker] = {}
@@ -310,7 +318,7 @@ class _Bench:
             timeout_s=self._settings.step_timeout_s,
             login=self._login,
         )
-        self._replies = deque(replies)
+        self._system, self._replies = system, deque(replies)
         turn, events, failure = worker.start(call), list[ApiEvent](), None
         try:
             async for event in turn:
@@ -321,12 +329,13 @@ class _Bench:
             turn.abandon()
         await self._settled(worker)
         requests = self.stand_in.requests[before:]
-        seen = _Seen(asked=asked, requests=requests, events=events, failure=failure)
+        seen = _Seen(asked=asked, system=system, requests=requests, events=events, failure=failure)
         self._check_is_alive(worker, seen)
         return seen
 
     def _check_is_alive(self, worker: Worker, seen: _Seen) -> None:
-        said = seen.failure.text if seen.failure else worker.failure.failure.text if worker.failure else ""
+        failure = worker.failure.failure if worker.failure else seen.failure
+        said = failure.text if failure else ""
         if seen.failure is not None and seen.failure.kind == "timeout":
             raise _Lost(f"it does not answer a call: {said}")
         if worker.failure is not None and not seen.requests:
@@ -347,30 +356,35 @@ class _Bench:
     def _note(self, _worker: Worker) -> None:
         self._changed.set()
 
-    async def _respond(self, _request: RecordedRequest) -> Reply:
-        return self._replies.popleft() if self._replies else _ANSWER
+    async def _respond(self, request: RecordedRequest) -> Reply:
+        return self._replies.popleft() if self._replies and _is_of_call(request.body, self._system) else _ANSWER
 
 
 async def _check_rich_body(bench: _Bench) -> list[_Problem]:
     """See that all a body can hold arrives as it was written, and the answer's events come out."""
     seen = await bench.ask(_RICH)
-    problems = _differences(seen, system=_SYSTEM)
-    if any(request.headers.get("x-api-key") != _KEY for request in seen.requests):
-        problems.append(_Problem("it does not ask with the key it is given", ("ANTHROPIC_API_KEY",)))
+    problems = _differences(seen)
+    if any(_credentials(request) != (_KEY, None) for request in seen.requests):
+        problems.append(_Problem("it sends another credential than the key it is given", ("ANTHROPIC_API_KEY",)))
     if seen.text != _ANSWER or seen.stop_reason != "end_turn":
-        problems.append(_Problem("the events of an answer do not come out", ("--include-partial-messages",)))
+        switches = () if seen.events else ("--include-partial-messages",)
+        problems.append(_Problem("the events of an answer do not come out whole", switches))
     return problems
+
+
+def _credentials(request: RecordedRequest) -> tuple[str | None, str | None]:
+    return request.headers.get("x-api-key"), request.headers.get("authorization")
 
 
 async def _check_reset(bench: _Bench) -> list[_Problem]:
     """See that a second call holds nothing of the first, and all that a fresh process writes for it."""
     second = await bench.ask()
     fresh = await bench.ask(system="")
-    problems = [*_differences(second, system=_SYSTEM), *_differences(fresh, system="")]
+    problems = [*_differences(second), *_differences(fresh)]
     reset = ("/clear", "rewind_conversation")
     if _TRACE in json.dumps(second.body):
         problems.append(_Problem("a second call holds words of the first", reset))
-    if second.identity != fresh.identity:
+    if _system_blocks(second.body)[0] != _system_blocks(fresh.body)[0]:
         problems.append(_Problem("its own system blocks are not those that a fresh process writes", reset))
     return problems
 
@@ -390,7 +404,7 @@ async def _check_endings(bench: _Bench) -> list[_Problem]:
     for name, answer, switches in endings:
         seen = await bench.ask(_PLAIN, answer)
         problems += _more_than_one(seen, f"an answer {name}", *switches)
-        if len(seen.requests) == 1 and seen.stop_reason != answer.stop_reason:
+        if len(seen.bodies) == 1 and seen.stop_reason != answer.stop_reason:
             problems.append(_Problem(f"an answer {name} does not come out with its `stop_reason`"))
     return problems
 
@@ -399,19 +413,20 @@ async def _check_failures(bench: _Bench) -> list[_Problem]:
     """See that a failure is one request, and is told as what it is."""
     from .testing import Answer, Failure, Text
 
-    failures: list[tuple[str, Reply, int | None, str]] = [
-        ("the status 529", Failure(529), 529, "CLAUDE_CODE_MAX_RETRIES"),
-        ("the status 400", Failure(400), 400, "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"),
-        ("a stream cut short", Answer(content=[Text("It is")], cut_after=3), None,
-         "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK"),
-    ]  # fmt: skip
+    retries, betas = "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"
+    fallback, cut = "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", Answer(content=[Text("It is")], cut_after=0)
+    failures: list[tuple[str, Reply, int | None, tuple[str, ...]]] = [
+        ("the status 529", Failure(529), 529, (retries,)),
+        ("the status 400", Failure(400), 400, (betas, retries)),
+        ("a stream cut off", cut, None, (fallback, retries)),
+    ]
     problems = []
-    for name, reply, status, switch in failures:
+    for name, reply, status, switches in failures:
         seen = await bench.ask(_PLAIN, reply)
-        problems += _more_than_one(seen, name, switch)
-        if len(seen.requests) == 1 and seen.failure is None:
+        problems += _more_than_one(seen, name, *switches)
+        if len(seen.bodies) == 1 and seen.failure is None:
             problems.append(_Problem(f"{name} is taken for an answer"))
-        elif len(seen.requests) == 1 and seen.failure is not None and seen.failure.status != status:
+        elif len(seen.bodies) == 1 and seen.failure is not None and seen.failure.status != status:
             problems.append(_Problem(f"{name} is told as the status {seen.failure.status}"))
     return problems
 
@@ -419,10 +434,10 @@ async def _check_failures(bench: _Bench) -> list[_Problem]:
 async def _check_what_a_call_sets(bench: _Bench) -> list[_Problem]:
     """See that the model and the cache marks are those of the call, and not those of the one before."""
     marked = await bench.ask(model="haiku", cache_ttl="1h")
-    problems = _differences(marked, system=_SYSTEM, is_marked=True)
+    problems = _differences(marked, is_marked=True)
     if '"1h"' not in json.dumps(marked.body.get("system")):
         problems.append(_Problem("it sets no cache marks where they are asked for", _CACHING))
-    return [*problems, *_differences(await bench.ask(), system=_SYSTEM)]
+    return [*problems, *_differences(await bench.ask())]
 
 
 async def _check_nothing_else(bench: _Bench) -> list[_Problem]:
@@ -443,7 +458,7 @@ _CHECKS: Final = (
 _CACHING: Final = ("DISABLE_PROMPT_CACHING", "CLAUDE_CODE_PROMPT_CACHE_TTL")
 
 
-def _differences(seen: _Seen, *, system: str, is_marked: bool = False) -> list[_Problem]:
+def _differences(seen: _Seen, *, is_marked: bool = False) -> list[_Problem]:
     """Compare the body with the one asked for; besides it there may be the CLI's identity, `metadata` and `stream`."""
     expected = {"tools": [], **seen.asked, "stream": True}  # the CLI spells "no tools" out
     keys = (seen.body.keys() | expected.keys()) - {"system", "metadata"}
@@ -460,17 +475,17 @@ def _differences(seen: _Seen, *, system: str, is_marked: bool = False) -> list[_
     for key in wrong:
         if key not in seen.asked:
             problems.append(_Problem(f"it sends `{key}` that nobody asked for", _IN_BODY.get(key, ())))
-    return [*problems, *_system_differences(seen, system=system, is_marked=is_marked)]
+    return [*problems, *_system_differences(seen, is_marked=is_marked)]
 
 
-def _system_differences(seen: _Seen, *, system: str, is_marked: bool) -> list[_Problem]:
+def _system_differences(seen: _Seen, *, is_marked: bool) -> list[_Problem]:
     problems = []
-    given = [block.get("text") for block in seen.system_blocks[2:]]
-    if system and given != [system]:
+    own, given = _system_blocks(seen.body)
+    if seen.system and [block.get("text") for block in given] != [seen.system]:
         problems.append(_Problem("the system prompt does not arrive as written", ("`systemPrompt` in `initialize`",)))
-    if not system and given:
+    if not seen.system and given:
         problems.append(_Problem("it sends a system prompt where none was given", ("`systemPrompt` in `initialize`",)))
-    if len(seen.identity) != 2 or any("\n" in block.get("text", "") for block in seen.identity):
+    if len(own) != 2 or any("\n" in block.get("text", "") for block in own):
         problems.append(_Problem("its own system blocks are not two lines that say what it is"))
     if not is_marked and "cache_control" in json.dumps(seen.body):
         problems.append(_Problem("it sets cache marks that nobody asked for", _CACHING))
@@ -479,10 +494,9 @@ def _system_differences(seen: _Seen, *, system: str, is_marked: bool) -> list[_P
 
 def _more_than_one(seen: _Seen, what: str, *switches: str) -> list[_Problem]:
     problems = []
-    same = max(1, sum(request.body.get("messages") == seen.asked["messages"] for request in seen.requests))
-    if same > 1:
+    if len(seen.bodies) > 1:
         problems.append(_Problem(f"{what} is followed by another request", switches))
-    if len(seen.requests) > same:
+    if len(seen.requests) > len(seen.bodies):
         problems.append(_Problem("it asks the model for itself", ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE",)))
     return problems
 
@@ -495,9 +509,10 @@ async def _ask_version(cli: Path | None) -> str:
     """Return what the CLI says of its version where no request has told it, or nothing."""
     if cli is None:
         return ""
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     try:
         with anyio.move_on_after(_VERSION_WITHIN_S):
-            ran = await anyio.run_process([cli, "--version"], check=False, stderr=subprocess.DEVNULL)
+            ran = await anyio.run_process([cli, "--version"], check=False, stderr=subprocess.DEVNULL, env=env)
             told = re.match(rb"\d[\w.\-]*", ran.stdout)
             return told.group().decode() if told else ""
     except OSError:
@@ -506,11 +521,10 @@ async def _ask_version(cli: Path | None) -> str:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Return what a good result holds for: this CLI, these versions, and the policies that are in force."""
+    """Return what a good result holds for: this CLI, SDK and package, and the policies that are in force."""
     cli = _cli(settings)
-    files = [*([cli.resolve()] if cli else []), *_policy_files()]
-    versions = (metadata.version(name) for name in ("claude-agent-sdk", "litellm-claude-code"))
-    return " ".join([*versions, *(_stamp(file) for file in files)])
+    files = [*([cli.resolve()] if cli else []), Path(__file__), *_policy_files()]
+    return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
 
 
 def _stamp(file: Path) -> str:
@@ -523,7 +537,7 @@ def _stamp(file: Path) -> str:
 def _policies() -> list[str]:
     """Say what this machine's managed settings do to variables that a worker needs.
 
-    A CLI lets them go before what it is started with and what `apply_flag_settings` says (CLI 2.1.327).
+    They go before the variables that a CLI is started with and those of `apply_flag_settings` (CLI 2.1.327).
     """
     own = ("CLAUDE_CODE_EXTRA_BODY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "API_TIMEOUT_MS", *_CACHING)
     needed = {*Login(payer="gateway").environment(), *own}

@@ -161,10 +161,6 @@ class Worker:
         self._life = asyncio.create_task(self._serve(turn, is_bound=is_bound), name="claude-code-call")
         return turn
 
-    async def close(self) -> None:
-        """End the process. Idempotent; returns when it is gone."""
-        await asyncio.shield(self._close_soon())
-
     def disown(self) -> None:
         """In a forked child: close the child's ends of the process's pipes."""
         self._launch.transport.disown()
@@ -306,7 +302,7 @@ class Worker:
         """Take note that the process has ended. A call in progress learns it from its own next step."""
         if self.state in (State.SPARE, State.IDLE):
             self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
-            self._close_soon()
+            self.close()
 
     def _give_up(self, error: Exception, *, is_sent: bool) -> None:
         """Close after a failure, which is the end of the call in progress, too."""
@@ -316,14 +312,15 @@ class Worker:
             text = f"{failed.failure.text}: {self._launch.stderr[-1]}"
             failed = type(failed)(replace(failed.failure, text=text))
         self.failure = failed
-        self._close_soon()
+        self.close()
 
     def _become(self, state: State) -> None:
         if self.state is not State.CLOSED:
             self.state = state
             self._on_change(self)
 
-    def _close_soon(self) -> asyncio.Task[None]:
+    def close(self) -> asyncio.Task[None]:
+        """End the process: the worker takes no call from now on. Idempotent; the task is done when it is gone."""
         if self._closing is None:
             self.state = State.CLOSED
             if self._turn is not None:

@@ -29,6 +29,7 @@ class ScriptedWorker:
         self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
         self.failure: CallFailed | None = None
         self.turn: Turn | None = None
+        self.is_closing_allowed = False
         self._on_change = on_change
 
     @property
@@ -54,11 +55,13 @@ class ScriptedWorker:
             self.turn.end(self.failure)
         self.become(State.CLOSED)
 
-    async def close(self) -> None:
+    def close(self) -> asyncio.Task[None]:
         if self.is_alive:
+            assert self.state is not State.BUSY or self.is_closing_allowed
             if self.turn is not None:
                 self.turn.end(CallFailed(Failure(kind="lost", text="the process was closed")))
             self.become(State.CLOSED)
+        return asyncio.ensure_future(asyncio.sleep(0))
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -94,6 +97,9 @@ class PoolMachine(RuleBasedStateMachine):
 
         self.do(acting())
 
+    async def _read(self, made: Call) -> list[Any]:
+        return [event async for event in self.pool.events(made)]
+
     def workers(self, *states: State) -> list[ScriptedWorker]:
         return [worker for worker in self.made if worker.state in states]
 
@@ -101,15 +107,23 @@ class PoolMachine(RuleBasedStateMachine):
     def ask(self, login: Login, system: str) -> Any:
         made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
 
-        async def read() -> list[Any]:
-            return [event async for event in self.pool.events(made)]
-
         async def begin() -> asyncio.Task[Any]:
-            return asyncio.ensure_future(read())
+            return asyncio.ensure_future(self._read(made))
 
         task = self.do(begin())
         self.asking.append(task)
         return task
+
+    @rule(
+        asked=st.lists(st.tuples(st.sampled_from(LOGINS), st.sampled_from("ABCDEF")), min_size=2, max_size=6),
+    )
+    def ask_at_once(self, asked: list[tuple[Login, str]]) -> None:
+        async def begin() -> None:
+            for login, system in asked:
+                made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
+                self.asking.append(asyncio.ensure_future(self._read(made)))
+
+        self.do(begin())
 
     @rule(task=consumes(leases))
     def cancel(self, task: asyncio.Task[Any]) -> None:
@@ -159,6 +173,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
+        for worker in self.made:
+            worker.is_closing_allowed = True
         self.do(self.pool.aclose())
         assert not self.workers(*(state for state in State if state is not State.CLOSED))
         assert all(task.done() for task in self.asking)
@@ -200,6 +216,8 @@ class PoolMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
             return
+        for worker in self.made:
+            worker.is_closing_allowed = True
         self.do(self.pool.aclose())
         for task in self.asking:
             task.cancel()

@@ -1,0 +1,265 @@
+"""A run shaped like a DSPy optimizer's: phases with a system prompt each, eight threads, a proposal between phases."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import surroundings
+from measuring import Goal, Part, at_once, percentile, table
+from surroundings import Address
+
+if TYPE_CHECKING:
+    from contenders import Question
+
+THREADS: Final = 8
+_PHASES: Final = 8
+_CALLS_PER_PHASE: Final = 24
+_EXAMPLES: Final = (0, 1, 3, 4)
+"""Examples a call by phase: 2, 4, 8 and 10 messages with the system prompt and the question."""
+_SAMPLE_EVERY_S: Final = 0.05
+_PHASE_WITHIN_S: Final = 120.0
+
+_WAITING: Final = "calls waiting"
+_STATES: Final = ("booting", "spare", "idle", "busy", "resetting", _WAITING)
+
+OURS: Final = "claude_code/"
+OURS_AGAIN: Final = "claude_code/, once more"
+QUERY: Final = "query(), a process per call"
+DIRECT: Final = "anthropic/"
+
+
+class Asked(Protocol):
+    """What is asked of a contender here."""
+
+    def ask(self, question: Question) -> str: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A proposal, then items to do in parallel; the calls of an item come one after another, as a program's do."""
+
+    proposal: Question
+    items: tuple[tuple[Question, ...], ...]
+
+    @property
+    def calls(self) -> int:
+        return 1 + sum(len(item) for item in self.items)
+
+
+def schedule() -> list[Phase]:
+    """Return the phases: in every other one, an item also asks under the system prompt of the phase before."""
+    from contenders import OTHER_ALIAS, Question
+
+    phases = []
+    systems = [f"{number}. " + "You answer questions about the text you are given. " * 20 for number in range(_PHASES)]
+    for number, system in enumerate(systems):
+        examples = tuple(
+            (f"Question {n}: " + "some words " * 20, f"Answer {n}: " + "more words " * 20)
+            for n in range(_EXAMPLES[number % len(_EXAMPLES)])
+        )
+        under = (system,) if number % 2 == 0 else (system, systems[number - 1])
+        items = tuple(
+            tuple(
+                Question(user=f"Phase {number}, item {item}, step {step}.", system=prompt, examples=examples)
+                for step, prompt in enumerate(under)
+            )
+            for item in range(_CALLS_PER_PHASE // len(under))
+        )
+        proposal = Question(user=f"Propose {number}.", system="You write instructions. " * 20, alias=OTHER_ALIAS)
+        phases.append(Phase(proposal=proposal, items=items))
+    return phases
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One contender's way through the schedule."""
+
+    name: str
+    wall_s: float = 0.0
+    own_cpu_s: float = 0.0
+    children_cpu_s: float = 0.0
+    """CPU of the Claude Code processes, known when they are gone."""
+    phase_walls_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
+    stats: dict[str, Any] = field(default_factory=dict)
+    timeline: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    requests: int = 0
+
+    def worker_seconds(self) -> dict[str, float]:
+        """Return how long workers were in each state, all together."""
+        spent: dict[str, float] = defaultdict(float)
+        for (at, states), (until, _) in zip(self.timeline, self.timeline[1:], strict=False):
+            for state, count in states.items():
+                spent[state] += count * (until - at)
+        return dict(spent)
+
+
+def play(name: str, contender: Asked, address: Address, phases: list[Phase], stats: Callable[[], Any]) -> Run:
+    """Go through the schedule from a cold start, and end every process. Raises if an answer is wrong."""
+    contender.ask(phases[0].proposal)  # the imports, and what litellm does once
+    contender.close()
+    run = Run(name=name)
+    seen = surroundings.requests_seen(address)
+    children_cpu_s, own_cpu_s = _children_cpu_s(), time.process_time()
+    began = time.perf_counter()
+    with _sampled(run.timeline, stats):
+        for phase in phases:
+            phase_began = time.perf_counter()
+            run.latencies_s.append(_ask(contender, phase.proposal))
+            items = [partial(_do, contender, item) for item in phase.items]
+            for took_s in at_once(items, threads=THREADS, within_s=_PHASE_WITHIN_S):
+                run.latencies_s += took_s
+            run.phase_walls_s.append(time.perf_counter() - phase_began)
+    run.wall_s = time.perf_counter() - began
+    run.own_cpu_s = time.process_time() - own_cpu_s
+    run.stats = stats()
+    run.requests = surroundings.requests_seen(address) - seen
+    contender.close()
+    run.children_cpu_s = _children_cpu_s() - children_cpu_s
+    return run
+
+
+def _do(contender: Asked, item: tuple[Question, ...]) -> list[float]:
+    return [_ask(contender, question) for question in item]
+
+
+def _ask(contender: Asked, question: Question) -> float:
+    began = time.perf_counter()
+    answer = contender.ask(question)
+    if question.user not in answer:  # the stand-in echoes
+        raise RuntimeError(f"{answer!r} is no answer to {question.user!r}")
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], Any]) -> Iterator[None]:
+    """Note the workers' states, and the calls that wait, again and again."""
+    began, is_over = time.perf_counter(), threading.Event()
+
+    def sample() -> None:
+        while not is_over.is_set():
+            told = stats()
+            states = {**told.get("workers", {}), _WAITING: told.get("queue", 0)}
+            timeline.append((round(time.perf_counter() - began, 3), states))
+            is_over.wait(_SAMPLE_EVERY_S)
+
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        sampler.join()
+
+
+def _children_cpu_s() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def measure() -> Part:
+    """Play the schedule with quick answers, ours before and after `query()`; and with answers of a second."""
+    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+
+    phases = schedule()
+    ways: dict[str, Callable[[Address], Asked]] = {
+        OURS: contenders.claude_code,
+        DIRECT: contenders.anthropic,
+        QUERY: contenders.QueryPerCall,
+        OURS_AGAIN: contenders.claude_code,
+    }
+    runs: dict[str, dict[str, Run]] = {}
+    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT))):
+        runs[delay_s] = {}
+        with surroundings.stand_in("--delay-s", delay_s) as address:
+            for name in names:
+                contender = ways[name](address)
+                stats = contenders.pool_stats if ways[name] is contenders.claude_code else dict
+                try:
+                    runs[delay_s][name] = play(name, contender, address, phases, stats)
+                finally:
+                    contender.close()
+                print(f"  optimizer, {delay_s} s, {name}: {runs[delay_s][name].wall_s:.1f} s", file=sys.stderr)
+    return _part(phases, runs)
+
+
+def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
+    calls = sum(phase.calls for phase in phases)
+    quick, slow = runs["0.2"], runs["1"]
+    ours_s = (quick[OURS].wall_s + quick[OURS_AGAIN].wall_s) / 2
+    lines = [
+        f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start",
+        *(_table(f"answers after {delay_s} s", each) for delay_s, each in runs.items()),
+        _states_table([(f"{run.name}, {delay_s} s", run) for delay_s, each in runs.items() for run in each.values()]),
+        *(
+            f"{run.name}: {run.requests} requests for {calls} calls  << NOT ONE EACH"
+            for each in runs.values()
+            for run in each.values()
+            if run.requests != calls
+        ),
+    ]
+    return Part(
+        lines=lines,
+        goals=[
+            Goal(
+                name="optimizer, 0.2 s: query() / claude_code/",
+                value=quick[QUERY].wall_s / ours_s,
+                unit="x",
+                limits=(3,),
+                is_ceiling=False,
+            ),
+            Goal(
+                name="optimizer, 1 s: claude_code/ / anthropic/",
+                value=slow[OURS].wall_s / slow[DIRECT].wall_s,
+                unit="x",
+                limits=(1.1,),
+            ),
+        ],
+        data={
+            "calls": calls,
+            "runs": {
+                delay_s: {name: {**vars(run), "worker_seconds": run.worker_seconds()} for name, run in each.items()}
+                for delay_s, each in runs.items()
+            },
+        },
+    )
+
+
+def _table(title: str, runs: dict[str, Run]) -> str:
+    head = (title, "wall s", "own CPU s", "CLI CPU s", "boots", "binds", "waited s", "median s", "p90 s", "max s")
+    return table(
+        head,
+        [
+            (
+                run.name,
+                f"{run.wall_s:.1f}",
+                f"{run.own_cpu_s:.1f}",
+                f"{run.children_cpu_s:.1f}",
+                *(str(run.stats.get(name, "–")) for name in ("boots", "binds")),
+                f"{run.stats['waited_s']:.1f}" if run.stats else "–",
+                *(f"{percentile(run.latencies_s, share):.2f}" for share in (0.5, 0.9, 1.0)),
+            )
+            for run in runs.values()
+        ],
+    )
+
+
+def _states_table(runs: list[tuple[str, Run]]) -> str:
+    lines = []
+    for name, run in runs:
+        if not run.stats:
+            continue
+        spent = run.worker_seconds()
+        boot_s = spent.get("booting", 0.0) / max(1, run.stats["boots"])
+        lines.append((name, *(f"{spent.get(state, 0.0):.0f}" for state in _STATES), f"{boot_s:.2f}"))
+    return table(("seconds spent, all workers together", *_STATES, "a boot"), lines)

@@ -1,0 +1,318 @@
+"""The self-check passes on the real CLI, and says what is wrong with one that does otherwise.
+
+What a CLI does wrong is made real: by a script that starts the real one in another environment, without a flag, or
+with its frames changed on the way, and by a policy in a mount namespace of its own.
+"""
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from litellm_claude_code.errors import CallFailed
+from litellm_claude_code.installed import find_cli
+from litellm_claude_code.selfcheck import KNOWN_GOOD, Report, ensure_checked, self_check
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.testing import StandIn
+
+from .conftest import claude_processes
+
+CLI = find_cli()
+Script = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(one_stand_in: StandIn) -> Iterator[None]:  # whose end takes the tests' home folder away
+    before = set(claude_processes())
+    yield
+    gc.collect()  # what was not closed warns here
+    until = time.monotonic() + 10
+    while set(claude_processes()) - before:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """Write an executable that stands for the CLI."""
+
+    def write(text: str, interpreter: str = "/bin/sh") -> Path:
+        path = tmp_path / "claude"
+        path.write_text(f"#!{interpreter}\n{text}\n")
+        path.chmod(0o700)
+        return path
+
+    return write
+
+
+def check(cli: Path, **more: float) -> Report:
+    return asyncio.run(self_check(Settings(cli_path=cli, **more)))  # type: ignore[arg-type]
+
+
+def test_the_cli_that_is_installed_does_what_is_relied_on() -> None:
+    report = asyncio.run(self_check(Settings()))
+    assert report.problems == ()
+    assert report.sentence() == ""
+    assert KNOWN_GOOD[report.sdk_version] == report.cli_version
+
+
+def test_neither_a_login_nor_a_proxy_takes_part(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "the-login")
+    assert check(script(f'env >> {tmp_path}/seen\nexec {CLI} "$@"')).problems == ()
+    assert "NO_PROXY=127.0.0.1" in (tmp_path / "seen").read_text()
+    assert "the-login" not in (tmp_path / "seen").read_text()
+
+
+async def test_a_good_result_is_shared_and_remembered_until_the_cli_changes(script: Script, tmp_path: Path) -> None:
+    cli = script(f'echo started >> {tmp_path}/starts\nexec {CLI} "$@"')
+    starts = tmp_path / "starts"
+    names = [tmp_path / name for name in ("a", "b", "c")]  # another name is, to this process, another CLI
+    for name in names:
+        name.symlink_to(cli)
+    await asyncio.gather(*(ensure_checked(Settings(cli_path=names[0])) for _ in range(5)))
+    assert starts.read_text().count("started") == 2
+    await ensure_checked(Settings(cli_path=names[0]))
+    await ensure_checked(Settings(cli_path=names[1]))
+    assert starts.read_text().count("started") == 2
+    os.utime(cli, (1, 1))
+    await ensure_checked(Settings(cli_path=names[2]))
+    assert starts.read_text().count("started") == 4
+
+
+async def test_a_bad_result_is_raised_and_lasts_for_this_process_only(script: Script, tmp_path: Path) -> None:
+    cli = script(f'unset CLAUDE_CODE_DISABLE_THINKING\necho started >> {tmp_path}/starts\nexec {CLI} "$@"')
+    (tmp_path / "other").symlink_to(cli)
+    for path, starts in ((cli, 2), (cli, 2), (tmp_path / "other", 4)):
+        with pytest.raises(CallFailed, match="CLAUDE_CODE_DISABLE_THINKING") as raised:
+            await ensure_checked(Settings(cli_path=path))
+        assert raised.value.failure.kind == "self_check"
+        assert (tmp_path / "starts").read_text().count("started") == starts
+
+
+async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script: Script, tmp_path: Path) -> None:
+    cli = script(f'echo started >> {tmp_path}/starts\nexec {CLI} "$@"')
+    leaving, staying = (asyncio.create_task(ensure_checked(Settings(cli_path=cli))) for _ in range(2))
+    await asyncio.sleep(0.1)
+    leaving.cancel()
+    await staying
+    assert leaving.cancelled()
+    assert (tmp_path / "starts").read_text().count("started") == 2
+
+
+TRAFFIC = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
+VARIABLES = {
+    "CLAUDE_CODE_DISABLE_THINKING": "It sends `thinking` that nobody asked for: ",
+    "CLAUDE_CODE_MAX_RETRIES": "The status 529 is followed by another request: ",
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "The status 400 is followed by another request: ",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "A stream cut off is followed by another request: ",
+    TRAFFIC: "It makes requests of its own (HEAD /api/hello): ",
+}
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_without_effect_is_named(script: Script, name: str) -> None:
+    report = check(script(f'unset {name}\nexec {CLI} "$@"'))
+    assert report.problems[0].startswith(f"{VARIABLES[name]}{name}")
+    assert all(name in problem for problem in report.problems)
+    assert all(problem in report.sentence() for problem in report.problems)
+    assert "pip install 'claude-agent-sdk==0.2.184'" in report.sentence()
+
+
+def test_a_title_asked_for_in_secret_is_noticed(script: Script) -> None:
+    report = check(script(f'unset {TRAFFIC} CLAUDE_CODE_DISABLE_TERMINAL_TITLE\nexec {CLI} "$@"'))
+    assert report.problems[0].startswith("It asks the model for itself: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
+
+
+DROPPING = """
+import os, sys
+arguments = sys.argv[1:]
+position = arguments.index({flag!r})
+del arguments[position : position + {words}]
+os.execv({cli!r}, [{cli!r}, *arguments])
+"""
+
+
+FLAGS = {
+    "--max-budget-usd": (2, "An answer that ends at max_tokens is followed by another request: --max-budget-usd"),
+    "--tools": (2, "It sends `tools` that nobody asked for: --tools"),
+    "--include-partial-messages": (1, "The events of an answer do not come out whole: --include-partial-messages"),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_without_effect_is_named(script: Script, flag: str) -> None:
+    words, sentence = FLAGS[flag]
+    report = check(script(DROPPING.format(flag=flag, words=words, cli=str(CLI)), sys.executable))
+    assert report.problems[0].startswith(sentence)
+
+
+# Passes frames on to the real CLI. A frame may be changed, or answered in its place.
+BETWEEN = """
+import json, subprocess, sys, threading
+pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+cli = subprocess.Popen([{cli!r}, *sys.argv[1:]], stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
+
+def pass_back():
+    for line in cli.stdout:
+        print(line, end="", flush=True)
+
+def answer(frame, response):
+    print(json.dumps({{"type": "control_response", "response": {{"request_id": frame["request_id"], **response}}}}),
+          flush=True)
+
+threading.Thread(target=pass_back, daemon=True).start()
+for line in sys.stdin:
+    frame = json.loads(line)
+    request = frame.get("request", {{}})
+    subtype = request.get("subtype")
+    env = request.get("settings", {{}}).get("env", {{}})
+    {change}
+    print(json.dumps(frame), file=cli.stdin, flush=True)
+"""
+
+
+INSTEAD = "if {when}:\n        answer(frame, {reply})\n        continue"
+STEPS = {
+    "the body is dropped": (
+        "env.pop('CLAUDE_CODE_EXTRA_BODY', None)",
+        "The `max_tokens`, `messages`, `output_config`, `stop_sequences`, `thinking`, `tool_choice`, `tools` on the "
+        "wire are not those asked for: CLAUDE_CODE_EXTRA_BODY has no effect.",
+    ),
+    "caching stays on": (
+        "if env.get('DISABLE_PROMPT_CACHING'): env['DISABLE_PROMPT_CACHING'] = ''",
+        "It sets cache marks that nobody asked for: DISABLE_PROMPT_CACHING",
+    ),
+    "caching stays off": (
+        "if 'DISABLE_PROMPT_CACHING' in env: env['DISABLE_PROMPT_CACHING'] = '1'",
+        "It sets no cache marks where they are asked for: DISABLE_PROMPT_CACHING",
+    ),
+    "the effort is another": (
+        "if 'CLAUDE_CODE_EFFORT_LEVEL' in env: env['CLAUDE_CODE_EFFORT_LEVEL'] = 'high'",
+        "It sends `output_config` that nobody asked for: CLAUDE_CODE_EFFORT_LEVEL has no effect.",
+    ),
+    "the model is dropped": (
+        "request.get('settings', {}).pop('model', None)",
+        "It asks the model 'claude-opus-5-5' instead of 'claude-sonnet-5-5': `model` in `apply_flag_settings` has no "
+        "effect.",
+    ),
+    "the system prompt is dropped": (
+        "request.pop('systemPrompt', None)",
+        "The system prompt does not arrive as written: `systemPrompt` in `initialize` has no effect.",
+    ),
+    "rewinding is claimed and not done": (
+        INSTEAD.format(
+            when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {"rewound": True}}
+        ),
+        "Its own system blocks are not those that a fresh process writes: /clear or rewind_conversation has no effect.",
+    ),
+    "rewinding is not done": (
+        INSTEAD.format(when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {}}),
+        "It does not end a call and forget it by `/clear` and `rewind_conversation`: ",
+    ),
+    "settings are refused": (
+        INSTEAD.format(when="subtype == 'apply_flag_settings'", reply={"subtype": "error", "error": "unknown"}),
+        "It does not start, or does not answer `apply_flag_settings` before `initialize`: ",
+    ),
+    "the body is refused": (
+        INSTEAD.format(when="env.get('CLAUDE_CODE_EXTRA_BODY')", reply={"subtype": "error", "error": "not allowed"}),
+        "It cannot be given a request by `initialize` and `apply_flag_settings`: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_without_effect_is_named(script: Script, name: str) -> None:
+    change, sentence = STEPS[name]
+    report = check(script(BETWEEN.format(cli=str(CLI), change=change), sys.executable))
+    assert any(problem.startswith(sentence) for problem in report.problems), report.problems
+
+
+PROGRAMS = {
+    "exits at once": ("echo 'Your licence has run out.' >&2; exit 3", "Your licence has run out."),
+    "prints text": ("echo Hello; echo This is another program.", "does not start, or does not answer"),
+    "never answers": ("exec sleep 600", "did not answer in time"),
+    "repeats what it reads": ("exec cat", "did not answer in time"),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_that_is_not_claude_code_is_told_as_such(script: Script, name: str) -> None:
+    text, sentence = PROGRAMS[name]
+    report = check(script(text), boot_timeout_s=0.5)
+    assert not report.is_finished
+    assert sentence in report.sentence()
+    assert str(report.cli) in report.sentence()
+    assert "of unknown version" in report.sentence()
+
+
+def test_a_cli_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+    report = check(tmp_path / "nothing")
+    assert not report.is_finished
+    assert "does not start" in report.sentence()
+
+
+def test_an_older_cli_is_told_with_its_version(script: Script) -> None:
+    report = check(script("test \"$1\" = --version || exit 1; echo '1.0.3 (Claude Code)'"))
+    assert report.cli_version == "1.0.3"
+    assert "The Claude Code CLI 1.0.3" in report.sentence()
+
+
+IN_NAMESPACE = """
+import asyncio
+from litellm_claude_code.selfcheck import self_check
+from litellm_claude_code.settings import Settings
+print(asyncio.run(self_check(Settings())).sentence())
+"""
+FILE = "/etc/claude-code/managed-settings.json"
+
+
+def sentence_under(policy: dict[str, object], folder: Path) -> str:
+    """Check the CLI under a machine-wide policy: in a mount namespace, with another `/etc`."""
+    isolated = ["unshare", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
+        pytest.skip("needs Linux's unprivileged namespaces")
+    etc = folder / "etc"
+    (etc / "claude-code").mkdir(parents=True)
+    for name in ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache"):
+        if Path("/etc", name).is_file():
+            shutil.copy(Path("/etc", name), etc)
+    (etc / "claude-code" / "managed-settings.json").write_text(json.dumps(policy))
+    inside = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), sys.executable, "-c", IN_NAMESPACE]
+    ran = subprocess.run([*isolated, *inside], capture_output=True, text=True, timeout=120, check=True)
+    return ran.stdout
+
+
+def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None:
+    env = {
+        "CLAUDE_CODE_EFFORT_LEVEL": "high",
+        "CLAUDE_CODE_EXTRA_BODY": "{}",
+        "CLAUDE_CODE_MAX_RETRIES": "1",
+        "DISABLE_PROMPT_CACHING": "",
+    }
+    told = sentence_under({"env": env}, tmp_path)
+    assert "are not those asked for: CLAUDE_CODE_EXTRA_BODY has no effect." in told
+    assert "It sets cache marks that nobody asked for: DISABLE_PROMPT_CACHING" in told
+    assert "It sends `output_config` that nobody asked for: CLAUDE_CODE_EFFORT_LEVEL has no effect." in told
+    assert "The status 529 is followed by another request: CLAUDE_CODE_MAX_RETRIES has no effect." in told
+    assert f"The policy in {FILE} sets {', '.join(env)}, which a worker needs for itself" in told
+
+
+def test_a_policy_that_brings_a_credential_or_bars_models_is_named(tmp_path: Path) -> None:
+    told = sentence_under({"apiKeyHelper": "echo of-the-company", "availableModels": ["opus"]}, tmp_path)
+    assert "It sends another credential than the key it is given: ANTHROPIC_API_KEY has no effect." in told
+    assert "It asks the model 'claude-opus-5-5' instead of 'claude-sonnet-5-5'" in told
+    assert f"There is a policy in {FILE}, which may be why." in told
+    assert "of-the-company" not in told

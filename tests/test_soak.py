@@ -1,0 +1,106 @@
+"""Two thousand calls of every kind at eight in flight: no call sees another's words, and nothing grows or stays."""
+
+import asyncio
+import gc
+import json
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import litellm
+import psutil
+
+import litellm_claude_code
+
+from .conftest import HOME, claude_processes
+from .test_wire import TOOLS
+
+CALLS, AT_ONCE = 2_000, 8
+MARK = re.compile(r"mark-(\d+)-")
+
+
+async def one(number: int, where: dict[str, Any], dice: random.Random) -> None:
+    """Make one call, of a kind that chance decides, and check that the answer is its own."""
+    mark = f"mark-{number}-"
+    messages = [{"role": "user", "content": f"{mark} {'word ' * dice.randrange(200)}"}]
+    if dice.random() < 0.8:
+        messages.insert(0, {"role": "system", "content": f"You are number {dice.randrange(6)}."})
+    if dice.random() < 0.3:
+        messages[-1:] = [
+            {"role": "user", "content": f"{mark} first"},
+            {"role": "assistant", "content": f"{mark} answered"},
+            messages[-1],
+        ]
+    request: dict[str, Any] = {
+        "model": f"claude_code/{dice.choice(['sonnet', 'haiku'])}",
+        "messages": messages,
+        **where,
+    }
+    kind = dice.choice(["plain", "plain", "stream", "tools", "two answers", "cancelled", "left"])
+    if kind == "cancelled":
+        asking = asyncio.create_task(litellm.acompletion(**request))
+        await asyncio.sleep(dice.random() * 0.06)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        return
+    if kind in ("stream", "left"):
+        stream: Any = await litellm.acompletion(**request, stream=True)
+        text = ""
+        async for chunk in stream:
+            text += chunk.choices[0].delta.content or ""
+            if kind == "left" and text:
+                return
+        texts = [text]
+    else:
+        more = {"tools": {"tools": TOOLS}, "two answers": {"n": 2}}.get(kind, {})
+        response: Any = await litellm.acompletion(**request, **more)
+        texts = [choice.message.content for choice in response.choices]
+    for text in texts:
+        assert MARK.findall(text) == [str(number)]
+
+
+def test_two_thousand_mixed_calls(tmp_path: Path) -> None:
+    record = tmp_path / "bodies.jsonl"
+    command = [sys.executable, "-m", "litellm_claude_code.testing", "--record", str(record)]
+    served = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert served.stdout is not None
+    told = json.loads(served.stdout.readline())
+    where = {"api_base": told["base_url"], "api_key": told["api_key"], "timeout": 120}
+    own = psutil.Process()
+    weights: list[float] = []
+
+    async def all_of_them() -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def gated(number: int) -> None:
+            async with gate:
+                await one(number, where, random.Random(number))
+                if number % 100 == 0:
+                    gc.collect()
+                    weights.append(own.memory_info().rss / 2**20)
+
+        await asyncio.gather(*(gated(number) for number in range(CALLS)))
+
+    try:
+        litellm_claude_code.close()
+        asyncio.run(all_of_them())
+        stats = litellm_claude_code.stats()
+    finally:
+        litellm_claude_code.close()
+        served.terminate()
+        served.communicate(timeout=10)
+
+    bodies = [json.loads(line) for line in record.read_text().splitlines()]
+    assert len(bodies) > CALLS * 0.8
+    for body in bodies:
+        body = body.get("body", body)
+        assert len(set(MARK.findall(json.dumps(body)))) == 1
+    early, late = sum(weights[5:9]) / 4, sum(weights[-4:]) / 4  # the first ones fill caches
+    assert late - early < 30, weights
+    assert stats["boots"] < CALLS / 10, stats
+    assert claude_processes() == []
+    left = [path for path in (HOME / "cache" / "litellm_claude_code").rglob("*") if path.is_file()]
+    assert {path.name for path in left} <= {"cli.json", "launch.sh", "lock"}
