@@ -8,10 +8,21 @@ litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "conte
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 
-__all__ = ["ClaudeCodeProvider", "Settings", "aclose", "close", "provider", "register", "stats", "warm_up"]
+__all__ = [
+    "ClaudeCodeProvider",
+    "Settings",
+    "aclose",
+    "close",
+    "provider",
+    "rate_limit_status",
+    "register",
+    "stats",
+    "warm_up",
+]
 
 warm_up = provider.warm_up
 stats = provider.stats
+rate_limit_status = provider.rate_limit_status
 close = provider.close
 aclose = provider.aclose
 

@@ -40,6 +40,13 @@ class CallFailed(Exception):
         self.failure = failure
 
 
+class StepRefused(Exception):
+    """The CLI answered a control request with something other than success."""
+
+    def __init__(self, subtype: str) -> None:
+        super().__init__(f"the CLI refused `{subtype}`")
+
+
 class WorkerLost(CallFailed):
     """The process failed before the model was asked: another process can take the call."""
 
@@ -117,6 +124,9 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
     if isinstance(error, sdk.CLINotFoundError):
         reinstall = "the CLI was not found: pip install --force-reinstall claude-agent-sdk"
         return CallFailed(Failure(kind="cli_not_found", text=reinstall))
+    if isinstance(error, StepRefused):
+        failure = Failure(kind="lost", text=str(error))
+        return CallFailed(failure) if is_sent else WorkerLost(failure)
     text = next((text for kind, text in _lost(sdk) if isinstance(error, kind)), f"unexpected {type(error).__name__}")
     failure = Failure(kind="lost", text=text)
     return CallFailed(failure) if is_sent else WorkerLost(failure)

@@ -5,7 +5,6 @@ Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py
 
 from __future__ import annotations
 
-import atexit
 import fcntl
 import os
 import shutil
@@ -92,7 +91,10 @@ def empty_folder() -> Path:
 
 
 def private_folder() -> Path:
-    """Return this Python process's own folder, for the launcher and the CLI's temporary files. Removed at exit."""
+    """Return this Python process's own folder, for the launcher and the CLI's temporary files.
+
+    `remove_private_folder` removes it once no process uses it any more; a killed parent's is swept by the next.
+    """
     known = _private_folders.get(os.getpid())
     if known is not None and known[0].is_dir():
         return known[0]
@@ -106,7 +108,6 @@ def private_folder() -> Path:
     launcher.write_text(resources.files(__package__).joinpath("launch.sh").read_text())
     launcher.chmod(0o700)
     _private_folders[os.getpid()] = (folder, lock)
-    atexit.register(remove_private_folder)
     return folder
 
 

@@ -12,7 +12,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
@@ -101,6 +101,32 @@ class BackgroundLoop:
         self._lock = threading.Lock()
         self._kept += [self._loop, *(forget() for forget in self._after_fork)]
         self._loop = self._thread = None
+
+
+class Later(Coroutine[Any, Any, T]):
+    """A coroutine that begins when it is awaited: one that nobody awaits, as litellm leaves it, gives no warning."""
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._make = make
+        self._begun: Coroutine[Any, Any, T] | None = None
+
+    def _begin(self) -> Coroutine[Any, Any, T]:
+        if self._begun is None:
+            self._begun = self._make()
+        return self._begun
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._begin().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._begin().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._begin().throw(*error)
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
 
 
 class SyncStream(Iterator[T]):

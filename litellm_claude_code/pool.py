@@ -1,18 +1,17 @@
-"""Which worker serves which call.
+"""The workers of this Python process, and the calls that wait for one.
 
-The decision (`decide`) is a synchronous function of what there is, and returns what to start and what to close; `Pool`
-carries it out. Everything here runs on the background loop's thread, so that nothing needs a lock.
+What to do is decided in `schedule.py`; here it is done. Everything runs on the background loop's thread: nothing needs
+a lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import anyio
 import psutil
@@ -20,162 +19,18 @@ import psutil
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, timed_out
+from .limits import Flow, Limits
+from .schedule import Pace, Plan, decide
+from .selfcheck import ensure_checked
 from .settings import Settings
-from .worker import State, Turn, Worker
+from .turn import Turn
+from .worker import State, Worker
 
 _ATTEMPTS: Final = 3
 _FORGETTING: Final = 0.1
 """How much of a running average the latest value makes."""
 _HOUSEKEEPING_EVERY_S: Final = 1.0
-_PATIENCE_S: Final = 0.1
-"""A spare, whose replacement costs 0.4 CPU-seconds, is not spent to save a shorter wait than this."""
-_MAKE_ROOM_AFTER_S: Final = 2.0
-"""A worker unused for so long gives its place to a missing spare."""
-
-
-class Seat(Protocol):
-    """What the decision needs to know of a worker."""
-
-    state: State
-    login: Login
-    system: str | None
-    calls: int
-    growth_mib: float
-    used_at: float
-
-
-class Demand(Protocol):
-    """What the decision needs to know of a waiting call."""
-
-    @property
-    def login(self) -> Login: ...
-    @property
-    def system(self) -> str: ...
-
-
-@dataclass(kw_only=True)
-class Plan:
-    """What to do now: the calls to hand out, the processes to boot and those to close."""
-
-    assign: list[tuple[Any, Any]] = field(default_factory=list)
-    boot: list[Login] = field(default_factory=list)
-    close: list[Any] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How fast things go here, in seconds: running averages."""
-
-    call_s: float = 1.0
-    boot_s: float = 0.5
-    cores: int = 2
-
-    def booted_in_s(self, booting: int) -> float:
-        """Return when a process would be ready that is started now, besides those that boot already."""
-        return self.boot_s * (1 + booting / self.cores)
-
-
-def decide(
-    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, spares: int
-) -> Plan:
-    """Return what to do with the workers there are, for the calls that wait, in order of arrival.
-
-    A call takes an idle worker of its system prompt. Else it waits for one being reset, if its prompt has two workers
-    already: a caller who asks again at once has one to use while the other is reset. Else it takes a spare; else it
-    waits for whichever is sooner, a worker of its prompt or a new process, for which an idle one makes room. Where
-    nobody lacks a process, spares are booted, up to `spares`.
-    """
-    plan = Plan()
-    plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
-    live = [seat for seat in seats if seat.state is not State.CLOSED and seat not in plan.close]
-    free = [seat for seat in live if seat.state in (State.IDLE, State.SPARE)]
-    resetting = [seat for seat in live if seat.state is State.RESETTING]
-    booting = [seat for seat in live if seat.state is State.BOOTING]
-    room = settings.max_workers - len(live)
-    waiting: Counter[tuple[Login, str]] = Counter()
-    serving = Counter((seat.login, seat.system) for seat in live if seat.system is not None)
-    is_short = False
-
-    for call in queue:
-        key = (call.login, call.system)
-        idle = _latest(s for s in free if s.state is State.IDLE and _fits(s, call))
-        if idle is not None:
-            free.remove(idle)
-            plan.assign.append((call, idle))
-            continue
-        soon = next((seat for seat in resetting if _fits(seat, call)), None)
-        if soon is not None and serving[key] >= 2:
-            resetting.remove(soon)
-            continue
-        wait_s = (waiting[key] // serving[key] + 0.5) * pace.call_s if serving[key] else math.inf
-        spare = _latest(s for s in free if s.state is State.SPARE and s.login == call.login)
-        if spare is not None and wait_s > _PATIENCE_S:
-            free.remove(spare)
-            plan.assign.append((call, spare))
-            serving[key] += 1
-            continue
-        waiting[key] += 1
-        is_short = is_short or wait_s > _PATIENCE_S
-        if soon is not None:
-            resetting.remove(soon)
-        elif on_its_way := next((seat for seat in booting if seat.login == call.login), None):
-            booting.remove(on_its_way)
-            serving[key] += 1
-        elif wait_s > pace.booted_in_s(len(plan.boot)):
-            room += _make_room(plan, free) if room <= 0 else 0
-            if room > 0:
-                plan.boot.append(call.login)
-                serving[key] += 1
-                room -= 1
-
-    if not is_short:
-        _keep_spares(plan, live, free, room=room, spares=spares, now=now)
-    return plan
-
-
-def _latest(seats: Iterable[Seat]) -> Seat | None:
-    return max(seats, key=lambda seat: seat.used_at, default=None)
-
-
-def _make_room(plan: Plan, free: list[Seat], *, unused_since: float = math.inf) -> int:
-    """Close the free worker that is missed least, if there is one; return how many places that makes.
-
-    It is the longest unused of the prompt that has the most of them: a prompt's only worker stays.
-    """
-    crowd = Counter((seat.login, seat.system) for seat in free)
-    stale = [seat for seat in free if seat.used_at < unused_since]
-    if not stale:
-        return 0
-    chosen = max(stale, key=lambda seat: (crowd[(seat.login, seat.system)], -seat.used_at))
-    free.remove(chosen)
-    plan.close.append(chosen)
-    return 1
-
-
-def _fits(seat: Seat, call: Demand) -> bool:
-    return seat.login == call.login and seat.system in (None, call.system)
-
-
-def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
-    has_served_long = seat.calls >= settings.max_calls_per_worker or seat.growth_mib > settings.max_worker_growth_mib
-    if seat.state is State.IDLE and has_served_long:
-        return True
-    return seat.state in (State.IDLE, State.SPARE) and now - seat.used_at > settings.idle_timeout_s
-
-
-def _keep_spares(plan: Plan, live: Sequence[Seat], free: list[Seat], *, room: int, spares: int, now: float) -> None:
-    """Have as many spares as are wanted, of each login in use; a worker unused for a while makes room for one."""
-    taken = [seat for _, seat in plan.assign]
-    in_use = {s.login for s in live if s.state is not State.SPARE or s in taken}
-    for login in in_use:
-        unbound = [s for s in live if s.login == login and s.state in (State.BOOTING, State.SPARE) and s not in taken]
-        bound_and_free = [s for s in free if s.state is State.IDLE]
-        for _ in range(spares - len(unbound)):
-            room += _make_room(plan, bound_and_free, unused_since=now - _MAKE_ROOM_AFTER_S) if room <= 0 else 0
-            if room <= 0:
-                return
-            plan.boot.append(login)
-            room -= 1
+_LIMIT_SLICE_S: Final = 60.0
 
 
 def _average(so_far: float, latest: float) -> float:
@@ -215,6 +70,10 @@ class Pool:
         self._boots: dict[Worker, tuple[float, float]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
+        self.limits = Limits()
+        self._flows: dict[Login, Flow] = {}
+        self._flying: dict[Worker, tuple[Turn, int]] = {}
+        self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._is_deciding = False
         self._is_closed = False
@@ -230,7 +89,9 @@ class Pool:
         Raises `CallFailed`, also where a worker or the next event is not there within the call's `timeout_s`. A process
         that fails before the model was asked is replaced, and the call repeated there.
         """
+        await self._check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
+            await self._pass_limits(call)
             turn = await self._lease(call)
             started = time.monotonic()
             try:
@@ -242,6 +103,10 @@ class Pool:
             except WorkerLost:
                 if attempt == _ATTEMPTS:
                     raise
+            except CallFailed as failed:
+                if failed.failure.kind == "rate_limit":
+                    raise self._refusal(call) or failed from None
+                raise
             finally:
                 turn.abandon()
 
@@ -250,6 +115,7 @@ class Pool:
 
         Raises `CallFailed` where a process cannot be started.
         """
+        await self._check_cli(None)
         wanted = min(n, self.settings.max_workers)
         while not self._is_closed:
             fitting = [w for w in self.workers if w.is_alive and w.login == login and w.system in (None, system)]
@@ -293,6 +159,35 @@ class Pool:
         for worker in self.workers:
             worker.disown()
 
+    async def _check_cli(self, timeout_s: float | None) -> None:
+        """Check a CLI that was not seen before, once, on loopback (`selfcheck.py`)."""
+        if not self.settings.self_check:
+            return
+        try:
+            with anyio.fail_after(timeout_s):
+                await ensure_checked(self.settings)
+        except TimeoutError:
+            raise timed_out(timeout_s) from None
+
+    async def _pass_limits(self, call: Call) -> None:
+        """Refuse a call whose subscription limit is reached; or wait for the reset, where the settings say so.
+
+        The wait is not part of the call's own timeout: it is what `on_limit="wait"` asks for.
+        """
+        while (failed := self._refusal(call)) is not None:
+            wait_s = failed.failure.retry_after_s or 0.0
+            if self.settings.on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
+                raise failed
+            await asyncio.sleep(min(wait_s + 1, _LIMIT_SLICE_S))
+
+    def _refusal(self, call: Call) -> CallFailed | None:
+        now = time.time()
+        reached = self.limits.refusal(call.login, now, allow_overage=self.settings.allow_overage, model=call.model)
+        if reached is None:
+            return None
+        text, wait_s = reached.sentence(now), reached.wait_s(now)
+        return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s))
+
     async def _until_something_changes(self) -> None:
         changed = asyncio.get_running_loop().create_future()
         self._watchers.append(changed)
@@ -332,7 +227,7 @@ class Pool:
         try:
             plan = decide(
                 self.workers,
-                self._queue,
+                self._startable(),
                 settings=self.settings,
                 now=time.monotonic(),
                 pace=self._pace,
@@ -353,7 +248,9 @@ class Pool:
             self._counts["binds"] += worker.system is None
             self._counts["characters"] += waiter.call.size
             self._waited_s += time.monotonic() - waiter.since
+            began = self._flow(waiter.login).start(time.monotonic())
             turn = worker.start(waiter.call)
+            self._flying[worker] = (turn, began)
             if waiter.turn.done():
                 turn.abandon()
             else:
@@ -362,6 +259,39 @@ class Pool:
             self._boot(login)
         if self._queue:
             self._shortage = max(self._shortage, len(plan.boot))
+
+    def _flow(self, login: Login) -> Flow:
+        return self._flows.setdefault(login, Flow(self.settings.max_workers))
+
+    def _startable(self) -> list[Waiter]:
+        """Return the waiting calls that may start now: as many as an overloaded service was seen to bear."""
+        now = time.monotonic()
+        room = {login: self._flow(login).room(now) for login in {waiter.login for waiter in self._queue}}
+        startable = []
+        for waiter in self._queue:
+            if room[waiter.login] > 0:
+                room[waiter.login] -= 1
+                startable.append(waiter)
+        pauses = [pause for login in room if (pause := self._flow(login).pause_s(now)) > 0]
+        if pauses and (self._pause is None or self._pause.when() <= asyncio.get_running_loop().time()):
+            self._pause = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._advance)
+        return startable
+
+    def _landed(self, worker: Worker) -> None:
+        """Learn from a call that is over what the service bears, and whether a limit is reached."""
+        turn, began = self._flying.pop(worker)
+        flow, failure = self._flow(worker.login), turn.failed.failure if turn.failed else None
+        reached = self.limits.note(worker.login, turn.limit, time.time(), model=turn.call.model) if turn.limit else None
+        if failure is not None and failure.status in (429, 529) and reached is None:
+            flow.overloaded(began, time.monotonic())
+        elif turn.is_over and failure is None:
+            flow.succeeded(began)
+        else:
+            flow.left(began)
+        if reached is not None and self.settings.on_limit == "raise":
+            for waiter in list(self._queue):
+                if (failed := self._refusal(waiter.call)) is not None:
+                    self._fail([waiter], failed)
 
     def _spares_wanted(self) -> int:
         """Return as many spares as the last change of prompts was short of, within half of all workers."""
@@ -383,6 +313,8 @@ class Pool:
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
+        if worker in self._flying and worker.state is not State.BUSY:
+            self._landed(worker)
         boot = self._boots.pop(worker, None)
         if boot is not None and worker.state is State.SPARE:
             started, crowding = boot
@@ -420,6 +352,6 @@ class Pool:
     async def _keep_house(self) -> None:
         """Look after idle workers, for as long as there are any."""
         while self.workers:
-            await asyncio.sleep(_HOUSEKEEPING_EVERY_S)
+            await asyncio.sleep(_HOUSEKEEPING_EVERY_S / 4 if self._queue else _HOUSEKEEPING_EVERY_S)
             self._advance()
         self._housekeeper = None

@@ -7,6 +7,7 @@ served on the background loop (`pool.py`), and comes back as an answer or as chu
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
@@ -17,12 +18,13 @@ import litellm
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import GenericStreamingChunk, LlmProviders, LlmProvidersSet, ModelResponse, ModelResponseStream
 from litellm.utils import ProviderConfigManager, custom_llm_setup
+from pydantic import ValidationError
 
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, timed_out, to_litellm, unsupported
-from .loop import AsyncStream, BackgroundLoop, SyncStream
+from .errors import CallFailed, bad_request, timed_out, to_litellm, unsupported
+from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
@@ -58,7 +60,8 @@ class ClaudeCodeProvider(CustomLLM):
 
     def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
         """Answer, to be awaited. litellm calls this in a thread of its own, where the translation is done."""
-        return self._loop.arun(self._answer(self._request(**given)))
+        request = self._request(**given)
+        return Later(lambda: self._loop.arun(self._answer(request)))
 
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
         """Answer in chunks. Returns when the first is there, so that what fails before it is raised from here."""
@@ -86,6 +89,11 @@ class ClaudeCodeProvider(CustomLLM):
         """Return what the pool holds and has done; see `Pool.stats`. Starts nothing."""
         pool = self._pool
         return pool.stats() if pool is not None else {}
+
+    def rate_limit_status(self) -> dict[str, Any]:
+        """Return what the CLI last said of the subscription's limits; see `Limits.status`. Makes no request."""
+        pool = self._pool
+        return dict(pool.limits.status(now=time.time())) if pool is not None else {}
 
     def close(self) -> None:
         """End every Claude Code process. The next call starts again."""
@@ -180,7 +188,12 @@ class ClaudeCodeProvider(CustomLLM):
         return self._pool
 
     def _current_settings(self) -> Settings:
-        return self._settings or from_environment()
+        try:
+            return self._settings or from_environment()
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            name = f"LITELLM_CLAUDE_CODE_{str(wrong['loc'][0]).upper()}"
+            raise bad_request(f"{name} cannot be used: {wrong['msg']}.", model=PROVIDER) from None
 
     def _disown_pool(self) -> Pool | None:
         """Leave the processes to the parent: a forked child has a pool of its own."""
@@ -191,8 +204,11 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _close_pool(self) -> None:
         if self._pool is not None:
+            from .launch import remove_private_folder  # loaded with the pool
+
             pool, self._pool = self._pool, None
             await pool.aclose()
+            remove_private_folder()
 
 
 provider: Final = ClaudeCodeProvider()

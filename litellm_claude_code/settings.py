@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import psutil
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 # One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
@@ -34,10 +34,16 @@ class Settings(BaseSettings):
         default="subscription",
         description="Who pays where the call names no `api_key`: the Claude login, ANTHROPIC_API_KEY, or a cloud login",
     )
-    send_login_to: tuple[str, ...] = Field(
+    send_login_to: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Base URLs, besides the CLI's default, that the Claude login may be sent to"
     )
     cli_path: Path | None = Field(default=None, description="A Claude Code CLI other than the one in the SDK's wheel")
+    on_limit: Literal["raise", "wait"] = Field(
+        default="raise", description="What a call does while a subscription limit is reached: fail at once, or wait"
+    )
+    max_limit_wait_s: float = Field(default=6 * 3600, gt=0, description="With on_limit='wait', the longest wait")
+    allow_overage: bool = Field(default=False, description="Go on where extra usage, which is billed, has begun")
+    self_check: bool = Field(default=True, description="Check a CLI that was not seen before, on loopback")
     max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
     spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need, without a system prompt")
     max_calls_per_worker: int = Field(default=400, ge=1, description="A process is replaced after so many calls")

@@ -17,17 +17,11 @@ from typing import Any, Final
 import anyio
 from claude_agent_sdk import CLIConnectionError, Transport
 
+from .errors import StepRefused
+
 Frame = dict[str, Any]
 
 _CONTROL: Final = frozenset({"control_request", "control_response", "control_cancel_request"})
-
-
-class StepRefused(Exception):
-    """The CLI answered a control request with something other than success."""
-
-    def __init__(self, subtype: str) -> None:
-        super().__init__(f"the CLI refused `{subtype}`")
-        self.subtype = subtype
 
 
 class LatePromptTransport(Transport):
@@ -70,6 +64,8 @@ class LatePromptTransport(Transport):
                 response = await reply
         finally:
             self._pending.pop(key, None)
+            if reply.done() and not reply.cancelled():
+                reply.exception()  # seen: asyncio would log one that nobody asked for
         if response.get("subtype") != "success":
             raise StepRefused(subtype)
         body: Frame = response.get("response") or {}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import litellm_claude_code
 from litellm_claude_code.testing import (
     Answer,
     Failure,
@@ -82,15 +83,17 @@ def test_cost_is_litellms_own_for_the_same_answer_of_anthropic(stand_in: StandIn
 
 def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
+    counted = [{"role": "user", "content": "What does this cost?"}]
 
     class Listener(litellm.integrations.custom_logger.CustomLogger):
         def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-            told.append(kwargs["response_cost"])
+            if kwargs["messages"] == counted:  # others' may still be on their way
+                told.append(kwargs["response_cost"])
 
     monkeypatch.setattr(litellm, "callbacks", [Listener()])
     stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN), Answer(content=[Text("Paris.")], usage=SEEN))
-    plain = ask(stand_in)
-    list(ask(stand_in, stream=True))
+    plain = ask(stand_in, messages=counted)
+    list(ask(stand_in, messages=counted, stream=True))
     for _ in range(100):
         if len(told) == 2:
             break
@@ -163,7 +166,8 @@ def test_a_prefilled_answer_keeps_its_start(stand_in: StandIn) -> None:
 
 
 def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None:
-    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=3) for text in ("Paris", "Lyon", "Nice")))
+    litellm_claude_code.warm_up("sonnet", "", n=3, api_base=stand_in.base_url, api_key=stand_in.api_key)
+    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=1) for text in ("Paris", "Lyon", "Nice")))
     response = ask(stand_in, n=3)
     assert sorted(choice.message.content for choice in response.choices) == ["Lyon", "Nice", "Paris"]
     assert [choice.index for choice in response.choices] == [0, 1, 2]

@@ -1,6 +1,7 @@
 """Callers of every kind: threads, event loops, notebooks; and none sees another's words."""
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,19 @@ async def test_cancelling_a_call_stops_its_request(stand_in: StandIn) -> None:
         await asking
     assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=10)
     assert text_of(await litellm.acompletion(**request(stand_in, "next"))) == "You said: next"
+
+
+async def test_cancelling_at_any_moment_leaves_no_warning(
+    stand_in: StandIn, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for moment in range(12):
+        asking = asyncio.create_task(litellm.acompletion(**request(stand_in, f"{moment}")))
+        await asyncio.sleep(moment * 0.001)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn if "never awaited" in str(warning.message)] == []
+    assert "never" not in capfd.readouterr().err
 
 
 def test_leaving_a_stream_stops_its_request(stand_in: StandIn) -> None:

@@ -71,7 +71,7 @@ class PoolMachine(RuleBasedStateMachine):
     def begin(self, most: int, spares: int, calls: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.made: list[ScriptedWorker] = []
-        given = Settings(max_workers=most, spare_workers=spares, max_calls_per_worker=calls, idle_timeout_s=60)
+        given = Settings(max_workers=most, spare_workers=spares, max_calls_per_worker=calls, self_check=False)
         self.pool = self.do(self._pool(given))
         self.asking: list[asyncio.Task[Any]] = []
 
@@ -221,8 +221,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.do(self.pool.aclose())
         for task in self.asking:
             task.cancel()
-        self.do(asyncio.gather(*self.asking, return_exceptions=True))
+        self.do(self._all_asked())
         self.loop.close()
+
+    async def _all_asked(self) -> None:
+        await asyncio.gather(*self.asking, return_exceptions=True)
 
 
 PoolMachine.TestCase.settings = settings(

@@ -58,7 +58,9 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
     table = README.split("## Settings")[1].split("## Testing")[0]
     for name, field in Settings.model_fields.items():
         row = next(line for line in table.splitlines() if f"`{name.upper()}`" in line)
-        if isinstance(field.default, (int, float)):
+        if isinstance(field.default, bool):
+            assert str(field.default).lower() in row
+        elif isinstance(field.default, (int, float)):
             assert f"{field.default:g}" in row
 
 

@@ -103,4 +103,4 @@ def test_two_thousand_mixed_calls(tmp_path: Path) -> None:
     assert stats["boots"] < CALLS / 10, stats
     assert claude_processes() == []
     left = [path for path in (HOME / "cache" / "litellm_claude_code").rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"cli.json", "launch.sh", "lock"}
+    assert {path.name for path in left} <= {"cli.json"}

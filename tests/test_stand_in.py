@@ -752,8 +752,10 @@ def test_starting_and_stopping_take_little_time() -> None:
 
 def test_the_stand_in_leaves_no_resource_warning_in_an_interpreter_of_its_own() -> None:
     program = """
+import logging
 import httpx
 from litellm_claude_code.testing import StandIn, answer
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # development mode tells of slow callbacks, on a slow machine
 with StandIn([answer("hung", hang_after=2)], respond=lambda request: "plain") as stand_in:
     client = httpx.Client(base_url=stand_in.base_url, headers={"x-api-key": stand_in.api_key}, trust_env=False)
     body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]}

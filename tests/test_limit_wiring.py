@@ -1,0 +1,115 @@
+"""What a reached subscription limit, and an overloaded service, do to the calls that follow: on the real CLI."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import litellm
+import pytest
+
+import litellm_claude_code
+from litellm_claude_code.testing import Answer, Failure, StandIn, Text
+
+from .test_wire import ASK
+
+NAMES = "anthropic-ratelimit-unified-"
+
+
+@pytest.fixture
+def login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A subscription's token, which a setting lets the stand-in have; and a pool that knows of no limit."""
+    litellm_claude_code.close()
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
+    yield monkeypatch
+    litellm_claude_code.close()
+
+
+def ask(stand_in: StandIn, model: str = "sonnet", **more: Any) -> Any:
+    return litellm.completion(f"claude_code/{model}", messages=ASK, api_base=stand_in.base_url, max_retries=0, **more)
+
+
+def limited(resets_in_s: float, claim: str = "five_hour") -> Failure:
+    reset = str(int(time.time() + resets_in_s))
+    headers = {f"{NAMES}status": "rejected", f"{NAMES}reset": reset, f"{NAMES}representative-claim": claim}
+    return Failure(429, headers=headers)
+
+
+def test_the_login_is_what_was_sent(stand_in: StandIn, login: Any) -> None:
+    ask(stand_in)
+    assert stand_in.requests[0].headers["authorization"] == f"Bearer {stand_in.api_key}"
+    assert "x-api-key" not in stand_in.requests[0].headers
+
+
+def test_a_reached_limit_fails_the_calls_that_follow_at_once(stand_in: StandIn, login: Any) -> None:
+    stand_in.script(limited(3_600))
+    with pytest.raises(litellm.RateLimitError) as first:
+        ask(stand_in)
+    boots = litellm_claude_code.stats()["boots"]
+    with pytest.raises(litellm.RateLimitError, match="5-hour limit") as second:
+        ask(stand_in)
+    for raised in (first, second):
+        assert 3_500 < float(raised.value.response.headers["retry-after"]) <= 3_600
+    for _ in range(20):
+        with pytest.raises(litellm.RateLimitError):
+            ask(stand_in)
+    assert len(stand_in.requests) == 1
+    assert litellm_claude_code.stats()["boots"] <= boots + 1
+    status = str(litellm_claude_code.rate_limit_status())
+    assert "five_hour" in status
+    assert "rejected" in status
+
+
+def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None:
+    stand_in.script(limited(3))
+    with pytest.raises(litellm.RateLimitError):
+        ask(stand_in)
+    time.sleep(3.5)
+    assert ask(stand_in).choices[0].message.content
+
+
+def test_a_call_can_wait_for_the_reset(stand_in: StandIn, login: Any) -> None:
+    login.setenv("LITELLM_CLAUDE_CODE_ON_LIMIT", "wait")
+    stand_in.script(limited(3))
+    with pytest.raises(litellm.RateLimitError):
+        ask(stand_in)
+    assert ask(stand_in).choices[0].message.content
+    assert len(stand_in.requests) == 2
+
+
+def test_a_wait_longer_than_the_setting_allows_is_an_error(stand_in: StandIn, login: Any) -> None:
+    login.setenv("LITELLM_CLAUDE_CODE_ON_LIMIT", "wait")
+    login.setenv("LITELLM_CLAUDE_CODE_MAX_LIMIT_WAIT_S", "60")
+    stand_in.script(limited(3_600))
+    for _ in range(2):
+        with pytest.raises(litellm.RateLimitError):
+            ask(stand_in)
+
+
+def test_one_models_limit_leaves_the_others_alone(stand_in: StandIn, login: Any) -> None:
+    stand_in.script(limited(3_600, claim="seven_day_opus"))
+    with pytest.raises(litellm.RateLimitError):
+        ask(stand_in, "opus")
+    assert ask(stand_in, "sonnet").choices[0].message.content
+    with pytest.raises(litellm.RateLimitError):
+        ask(stand_in, "opus")
+    assert len(stand_in.requests) == 2
+
+
+def test_an_overloaded_service_is_asked_less(stand_in: StandIn, login: Any) -> None:
+    def respond(record: Any) -> Any:
+        return Failure(529) if stand_in.in_flight > 2 else Answer(content=[Text("ok")], delay_s=0.2)
+
+    stand_in.respond = respond
+
+    def one(_: int) -> bool:
+        try:
+            ask(stand_in)
+        except litellm.InternalServerError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        answered = list(threads.map(one, range(60)))
+    late = answered[30:]
+    assert late.count(False) <= 8, answered
