@@ -89,11 +89,16 @@ _BY_KIND: Final[dict[str, Any]] = {
 }
 
 
-def to_litellm(failed: CallFailed, *, model: str) -> Exception:
-    """Return the litellm exception for a failed call; `model` is the name the caller used."""
+def to_litellm(failed: CallFailed, *, model: str, is_on_login: bool = False) -> Exception:
+    """Return the litellm exception for a failed call.
+
+    `model` is the name the caller used; `is_on_login` says that the subscription was to pay, so that an
+    `AuthenticationError` can tell how to log in, and how to pay otherwise.
+    """
     failure = failed.failure
-    message = f"Claude Code: {failure.text or failure.kind}"
     kind = _class_of(failure)
+    hint = f". {HOW_TO_PAY}" if is_on_login and kind is exceptions.AuthenticationError else ""
+    message = f"Claude Code: {failure.text or failure.kind}{hint}"
     headers = {"retry-after": f"{failure.retry_after_s:g}"} if failure.retry_after_s is not None else {}
     status = failure.status or getattr(kind, "status_code", None) or 500
     response = httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://api.anthropic.com"))

@@ -155,13 +155,17 @@ class ClaudeCodeProvider(CustomLLM):
             with anyio.fail_after(request.call.timeout_s):
                 folded = await asyncio.gather(*asking)
         except TimeoutError:
-            raise to_litellm(timed_out(request.call.timeout_s), model=request.model) from None
+            raise self._raised(timed_out(request.call.timeout_s), request) from None
         except CallFailed as failed:
-            raise to_litellm(failed, model=request.model) from failed
+            raise self._raised(failed, request) from failed
         finally:
             for each in asking:
                 each.cancel()
         return together([to_response(message, request) for message in folded])
+
+    @staticmethod
+    def _raised(failed: CallFailed, request: Request) -> Exception:
+        return to_litellm(failed, model=request.model, is_on_login=request.call.login.payer == "subscription")
 
     async def _fold(self, request: Request) -> dict[str, Any]:
         return fold([event async for event in self._events(request)])
@@ -175,7 +179,7 @@ class ClaudeCodeProvider(CustomLLM):
                     for chunk in chunks.take(event):
                         yield chunk
         except CallFailed as failed:
-            raise to_litellm(failed, model=request.model) from failed
+            raise self._raised(failed, request) from failed
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         return self._current_pool().events(request.call)

@@ -1,0 +1,79 @@
+"""Who pays: the login unless the caller says otherwise, and never by surprise."""
+
+from typing import Any
+
+import litellm
+import pytest
+
+from litellm_claude_code.auth import Login, choose_login
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.testing import StandIn
+
+from .test_wire import ASK
+
+KEY, TOKEN = "sk-ant-api03-of-the-environment", "sk-ant-oat01-of-the-environment"
+
+
+def choose(environ: dict[str, str] | None = None, settings: Settings | None = None, **given: Any) -> Login:
+    request = {"api_key": None, "api_base": None, **given}
+    return choose_login(**request, settings=settings or Settings(), model="sonnet", environ=environ or {})
+
+
+def test_the_login_pays_whatever_keys_the_environment_holds() -> None:
+    login = choose({"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": KEY, "CLAUDE_CODE_OAUTH_TOKEN": TOKEN})
+    assert (login.payer, dict(login.secrets)) == ("subscription", {"CLAUDE_CODE_OAUTH_TOKEN": TOKEN})
+    assert not login.passes_on("ANTHROPIC_API_KEY")
+    assert not login.passes_on("ANTHROPIC_AUTH_TOKEN")
+
+
+def test_a_key_pays_where_the_caller_opts_in() -> None:
+    assert choose(api_key=KEY).payer == "api_key"
+    login = choose({"ANTHROPIC_API_KEY": KEY}, Settings(auth="api_key"))
+    assert (login.payer, dict(login.secrets)) == ("api_key", {"ANTHROPIC_API_KEY": KEY})
+    with pytest.raises(litellm.AuthenticationError, match="ANTHROPIC_API_KEY is empty"):
+        choose({}, Settings(auth="api_key"))
+
+
+def test_a_cloud_pays_where_the_environment_says_so_as_for_claude_code() -> None:
+    login = choose({"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-west-1"})
+    assert login.payer == "cloud"
+    assert login.passes_on("AWS_REGION")
+    assert not choose({"CLAUDE_CODE_USE_BEDROCK": "0"}).passes_on("AWS_REGION")
+
+
+@pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": KEY}, {"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}])
+def test_the_login_goes_to_no_other_base_url(environ: dict[str, str]) -> None:
+    with pytest.raises(litellm.AuthenticationError, match="never sent there"):
+        choose(environ, api_base="http://gateway.example")
+    with pytest.raises(litellm.AuthenticationError, match="never sent there"):
+        choose({**environ, "ANTHROPIC_BASE_URL": "http://gateway.example"})
+
+
+def test_a_gateway_gets_its_own_key() -> None:
+    login = choose({"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}, api_base="http://gateway.example/", api_key=KEY)
+    assert (login.payer, login.base_url) == ("gateway", "http://gateway.example")
+    assert dict(login.secrets) == {"ANTHROPIC_API_KEY": KEY}
+    login = choose({"ANTHROPIC_BASE_URL": "http://gateway.example", "ANTHROPIC_AUTH_TOKEN": KEY})
+    assert dict(login.secrets) == {"ANTHROPIC_AUTH_TOKEN": KEY}
+
+
+def test_a_setting_lets_the_login_go_to_a_base_url() -> None:
+    settings = Settings(send_login_to=("http://gateway.example/",))
+    login = choose({"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}, settings, api_base="http://gateway.example")
+    assert (login.payer, login.base_url) == ("subscription", "http://gateway.example")
+
+
+def test_a_key_is_in_no_repr() -> None:
+    assert KEY not in repr(choose(api_key=KEY))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_without_a_login_the_error_says_how_to_log_in_and_how_to_opt_in(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with pytest.raises(litellm.AuthenticationError) as raised:
+        list(litellm.completion("claude_code/haiku", messages=ASK, stream=stream, max_retries=0))
+    for word in ("claude setup-token", "/login", "api_key=", "LITELLM_CLAUDE_CODE_AUTH=api_key"):
+        assert word in str(raised.value)
+    assert KEY not in str(raised.value)
