@@ -69,7 +69,7 @@ _PASSED_ON: Final = frozenset(
 )
 
 # What makes the CLI a wire: no request besides the caller's, nothing added to it, no retries, no hidden fallbacks.
-# Each was seen to be needed with CLI 2.1.327 (shared/facts/claude-code.md); tests/test_wire.py pins the sum of them.
+# Each was seen to be needed with CLI 2.1.327; tests/test_wire.py pins the sum of them.
 _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",

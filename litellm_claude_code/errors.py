@@ -56,6 +56,12 @@ def timed_out(timeout_s: float | None) -> CallFailed:
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
 
 
+def malformed(error: Exception) -> CallFailed:
+    """Return the failure of a call whose answer cannot be translated. What it says is left out: it may be private."""
+    text = f"the API's answer is not of the form it should have ({type(error).__name__})"
+    return CallFailed(Failure(kind="malformed", text=text))
+
+
 HOW_TO_PAY: Final = (
     "Log in with `claude setup-token` (then set CLAUDE_CODE_OAUTH_TOKEN) or `/login` in Claude Code; or pay with a "
     "key: `api_key=` on the call, or LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."

@@ -91,7 +91,7 @@ class Pool:
         """
         await self._check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            await self._pass_limits(call)
+            await self.pass_limits(call)
             turn = await self._lease(call)
             started = time.monotonic()
             try:
@@ -169,7 +169,7 @@ class Pool:
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def _pass_limits(self, call: Call) -> None:
+    async def pass_limits(self, call: Call) -> None:
         """Refuse a call whose subscription limit is reached; or wait for the reset, where the settings say so.
 
         The wait is not part of the call's own timeout: it is what `on_limit="wait"` asks for.

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, bad_request, timed_out, to_litellm, unsupported
+from .errors import CallFailed, bad_request, malformed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .settings import Settings, from_environment
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .pool import Pool
 
 Chunk = ModelResponseStream | GenericStreamingChunk
+# What translating an answer that is not of the API's form runs into.
+_MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
@@ -149,19 +151,25 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=model) from failed
 
     async def _answer(self, request: Request) -> ModelResponse:
-        """Fold the stream; `timeout` bounds the whole of it."""
+        """Fold the stream; `timeout` bounds the whole of it, but for a wait that `on_limit="wait"` asks for."""
+        try:
+            await self._current_pool().pass_limits(request.call)
+        except CallFailed as failed:
+            raise self._raised(failed, request) from failed
         asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
         try:
             with anyio.fail_after(request.call.timeout_s):
                 folded = await asyncio.gather(*asking)
+            return together([to_response(message, request) for message in folded])
         except TimeoutError:
             raise self._raised(timed_out(request.call.timeout_s), request) from None
         except CallFailed as failed:
             raise self._raised(failed, request) from failed
+        except _MALFORMED as error:
+            raise self._raised(malformed(error), request) from None
         finally:
             for each in asking:
                 each.cancel()
-        return together([to_response(message, request) for message in folded])
 
     @staticmethod
     def _raised(failed: CallFailed, request: Request) -> Exception:
@@ -180,6 +188,8 @@ class ClaudeCodeProvider(CustomLLM):
                         yield chunk
         except CallFailed as failed:
             raise self._raised(failed, request) from failed
+        except _MALFORMED as error:
+            raise self._raised(malformed(error), request) from None
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         return self._current_pool().events(request.call)
