@@ -10,6 +10,7 @@ from typing import Any
 import litellm
 import pytest
 
+import litellm_claude_code
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
 from .test_wire import user
@@ -52,8 +53,9 @@ async def test_a_sync_call_works_where_a_loop_is_running(stand_in: StandIn) -> N
 
 
 async def test_async_calls_run_at_once_and_block_nobody(stand_in: StandIn) -> None:
-    stand_in.respond = lambda record: answer(Text(str(record.body["messages"][0]["content"][0]["text"])), delay_s=3)
-    await litellm.acompletion(**request(stand_in, "warm up"))
+    stand_in.respond = lambda record: answer(Text(str(record.body["messages"][0]["content"][0]["text"])), delay_s=1)
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    await litellm_claude_code.provider.awarm_up("sonnet", "", n=4, **where)
     ticks = 0
 
     async def tick() -> None:
