@@ -21,6 +21,7 @@ Body = dict[str, Any]
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
 _LARGEST_EXACT_INTEGER: Final = 2**53
+IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 # Keys of the body that are not the caller's to set directly, and what to use instead.
 FENCED: Final[Mapping[str, str]] = {
     "system": "give a message of role 'system'",
@@ -123,12 +124,18 @@ def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
 
 
 def check_images(body: Body, *, model: str) -> None:
-    """Refuse an image or document whose base64 data is broken."""
+    """Refuse an image or document whose base64 data is broken, and an image of a kind that the API does not take."""
     for position, message in enumerate(body["messages"]):
         content = message.get("content")
         for block in content if isinstance(content, list) else []:
             source = block.get("source") if isinstance(block, dict) else None
             if isinstance(source, dict) and source.get("type") == "base64":
+                kind = source.get("media_type")
+                if block.get("type") == "image" and kind not in IMAGES:
+                    raise bad_request(
+                        f"The image in turn {position + 1} is of type {kind!r}: use one of {', '.join(IMAGES)}.",
+                        model=model,
+                    )
                 _check_base64(source.get("data"), where=f"the {block.get('type')} in turn {position + 1}", model=model)
 
 

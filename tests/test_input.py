@@ -24,6 +24,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "only a system prompt": ({"messages": [{"role": "system", "content": "Hi"}]}, "only system messages"),
     "an unknown role": ({"messages": [{"role": "robot", "content": "SECRET"}]}, "role 'robot'"),
     "an unreadable image": ({"messages": [user([IMAGE])]}, "not readable"),
+    "an image that is none": (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": "data:text/plain;base64,aGk="}}])]},
+        "of type 'text/plain'",
+    ),
+    "an image's path": (
+        {"messages": [user([{"type": "image_url", "image_url": {"url": "/nonexistent.png"}}])]},
+        "Image url not in expected format",
+    ),
     "a part that is none": ({"messages": [user([7])]}, r"messages\[0\]"),
     "a tool without a name": ({"tools": [{"type": "function", "function": {"description": "x"}}]}, "no name"),
     "parameters that are no schema": (
