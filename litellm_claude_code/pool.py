@@ -18,7 +18,7 @@ import psutil
 
 from .auth import Login
 from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, WorkerLost, timed_out
+from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .limits import Flow, Limits
 from .schedule import Pace, Plan, decide
 from .selfcheck import ensure_checked
@@ -301,7 +301,8 @@ class Pool:
         try:
             worker = self._make_worker(login, settings=self.settings, on_change=self._changed)
         except Exception as error:
-            self._fail([waiter for waiter in self._queue if waiter.login == login], error)
+            failed = from_sdk(error, is_sent=False)
+            self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
         else:
             self._counts["boots"] += 1
             others = sum(other.state is State.BOOTING for other in self.workers)

@@ -24,8 +24,6 @@ class Turn:
         """Whether the model may have been asked: then no other worker may repeat the call."""
         self.is_abandoned = False
         self.is_over = False
-        self.cost_usd: float | None = None
-        """What the CLI counted for the call, at its own prices."""
         self.failed: CallFailed | None = None
         self.limit: Frame | None = None
         """What the CLI said of the subscription's limits (`rate_limit_info`), if it did."""
@@ -98,10 +96,6 @@ class Reading:
     def is_over(self) -> bool:
         # A second `message_start` is the CLI asking again by itself; the first answer stands.
         return self.has_result or self._starts > 1
-
-    @property
-    def cost_usd(self) -> float | None:
-        return self._result.get("total_cost_usd") if self._result else None
 
     def take(self, frame: Frame | None) -> ApiEvent | None:
         """Take note of a frame; return the event of the answer that it carries, if it does."""

@@ -87,10 +87,6 @@ class Worker:
         """Say whether the worker holds, or will hold, a process."""
         return self.state is not State.CLOSED
 
-    def fits(self, call: Call) -> bool:
-        """Say whether the worker could serve the call, now or when it is free."""
-        return self.is_alive and self.login == call.login and self.system in (None, call.system)
-
     def start(self, call: Call) -> Turn:
         """Begin to serve a call and return its turn. The worker must be a spare or idle."""
         assert self.state in (State.SPARE, State.IDLE), self
@@ -193,7 +189,7 @@ class Worker:
             event = reading.take(await self._next())
             if event is not None:
                 turn.deliver(event)
-        turn.cost_usd, turn.limit = reading.cost_usd, reading.limit
+        turn.limit = reading.limit
         turn.end(reading.failure())
         if not reading.has_result:
             await self._interrupt(reading)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from claude_agent_sdk import CLINotFoundError
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -232,3 +234,12 @@ PoolMachine.TestCase.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_the_pools_rules_hold = PoolMachine.TestCase
+
+
+async def test_where_there_is_no_cli_the_call_says_how_to_get_one() -> None:
+    def make(login: Login, **more: Any) -> Any:
+        raise CLINotFoundError
+
+    pool = Pool(Settings(self_check=False), make_worker=make)
+    with pytest.raises(CallFailed, match="pip install"):
+        await anext(pool.events(Call(model="m", system="", extra_body="{}", prompt="p", login=LOGINS[0])))
