@@ -31,7 +31,7 @@ bench: $(READY) ## what a call costs on top of the model's own time
 
 lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dspy --group dev --upgrade \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group dev --upgrade \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements.lock pyproject.toml
 
