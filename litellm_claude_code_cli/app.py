@@ -1,0 +1,43 @@
+"""The command line's front: which subcommands there are, and what is said of them all."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from .run import run
+from .stand_in import stand_in
+
+PROGRAM = "litellm-claude-code"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="litellm and DSPy on Claude Code: the model prefix `claude_code/`, from the command line.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
+app.command(name="stand-in")(stand_in)
+
+
+def main() -> None:
+    """Run the command line, and exit."""
+    app(prog_name=PROGRAM)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"{PROGRAM} {metadata.version('litellm_claude_code')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what goes before a subcommand."""

@@ -1,0 +1,70 @@
+"""What Python imports as it starts under `litellm-claude-code run`, in the program's own child processes too.
+
+It takes itself out of `sys.path` again, makes way for another `sitecustomize`, and has `litellm_claude_code` imported
+as soon as litellm has been: a process that never imports litellm pays nothing, and the environment that the program
+prepares for litellm still counts. It may run in any Python, so it needs the standard library only.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+_PACKAGE = "litellm_claude_code"
+
+
+class _AfterLitellm:
+    """A finder that finds what the others find, and sees to it that importing litellm ends in `_register`."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name != "litellm":
+            return None
+        others = (finder for finder in sys.meta_path if finder is not _AfterLitellm)
+        spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target))), None)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            load = loader.exec_module
+
+            def load_and_register(module: ModuleType) -> None:
+                load(module)
+                _register(module)
+
+            loader.exec_module = load_and_register
+        return spec
+
+
+def _register(litellm: ModuleType) -> None:
+    # One that is being imported now, and imports litellm for itself, registers itself.
+    if _PACKAGE in sys.modules or importlib.util.find_spec(_PACKAGE) is None:
+        return
+    importlib.import_module(_PACKAGE)
+    ours: Any = next(item for item in litellm.custom_provider_map if item["provider"] == "claude_code")
+
+    class Litellm(type(litellm)):  # type: ignore[misc]
+        """litellm, where a program that sets a provider map of its own adds to it."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            is_without = isinstance(value, list) and not any(item.get("provider") == "claude_code" for item in value)
+            if name == "custom_provider_map" and is_without:
+                value.append(ours)
+            super().__setattr__(name, value)
+
+    litellm.__class__ = Litellm
+
+
+def _make_way() -> None:
+    here = os.path.dirname(__file__)
+    sys.path[:] = [folder for folder in sys.path if folder != here]
+    other = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
+    if other is not None and other.loader is not None:
+        sys.modules["sitecustomize"] = module = importlib.util.module_from_spec(other)
+        other.loader.exec_module(module)
+
+
+sys.meta_path.insert(0, _AfterLitellm)
+_make_way()

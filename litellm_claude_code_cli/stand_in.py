@@ -1,0 +1,27 @@
+"""`stand-in`: the scripted Messages API, served to other programs' tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stand_in(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    delay_s: Annotated[float, typer.Option(help="Time to the first byte of each answer, in seconds.")] = 0.0,
+    text: Annotated[str | None, typer.Option(help="What to answer. By default the last user message.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Append the body of each request to this file.")
+    ] = None,
+) -> None:
+    """Serve a stand-in of the Messages API, for tests without login, quota or network.
+
+    One line of JSON on stdout says where: `{"base_url": …, "api_key": …}`. Give these to the program under test, as
+    `api_base` and `api_key` or as `ANTHROPIC_BASE_URL` and `ANTHROPIC_AUTH_TOKEN`. `GET /_stand_in/requests?since=N`
+    tells what was asked, `POST /_stand_in/reset` forgets it. Ctrl-C ends it.
+    """
+    from litellm_claude_code.testing.serving import serve_until_stopped
+
+    serve_until_stopped(port=port, delay_s=delay_s, text=text, record_to=record)
