@@ -18,11 +18,13 @@ __all__ = [
     "register",
     "stats",
     "warm_up",
+    "whoami",
 ]
 
 warm_up = provider.warm_up
 stats = provider.stats
 rate_limit_status = provider.rate_limit_status
+whoami = provider.whoami
 close = provider.close
 aclose = provider.aclose
 

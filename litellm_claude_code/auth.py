@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from litellm.exceptions import AuthenticationError
@@ -20,7 +20,8 @@ from .settings import Settings
 
 Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 
-_DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
+DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
+_ARGUMENT: Final = "`api_key` of the call"
 _CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
@@ -97,6 +98,8 @@ class Login:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Variables that hold a credential; kept out of every `repr`."""
     is_cloud_passed: bool = False
+    source: str | None = field(default=None, compare=False)
+    """Where the credential comes from: a variable, or the call's `api_key`; None leaves it to the CLI to find one."""
 
     def environment(self) -> dict[str, str]:
         """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
@@ -125,17 +128,18 @@ def choose_login(
     """
     env = os.environ if environ is None else environ
     base_url = (api_base or env.get("ANTHROPIC_BASE_URL") or "").rstrip("/")
-    is_default = base_url in ("", _DEFAULT_BASE_URL)
+    is_default = base_url in ("", DEFAULT_BASE_URL)
     if not is_default:
         return _gateway(base_url, api_key=api_key, is_from_env=not api_base, settings=settings, model=model, env=env)
     if api_key:
-        return Login(payer="api_key", secrets=(_key(api_key),))
+        return Login(payer="api_key", secrets=(_key(api_key),), source=_ARGUMENT)
     if settings.auth == "cloud" or any(_is_on(env.get(name)) for name in _CLOUDS):
-        return Login(payer="cloud", is_cloud_passed=True)
+        source = next((name for name in _CLOUDS if _is_on(env.get(name))), None)
+        return Login(payer="cloud", is_cloud_passed=True, source=source)
     if settings.auth == "api_key":
         if not env.get("ANTHROPIC_API_KEY"):
             raise _refused("auth='api_key' is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting", model)
-        return Login(payer="api_key", secrets=(_key(env["ANTHROPIC_API_KEY"]),))
+        return Login(payer="api_key", secrets=(_key(env["ANTHROPIC_API_KEY"]),), source="ANTHROPIC_API_KEY")
     return _subscription(env)
 
 
@@ -143,16 +147,15 @@ def _gateway(
     base_url: str, *, api_key: str | None, is_from_env: bool, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
     if api_key:
-        return Login(payer="gateway", base_url=base_url, secrets=(("ANTHROPIC_API_KEY", api_key),))
-    if is_from_env and env.get("ANTHROPIC_AUTH_TOKEN"):
-        secrets = (("ANTHROPIC_AUTH_TOKEN", env["ANTHROPIC_AUTH_TOKEN"]),)
-        return Login(payer="gateway", base_url=base_url, secrets=secrets)
-    if is_from_env and settings.auth == "api_key" and env.get("ANTHROPIC_API_KEY"):
-        secrets = (("ANTHROPIC_API_KEY", env["ANTHROPIC_API_KEY"]),)
-        return Login(payer="gateway", base_url=base_url, secrets=secrets)
+        return Login(payer="gateway", base_url=base_url, secrets=(("ANTHROPIC_API_KEY", api_key),), source=_ARGUMENT)
+    own = (
+        ["ANTHROPIC_AUTH_TOKEN", *(["ANTHROPIC_API_KEY"] if settings.auth == "api_key" else [])] if is_from_env else []
+    )
+    for name in own:
+        if value := env.get(name):
+            return Login(payer="gateway", base_url=base_url, secrets=((name, value),), source=name)
     if base_url in (url.rstrip("/") for url in settings.send_login_to):
-        login = _subscription(env)
-        return Login(payer="subscription", base_url=base_url, secrets=login.secrets)
+        return replace(_subscription(env), base_url=base_url)
     where = "ANTHROPIC_BASE_URL" if is_from_env else "`api_base`"
     raise _refused(
         f"{where} names {base_url}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
@@ -163,8 +166,9 @@ def _gateway(
 
 
 def _subscription(env: Mapping[str, str]) -> Login:
-    token = env.get("CLAUDE_CODE_OAUTH_TOKEN")
-    return Login(payer="subscription", secrets=(("CLAUDE_CODE_OAUTH_TOKEN", token),) if token else ())
+    name = "CLAUDE_CODE_OAUTH_TOKEN"
+    token = env.get(name)
+    return Login(payer="subscription", secrets=((name, token),), source=name) if token else Login(payer="subscription")
 
 
 def _key(key: str) -> tuple[str, str]:

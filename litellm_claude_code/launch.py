@@ -27,6 +27,7 @@ from .settings import Settings
 from .transport import LatePromptTransport
 
 _LARGEST_FRAME_BYTES: Final = 256 << 20
+_LAUNCHER: Final = "launch.sh"
 _LOCK: Final = "lock"
 _private_folders: dict[int, tuple[Path, int]] = {}
 
@@ -46,11 +47,6 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
 
     Raises `CLINotFoundError` where there is no CLI.
     """
-    folder = private_folder()
-    environment = login.environment()
-    dropped = [
-        name for name in os.environ if name.isidentifier() and name not in environment and not login.passes_on(name)
-    ]
     stderr: deque[str] = deque(maxlen=20)
     options = ClaudeAgentOptions(
         tools=[],
@@ -62,18 +58,33 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         max_buffer_size=_LARGEST_FRAME_BYTES,
         extra_args={"no-session-persistence": None},
         cwd=empty_folder(),
-        cli_path=folder / "launch.sh",
+        cli_path=launcher(),
         stderr=stderr.append,
-        env={
-            **environment,
-            "CLAUDE_CODE_TMPDIR": str(folder),
-            "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
-            "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(),
-            "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
-        },
+        env=environment(login, settings=settings),
     )
     inner = SubprocessCLITransport(prompt=_no_prompt(), options=options)
     return Launch(transport=LatePromptTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
+
+
+def launcher() -> Path:
+    """Return the program that becomes the CLI: it takes the CLI's arguments, and `environment` besides the parent's."""
+    return private_folder() / _LAUNCHER
+
+
+def environment(login: Login, *, settings: Settings) -> dict[str, str]:
+    """Return what to add to the parent's environment for `launcher`, which leaves out what the CLI does not need.
+
+    Raises `CLINotFoundError` where there is no CLI.
+    """
+    own = login.environment()
+    dropped = [name for name in os.environ if name.isidentifier() and name not in own and not login.passes_on(name)]
+    return {
+        **own,
+        "CLAUDE_CODE_TMPDIR": str(private_folder()),
+        "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
+        "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(),
+        "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
+    }
 
 
 def _cli(settings: Settings) -> Path:
@@ -104,9 +115,9 @@ def private_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
     lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    launcher = folder / "launch.sh"
-    launcher.write_text(resources.files(__package__).joinpath("launch.sh").read_text())
-    launcher.chmod(0o700)
+    script = folder / _LAUNCHER
+    script.write_text(resources.files(__package__).joinpath(_LAUNCHER).read_text())
+    script.chmod(0o700)
     _private_folders[os.getpid()] = (folder, lock)
     return folder
 

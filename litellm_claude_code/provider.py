@@ -30,6 +30,7 @@ from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
 if TYPE_CHECKING:
+    from .identity import Identity
     from .pool import Pool
 
 Chunk = ModelResponseStream | GenericStreamingChunk
@@ -97,6 +98,18 @@ class ClaudeCodeProvider(CustomLLM):
         pool = self._pool
         return dict(pool.limits.status(now=time.time())) if pool is not None else {}
 
+    def whoami(self, *, api_base: str | None = None, api_key: str | None = None) -> Identity:
+        """Return which login would pay for a call, as the CLI tells; see `Identity`. Makes no model request.
+
+        `api_base` and `api_key` are those of the call. Raises `litellm.AuthenticationError` where such a call would be
+        refused before anything is sent.
+        """
+        return self._loop.run(self._identify(api_base=api_base, api_key=api_key))
+
+    async def awhoami(self, *, api_base: str | None = None, api_key: str | None = None) -> Identity:
+        """Do as `whoami` does, without blocking the caller's loop."""
+        return await self._loop.arun(self._identify(api_base=api_base, api_key=api_key))
+
     def close(self) -> None:
         """End every Claude Code process. The next call starts again."""
         self._loop.stop()
@@ -149,6 +162,17 @@ class ClaudeCodeProvider(CustomLLM):
             await self._current_pool().warm_up(login, system=system, n=n)
         except CallFailed as failed:
             raise to_litellm(failed, model=model) from failed
+
+    async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
+        from .identity import identify  # loaded with the pool
+
+        settings = self._current_settings()
+        login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
+        limits = self._current_pool().limits.status(login, now=time.time())
+        try:
+            return await identify(login, settings=settings, overage=limits["overage"])
+        except CallFailed as failed:
+            raise to_litellm(failed, model=PROVIDER) from failed
 
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; `timeout` bounds the whole of it, but for a wait that `on_limit="wait"` asks for."""

@@ -1,0 +1,106 @@
+"""Which account would pay for a call, as the Claude Code CLI itself tells.
+
+The CLI is asked (`claude auth status`) in the environment that a worker gets, so that a policy of this machine, or a
+login of another kind than was expected, shows. Whether the service still takes the login, only a call finds out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypedDict
+
+import anyio
+
+from . import launch
+from .auth import DEFAULT_BASE_URL, Login, Payer
+from .errors import CallFailed, Failure, from_sdk
+from .limits import Overage
+from .settings import Settings
+
+
+class Identity(TypedDict):
+    """Who would pay for a call. Holds no secret."""
+
+    payer: Payer
+    """`subscription`, `api_key`, `gateway` or `cloud`. A login of Claude Code's that bills the API is an `api_key`."""
+    is_logged_in: bool
+    """Whether there is anything to log in with; False means that a call is an `AuthenticationError`."""
+    source: str | None
+    """Where the credential comes from: the name of a variable or of an argument, a file, `macOS keychain`…"""
+    base_url: str | None
+    """Where the requests go; None for a cloud provider, whose own variables say so."""
+    cloud: str | None
+    """`bedrock`, `vertex` or `foundry`."""
+    email: str | None
+    """The account's, where Claude Code knows it: a token made by `claude setup-token` tells nothing of its owner."""
+    organization: str | None
+    plan: str | None
+    """`pro`, `max_5x`, `max_20x`, `team`…, in Claude Code's words."""
+    allows_overage: bool
+    """The setting: go on where extra usage, which is billed on top of the subscription, has begun."""
+    overage: Overage
+    """What the CLI last reported of extra usage."""
+
+
+_KEYS: Final = ("api_key", "api_key_helper")
+
+
+async def identify(login: Login, *, settings: Settings, overage: Overage) -> Identity:
+    """Ask the CLI who would pay on this login. It takes a sixth of a second and makes no request.
+
+    Raises `CallFailed` where the CLI does not tell.
+    """
+    told = await _ask(login, settings)
+    method, cloud = told.get("authMethod"), told.get("apiProvider")
+    is_cloud = method == "third_party"
+    payer: Payer = "cloud" if is_cloud else login.payer
+    if login.payer == "subscription" and method in _KEYS:
+        payer = "api_key"
+    return Identity(
+        payer=payer,
+        is_logged_in=told.get("loggedIn") is True,
+        source=login.source or _source(told),
+        base_url=None if is_cloud else login.base_url or DEFAULT_BASE_URL,
+        cloud=cloud if is_cloud else None,
+        email=told.get("email"),
+        organization=told.get("orgName"),
+        plan=told.get("planTier") or told.get("subscriptionType"),
+        allows_overage=settings.allow_overage,
+        overage=overage,
+    )
+
+
+async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
+    """Return what `claude auth status` prints; it ends in 1 where nobody is logged in."""
+    failed = CallFailed(Failure(kind="lost", text="the CLI does not tell who is logged in (`claude auth status`)"))
+    try:
+        with anyio.fail_after(settings.boot_timeout_s):
+            ran = await anyio.run_process(
+                [launch.launcher(), "--setting-sources=", "auth", "status"],
+                env={**os.environ, **launch.environment(login, settings=settings)},
+                cwd=launch.empty_folder(),
+                check=False,
+            )
+        told = json.loads(ran.stdout)
+    except ValueError:
+        raise failed from None
+    except Exception as error:
+        raise from_sdk(error, is_sent=False) from None
+    if not isinstance(told, dict):
+        raise failed
+    return told
+
+
+def _source(told: Mapping[str, Any]) -> str | None:
+    """Return where the CLI has a credential from that nobody gave it."""
+    if told.get("authMethod") != "claude.ai":
+        source = told.get("apiKeySource")
+        return str(source) if source else None
+    folders = [os.environ.get(name) for name in ("CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_CONFIG_DIR")]
+    folder = next((Path(folder) for folder in folders if folder), Path.home() / ".claude")
+    file = folder / ".credentials.json"
+    return "macOS keychain" if sys.platform == "darwin" and not file.is_file() else str(file)
