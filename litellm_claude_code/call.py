@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .auth import Login
+from .observing import NOBODY, Observer
 
 ApiEvent = dict[str, Any]
 """An event of the Messages API's stream, as it came from the API."""
@@ -29,6 +30,7 @@ class Call:
     timeout_s: float | None = None
     """How long the caller waits: for the whole answer, or for each event of a stream."""
     login: Login
+    observer: Observer = field(default=NOBODY, repr=False, compare=False)
 
     @property
     def size(self) -> int:

@@ -239,11 +239,11 @@ async def _feed(items: AsyncIterator[T], put: Callable[[_Item[T]], None]) -> Non
     try:
         async for item in items:
             put(_Item(item))
-    except Exception as error:
-        put(_Item(error=error))
-    except BaseException:
+    except (asyncio.CancelledError, GeneratorExit):
         put(_Item(is_end=True))
         raise
+    except BaseException as error:  # an observer's, which no `except Exception` on its way may swallow
+        put(_Item(error=error))
     else:
         put(_Item(is_end=True))
     finally:

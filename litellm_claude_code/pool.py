@@ -30,7 +30,7 @@ _ATTEMPTS: Final = 3
 _FORGETTING: Final = 0.1
 """How much of a running average the latest value makes."""
 _HOUSEKEEPING_EVERY_S: Final = 1.0
-_LIMIT_SLICE_S: Final = 60.0
+_COUNTDOWN_S: Final = 1.0
 
 
 def _average(so_far: float, latest: float) -> float:
@@ -91,7 +91,8 @@ class Pool:
         """
         await self._check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            await self.pass_limits(call)
+            if (refused := self._refusal(call)) is not None:
+                raise refused
             turn = await self._lease(call)
             started = time.monotonic()
             try:
@@ -174,11 +175,23 @@ class Pool:
 
         The wait is not part of the call's own timeout: it is what `on_limit="wait"` asks for.
         """
-        while (failed := self._refusal(call)) is not None:
-            wait_s = failed.failure.retry_after_s or 0.0
-            if self.settings.on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
-                raise failed
-            await asyncio.sleep(min(wait_s + 1, _LIMIT_SLICE_S))
+        on_limit = call.observer.on_limit or self.settings.on_limit
+        has_waited = False
+        try:
+            while (failed := self._refusal(call)) is not None:
+                wait_s = failed.failure.retry_after_s or 0.0
+                if on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
+                    raise failed
+                has_waited = True
+                call.observer.waits(wait_s)
+                await asyncio.sleep(_COUNTDOWN_S)
+        finally:
+            if has_waited:
+                call.observer.waits(0.0)
+
+    def is_limited(self, call: Call) -> bool:
+        """Say whether the subscription limit of a call is reached now."""
+        return self._refusal(call) is not None
 
     def _refusal(self, call: Call) -> CallFailed | None:
         now = time.time()
@@ -288,7 +301,7 @@ class Pool:
             flow.succeeded(began)
         else:
             flow.left(began)
-        if reached is not None and self.settings.on_limit == "raise":
+        if reached is not None:
             for waiter in list(self._queue):
                 if (failed := self._refusal(waiter.call)) is not None:
                     self._fail([waiter], failed)

@@ -26,6 +26,7 @@ from .call import ApiEvent
 from .errors import CallFailed, bad_request, malformed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
+from .observing import current, told
 from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
@@ -140,6 +141,7 @@ class ClaudeCodeProvider(CustomLLM):
             headers=headers or {},
             login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
             timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
+            observer=current(),
         )
 
     def _streamable(self, **given: Any) -> Request:
@@ -175,22 +177,34 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=PROVIDER) from failed
 
     async def _answer(self, request: Request) -> ModelResponse:
-        """Fold the stream; `timeout` bounds the whole of it, but for a wait that `on_limit="wait"` asks for."""
-        try:
-            await self._current_pool().pass_limits(request.call)
-        except CallFailed as failed:
-            raise self._raised(failed, request) from failed
+        """Fold the stream; a call that met a subscription limit begins again where `on_limit="wait"` has it wait."""
+        observer = request.call.observer
+        with told(observer, model=request.model, n=request.n):
+            try:
+                while True:
+                    await self._current_pool().pass_limits(request.call)
+                    try:
+                        response = await self._answer_once(request)
+                        break
+                    except CallFailed:
+                        if not self._current_pool().is_limited(request.call):
+                            raise
+            except CallFailed as failed:
+                raise self._raised(failed, request) from failed
+            except _MALFORMED as error:
+                raise self._raised(malformed(error), request) from None
+        observer.answered(getattr(response, "usage", None))
+        return response
+
+    async def _answer_once(self, request: Request) -> ModelResponse:
+        """Fold the stream; `timeout` bounds the whole of it."""
         asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
         try:
             with anyio.fail_after(request.call.timeout_s):
                 folded = await asyncio.gather(*asking)
             return together([to_response(message, request) for message in folded])
         except TimeoutError:
-            raise self._raised(timed_out(request.call.timeout_s), request) from None
-        except CallFailed as failed:
-            raise self._raised(failed, request) from failed
-        except _MALFORMED as error:
-            raise self._raised(malformed(error), request) from None
+            raise timed_out(request.call.timeout_s) from None
         finally:
             for each in asking:
                 each.cancel()
@@ -204,16 +218,33 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the stream; `timeout` bounds the wait for each event, as it does for `anthropic/`."""
-        chunks = Chunks(request)
-        try:
-            async with aclosing(self._events(request)) as events:
-                async for event in events:
-                    for chunk in chunks.take(event):
-                        yield chunk
-        except CallFailed as failed:
-            raise self._raised(failed, request) from failed
-        except _MALFORMED as error:
-            raise self._raised(malformed(error), request) from None
+        observer, chunks = request.call.observer, Chunks(request)
+        with told(observer, model=request.model, n=1):
+            try:
+                async with aclosing(self._events_past_limits(request)) as events:
+                    async for event in events:
+                        for chunk in chunks.take(event):
+                            yield chunk
+            except CallFailed as failed:
+                raise self._raised(failed, request) from failed
+            except _MALFORMED as error:
+                raise self._raised(malformed(error), request) from None
+        observer.answered(chunks.usage)
+
+    async def _events_past_limits(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
+        """Yield the events; begin again as `_answer` does, as long as there was none."""
+        has_begun = False
+        while True:
+            await self._current_pool().pass_limits(request.call)
+            try:
+                async with aclosing(self._events(request)) as events:
+                    async for event in events:
+                        has_begun = True
+                        yield event
+                return
+            except CallFailed:
+                if has_begun or not self._current_pool().is_limited(request.call):
+                    raise
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         return self._current_pool().events(request.call)

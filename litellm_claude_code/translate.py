@@ -36,6 +36,7 @@ from .checks import (
     without_user_id,
 )
 from .errors import bad_request, unsupported, without_prompt
+from .observing import NOBODY, Observer
 
 # Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
 # output left beta for the current models; that the API takes it without was not seen live.
@@ -107,6 +108,7 @@ def to_request(
     headers: Mapping[str, str],
     login: Login,
     timeout_s: float | None,
+    observer: Observer = NOBODY,
 ) -> Request:
     """Translate a request that litellm has mapped (`optional_params` are the Messages API's own by then).
 
@@ -149,6 +151,7 @@ def to_request(
         effort=effort if isinstance(effort, str) else None,
         timeout_s=timeout_s,
         login=login,
+        observer=observer,
     )
     return Request(
         model=model,
@@ -336,6 +339,8 @@ class Chunks:
             tool_name_reverse_map=dict(request.tool_names),
         )
         self._asked_for = request.model
+        self.usage: Usage | None = None
+        """What the API counted, once the last chunk is there."""
 
     def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
         """Yield the chunks of one event: one, two at the start, and none of what only keeps the connection alive."""
@@ -344,6 +349,7 @@ class Chunks:
             return
         chunk: Any = self._parser.chunk_parser(event)
         if kind == "message_delta":
+            self.usage = chunk.usage
             yield _last_chunk(chunk)
             return
         chunk.usage = None  # the last chunk has all of it
