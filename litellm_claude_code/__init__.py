@@ -5,13 +5,16 @@ import litellm, litellm_claude_code
 litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "content": "Hello"}])
 """
 
+from .errors import Cause, cause_of
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 
 __all__ = [
+    "Cause",
     "ClaudeCodeProvider",
     "Settings",
     "aclose",
+    "cause_of",
     "close",
     "provider",
     "rate_limit_status",

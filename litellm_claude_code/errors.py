@@ -7,14 +7,21 @@ the caller sees. Prompts and keys never appear in a message: the CLI's own text 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 from litellm import exceptions
 
+from .limits import Reached
 from .models import PROVIDER
+
+if TYPE_CHECKING:
+    from .auth import Payer  # which refuses in the words below
+
+_CAUSE: Final = "claude_code_cause"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,49 @@ class Failure:
     text: str = ""
     """One sentence for the user."""
     retry_after_s: float | None = None
+    limit: Reached | None = None
+    """The limit of the subscription that refuses the call, if one does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """What is known of a failed call besides its class: see `cause_of`."""
+
+    kind: str
+    """The CLI's word for it (`rate_limit`, `authentication_failed`…), or one of ours (`timeout`, `cut`, `lost`…)."""
+    payer: Payer
+    """Who was to pay."""
+    limit: Reached | None = None
+    """The limit of the subscription that is reached, with its window and reset. None for an ordinary 429."""
+
+    @property
+    def is_dead_login(self) -> bool:
+        """Say whether the subscription's login is missing, has expired or is refused: no call will go through."""
+        return self.payer == "subscription" and self.kind in ("authentication_failed", "oauth_org_not_allowed")
+
+
+def cause_of(error: BaseException) -> Cause | None:
+    """Return what this package knows of a failed call, or None where the exception is not of its making.
+
+    The exceptions that litellm and DSPy wrap around ours are looked into.
+    """
+    for inner in _chain(error):
+        cause = getattr(inner, _CAUSE, None)
+        if isinstance(cause, Cause):
+            return cause
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and all that it stems from: litellm keeps a stream's own failure in an attribute."""
+    left, seen = [error], set[int]()
+    while left:
+        inner = left.pop(0)
+        if id(inner) not in seen:
+            seen.add(id(inner))
+            yield inner
+            stems = (getattr(inner, "original_exception", None), inner.__cause__, inner.__context__)
+            left += [stem for stem in stems if isinstance(stem, BaseException)]
 
 
 class CallFailed(Exception):
@@ -95,25 +145,32 @@ _BY_KIND: Final[dict[str, Any]] = {
 }
 
 
-def to_litellm(failed: CallFailed, *, model: str, is_on_login: bool = False) -> Exception:
-    """Return the litellm exception for a failed call.
+def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
+    """Return the litellm exception for a failed call; `cause_of` reads from it what its class does not tell.
 
-    `model` is the name the caller used; `is_on_login` says that the subscription was to pay, so that an
-    `AuthenticationError` can tell how to log in, and how to pay otherwise.
+    `model` is the name the caller used; `payer` was to pay: where that is the subscription, an `AuthenticationError`
+    tells how to log in, and how to pay otherwise.
     """
     failure = failed.failure
     kind = _class_of(failure)
-    hint = f". {HOW_TO_PAY}" if is_on_login and kind is exceptions.AuthenticationError else ""
-    message = f"Claude Code: {failure.text or failure.kind}{hint}"
+    hint = f". {HOW_TO_PAY}" if payer == "subscription" and kind is exceptions.AuthenticationError else ""
+    error: Exception = kind(
+        f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
+    )
+    # An attribute and not a subclass: litellm's Router and callbacks compare the class itself.
+    setattr(error, _CAUSE, Cause(kind=failure.kind, payer=payer, limit=failure.limit))
+    return error
+
+
+def _more(kind: Any, failure: Failure) -> dict[str, Any]:
+    """Return the arguments that only some of litellm's classes take."""
+    if kind in (exceptions.Timeout, exceptions.APIConnectionError):
+        return {}
     headers = {"retry-after": f"{failure.retry_after_s:g}"} if failure.retry_after_s is not None else {}
     status = failure.status or getattr(kind, "status_code", None) or 500
     response = httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://api.anthropic.com"))
-    if kind is exceptions.Timeout:
-        return exceptions.Timeout(message, model=model, llm_provider=PROVIDER)
-    if kind is exceptions.APIConnectionError:
-        return exceptions.APIConnectionError(message, model=model, llm_provider=PROVIDER)
-    error: Exception = kind(message, model=model, llm_provider=PROVIDER, response=response)
-    return error
+    # litellm's proxy hands on to its clients what is in `headers`, and nothing that is in the response alone.
+    return {"response": response, "headers": headers} if kind is exceptions.RateLimitError else {"response": response}
 
 
 def _class_of(failure: Failure) -> Any:

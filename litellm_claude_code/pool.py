@@ -199,7 +199,7 @@ class Pool:
         if reached is None:
             return None
         text, wait_s = reached.sentence(now), reached.wait_s(now)
-        return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s))
+        return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s, limit=reached))
 
     async def _until_something_changes(self) -> None:
         changed = asyncio.get_running_loop().create_future()

@@ -163,7 +163,7 @@ class ClaudeCodeProvider(CustomLLM):
         try:
             await self._current_pool().warm_up(login, system=system, n=n)
         except CallFailed as failed:
-            raise to_litellm(failed, model=model) from failed
+            raise to_litellm(failed, model=model, payer=login.payer) from failed
 
     async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
         from .identity import identify  # loaded with the pool
@@ -174,7 +174,7 @@ class ClaudeCodeProvider(CustomLLM):
         try:
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
-            raise to_litellm(failed, model=PROVIDER) from failed
+            raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
 
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; a call that met a subscription limit begins again where `on_limit="wait"` has it wait."""
@@ -211,7 +211,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     @staticmethod
     def _raised(failed: CallFailed, request: Request) -> Exception:
-        return to_litellm(failed, model=request.model, is_on_login=request.call.login.payer == "subscription")
+        return to_litellm(failed, model=request.model, payer=request.call.login.payer)
 
     async def _fold(self, request: Request) -> dict[str, Any]:
         return fold([event async for event in self._events(request)])

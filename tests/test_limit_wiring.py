@@ -1,13 +1,16 @@
 """What a reached subscription limit, and an overloaded service, do to the calls that follow: on the real CLI."""
 
+import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import litellm
+import openai
 import pytest
 
 import litellm_claude_code
+from litellm_claude_code import Cause, cause_of
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 
 from .test_wire import ASK
@@ -58,6 +61,63 @@ def test_a_reached_limit_fails_the_calls_that_follow_at_once(stand_in: StandIn, 
     status = str(litellm_claude_code.rate_limit_status())
     assert "five_hour" in status
     assert "rejected" in status
+
+
+def call(stand_in: StandIn, how: str) -> None:
+    """Make a call in one of the ways that litellm has."""
+    request: dict[str, Any] = {"messages": ASK, "api_base": stand_in.base_url, "max_retries": 0}
+    match how:
+        case "plain":
+            litellm.completion("claude_code/sonnet", **request)
+        case "async":
+            asyncio.run(litellm.acompletion("claude_code/sonnet", **request))
+        case "stream":
+            list(litellm.completion("claude_code/sonnet", stream=True, **request))
+        case "async stream":
+            asyncio.run(read_stream(request))
+        case "router":
+            deployment = {"model": "claude_code/sonnet", "api_base": stand_in.base_url}
+            router = litellm.Router([{"model_name": "m", "litellm_params": deployment}], num_retries=0)
+            router.completion("m", ASK)
+
+
+async def read_stream(request: dict[str, Any]) -> None:
+    async for _ in await litellm.acompletion("claude_code/sonnet", stream=True, **request):
+        pass
+
+
+def cause_of_failing(stand_in: StandIn, how: str, *replies: Failure) -> Cause:
+    stand_in.script(*replies)
+    with pytest.raises(openai.OpenAIError) as raised:
+        call(stand_in, how)
+    cause = cause_of(raised.value)
+    assert cause is not None
+    return cause
+
+
+@pytest.mark.parametrize("how", ["plain", "async", "stream", "async stream", "router"])
+def test_a_limit_is_told_from_a_busy_service_and_a_dead_login_from_both(
+    stand_in: StandIn, login: Any, how: str
+) -> None:
+    busy = cause_of_failing(stand_in, how, Failure(429))
+    assert (busy.kind, busy.limit, busy.is_dead_login) == ("rate_limit", None, False)
+    dead = cause_of_failing(stand_in, how, Failure(401), Failure(401))  # the CLI reads the login anew, and asks again
+    assert (dead.limit, dead.is_dead_login) == (None, True)
+    met, followed = cause_of_failing(stand_in, how, limited(3_600)), cause_of_failing(stand_in, how)
+    for cause in (met, followed):
+        assert cause.limit is not None
+        assert (cause.limit.window, cause.is_dead_login) == ("five_hour", False)
+        assert 3_500 < (cause.limit.resets_at or 0) - time.time() <= 3_600
+
+
+def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:
+    stand_in.script(Failure(401))
+    with pytest.raises(litellm.AuthenticationError) as raised:
+        ask(stand_in, api_key=stand_in.api_key)
+    cause = cause_of(raised.value)
+    assert cause is not None
+    assert (cause.payer, cause.is_dead_login) == ("gateway", False)
+    assert cause_of(ValueError()) is None
 
 
 def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None:
