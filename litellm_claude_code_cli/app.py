@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .ask import ask
 from .run import run
 from .stand_in import stand_in
 
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(ask)
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
 app.command(name="stand-in")(stand_in)
 

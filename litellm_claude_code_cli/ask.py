@@ -1,0 +1,168 @@
+"""`ask`: one question, its answer on stdout as it comes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from .exits import ExitCode, fail, told_in_one_line
+from .provider import complete_model, full_name, load_litellm
+
+
+def ask(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="The question. Text piped to stdin is appended to it; `-` stands for stdin alone."),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="See `models`.", autocompletion=complete_model)
+    ] = "sonnet",
+    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
+    stream: Annotated[bool, typer.Option(help="Print the answer as it comes, or once it is whole.")] = True,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Have the answer be JSON of this schema."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Show the model an image. May be repeated."),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Longest wait, in seconds.")] = 600,
+    usage: Annotated[bool, typer.Option("--usage", help="Say on stderr what the answer took.")] = False,
+) -> None:
+    """Ask Claude a question. Only the answer goes to stdout.
+
+    ```
+    litellm-claude-code ask "What is the capital of France?"
+    git diff | litellm-claude-code ask "Write a commit message for this." -m opus
+    litellm-claude-code ask - -s "Translate to French." < letter.txt > lettre.txt
+    litellm-claude-code ask "What is on it?" --image receipt.png --json-schema receipt.json
+    ```
+
+    Exit codes: 0 answered, 2 usage, 3 request refused, 4 no login, 5 limit reached, 6 timeout, 7 service unavailable
+    or answer cut off, 8 answer incomplete, 130 Ctrl-C.
+
+    Who pays is decided as for every call: your Claude login, unless ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN name a
+    gateway, or LITELLM_CLAUDE_CODE_AUTH=api_key picks ANTHROPIC_API_KEY.
+    """
+    schema = _read_schema(json_schema) if json_schema else None
+    images = [_read_image(path) for path in image or []]
+    text = _with_stdin(prompt)
+    request: dict[str, Any] = {
+        "model": full_name(model),
+        "messages": [
+            *([{"role": "system", "content": system}] if system else []),
+            {"role": "user", "content": [*images, {"type": "text", "text": text}] if images else text},
+        ],
+        "timeout": timeout_s,
+    }
+    if schema is not None:
+        described = {"name": "answer", "schema": schema, "strict": True}
+        request["response_format"] = {"type": "json_schema", "json_schema": described}
+    if max_tokens is not None:
+        request["max_tokens"] = max_tokens
+    with told_in_one_line():
+        litellm = load_litellm()
+        answer = _print_stream(litellm, request) if stream else _print_whole(litellm, request)
+        if usage:
+            print(_took(litellm, answer), file=sys.stderr)
+    _check(answer, schema)
+
+
+def _with_stdin(prompt: str | None) -> str:
+    """Return the question: what was given, and what is piped in."""
+    piped = ""
+    if prompt == "-" or (sys.stdin is not None and not sys.stdin.isatty()):
+        try:
+            piped = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError:
+            raise typer.BadParameter("stdin is not text in UTF-8.") from None
+    given = "" if prompt in (None, "-") else prompt
+    text = "\n\n".join(part for part in (given, piped) if part and part.strip())
+    if not text:
+        raise typer.BadParameter('there is no question: give one, as in `ask "What is 2 + 2?"`, or pipe it in.')
+    return text
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise typer.BadParameter(f"{path} is not JSON: {error}.", param_hint="--json-schema") from None
+    if not isinstance(schema, dict):
+        raise typer.BadParameter(f"{path} holds no JSON schema: it is not an object.", param_hint="--json-schema")
+    return schema
+
+
+def _read_image(path: Path) -> dict[str, Any]:
+    kind = mimetypes.guess_type(path.name)[0]
+    if kind is None or not kind.startswith("image/"):
+        raise typer.BadParameter(f"{path} is no image, by its name.", param_hint="--image")
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+
+
+def _print_whole(litellm: ModuleType, request: dict[str, Any]) -> Any:
+    answer = litellm.completion(**request)
+    _write(_line(answer.choices[0].message.content or ""))
+    return answer
+
+
+def _print_stream(litellm: ModuleType, request: dict[str, Any]) -> Any:
+    """Print an answer as it comes, and return it as if it had come whole. It ends in a line break, however it ends."""
+    chunks, last = [], "\n"
+    try:
+        for chunk in litellm.completion(**request, stream=True, stream_options={"include_usage": True}):
+            chunks.append(chunk)
+            if said := chunk.choices[0].delta.content:
+                last = said
+                _write(said)
+    finally:
+        _write(_line(last)[len(last) :])
+    return litellm.stream_chunk_builder(chunks)
+
+
+def _line(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _write(text: str) -> None:
+    if sys.stdout.isatty():
+        # What a model says must not be able to steer the terminal.
+        text = "".join(character for character in text if character.isprintable() or character in "\n\t")
+    sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
+    sys.stdout.flush()
+
+
+def _took(litellm: ModuleType, answer: Any) -> str:
+    cost_usd = litellm.completion_cost(completion_response=answer, model=full_name(answer.model))
+    used = answer.usage
+    return (
+        f"{answer.model}: {used.prompt_tokens} tokens in, {used.completion_tokens} out, ${cost_usd:.6f} at API prices"
+    )
+
+
+def _check(answer: Any, schema: dict[str, Any] | None) -> None:
+    """Exit with a code of its own where the answer is not what was asked for."""
+    choice = answer.choices[0]
+    if choice.finish_reason == "length":
+        fail(ExitCode.INCOMPLETE, "the answer is incomplete: it reached --max-tokens, or the longest the model gives.")
+    if choice.finish_reason == "content_filter":
+        fail(ExitCode.REFUSED, "the model declined to answer.")
+    if schema is not None:
+        import jsonschema
+
+        try:
+            jsonschema.validate(json.loads(choice.message.content or ""), schema)
+        except ValueError:
+            fail(ExitCode.INCOMPLETE, "the answer is not JSON.")
+        except jsonschema.ValidationError as error:
+            fail(ExitCode.INCOMPLETE, f"the answer is JSON, but not of the schema: see {error.json_path}.")
