@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .ask import ask
+from .models import models
 from .run import run
 from .stand_in import stand_in
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(ask)
+app.command()(models)
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
 app.command(name="stand-in")(stand_in)
 

@@ -1,0 +1,118 @@
+"""`models`: which names there are, what they stand for, what those models take and cost."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any, Final, TypedDict
+
+import typer
+
+from .exits import told_in_one_line
+from .provider import ALIASES, PREFIX, load_litellm
+
+_CAPABILITIES: Final = {
+    "tools": "supports_function_calling",
+    "images": "supports_vision",
+    "PDFs": "supports_pdf_input",
+    "schema": "supports_response_schema",
+    "thinking": "supports_reasoning",
+    "caching": "supports_prompt_caching",
+    "search": "supports_web_search",
+}
+_PIPED_COLUMNS: Final = 200
+
+
+class Model(TypedDict):
+    """What is told of a name. Prices are those of the API, in US dollars for a million tokens."""
+
+    name: str
+    model: str
+    context_tokens: int | None
+    answer_tokens: int | None
+    capabilities: list[str]
+    usd_in: float | None
+    usd_out: float | None
+    usd_cache_write: float | None
+    usd_cache_read: float | None
+
+
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+) -> None:
+    """List the models: names, what they stand for, context, prices, capabilities.
+
+    An alias means what the installed Claude Code makes of it, so that it moves on with new models; a full id stays.
+    Other full ids work, too. Makes no request.
+
+    ```
+    litellm-claude-code models
+    litellm-claude-code models --json | jq -r '.[] | select(.usd_in < 2) | .name'
+    ```
+    """
+    with told_in_one_line():
+        listed = _list()
+        if as_json:
+            print(json.dumps(listed, indent=2))
+        else:
+            _print_table(listed)
+
+
+def _list() -> list[Model]:
+    litellm = load_litellm()
+    from litellm_claude_code import models as ours
+
+    names = [*ALIASES, *sorted(ours.known_ids())]
+    return [_model(name, ours.resolve(name), litellm.model_cost.get(f"{PREFIX}/{name}", {})) for name in names]
+
+
+def _model(name: str, model: str, entry: dict[str, Any]) -> Model:
+    takes = [word for word, key in _CAPABILITIES.items() if entry.get(key)]
+    return Model(
+        name=f"{PREFIX}/{name}",
+        model=model,
+        context_tokens=entry.get("max_input_tokens"),
+        answer_tokens=entry.get("max_output_tokens"),
+        capabilities=[*takes, *(["temperature"] if entry.get("supports_sampling_params", True) and entry else [])],
+        usd_in=_per_million(entry.get("input_cost_per_token")),
+        usd_out=_per_million(entry.get("output_cost_per_token")),
+        usd_cache_write=_per_million(entry.get("cache_creation_input_token_cost")),
+        usd_cache_read=_per_million(entry.get("cache_read_input_token_cost")),
+    )
+
+
+def _per_million(price: float | None) -> float | None:
+    return None if price is None else round(price * 1e6, 6)
+
+
+def _print_table(listed: list[Model]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shared = [word for word in listed[0]["capabilities"] if all(word in model["capabilities"] for model in listed)]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(f"{PREFIX}/…", no_wrap=True)
+    for title in ("context", "answer", "$ in", "$ out"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("takes")
+    for model in listed:
+        name = model["name"].removeprefix(f"{PREFIX}/")
+        table.add_row(
+            name if name == model["model"] else f"{name} → {model['model']}",
+            _thousands(model["context_tokens"]),
+            _thousands(model["answer_tokens"]),
+            _dollars(model["usd_in"]),
+            _dollars(model["usd_out"]),
+            ", ".join(word for word in model["capabilities"] if word not in shared),
+        )
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS, highlight=False)
+    console.print(table)
+    console.print(f"\nAll take {', '.join(shared)}. Prices are the API's, for a million tokens.")
+
+
+def _thousands(tokens: int | None) -> str:
+    return "" if tokens is None else f"{tokens // 1000}k"
+
+
+def _dollars(price: float | None) -> str:
+    return "" if price is None else f"{price:.2f}"
