@@ -16,7 +16,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
-	@$(BIN)/python -m litellm_claude_code.demo $(if $(filter-out 0,$(LIVE)),--live)
+	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 	@$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""A small evolution run, end to end: `python -m litellm_claude_code.demo`, or with `--live` on the user's own login.
+"""A small evolution run, end to end: `litellm-claude-code demo`, or with `--live` on the user's own login.
 
 DSPy's GEPA looks for a better instruction for a program that routes support tickets. Every call goes through litellm
 and the Claude Code CLI; unless `--live` is given, the CLI asks the stand-in, where a scripted model answers. Either way
@@ -7,7 +7,6 @@ the scores are DSPy's, for the answers that came back.
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import contextlib
 import importlib
@@ -20,6 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from litellm.exceptions import AuthenticationError
@@ -152,9 +152,28 @@ class Progress:
         return f"{' → '.join(self._minibatch)} of the tickets it learned from"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo and return its exit code: 0 when the run went through, 1 when it could not, 130 on Ctrl-C."""
-    options = _parse(arguments)
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a run is made of."""
+
+    is_live: bool
+    """Claude itself answers, on the user's login, and not a scripted model."""
+    model: str
+    """Routes the tickets."""
+    optimizer_model: str
+    """Writes instructions."""
+    budget: int
+    """Answers that GEPA may use."""
+    threads: int
+    """Calls in flight."""
+
+
+def demonstrate(options: Options) -> NoReturn:
+    """Run the demo and exit: with 0 when the run went through, 1 when it could not, 130 on Ctrl-C."""
+    _leave(_run(options))
+
+
+def _run(options: Options) -> int:
     try:
         with _private_dspy() as dspy, _reach(options) as reach, contextlib.closing(provider):
             _evolve(dspy, options, reach)
@@ -173,23 +192,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m litellm_claude_code.demo",
-        description="A small evolution run through litellm and DSPy on the real Claude Code CLI.",
-    )
-    parser.add_argument("--live", action="store_true", help="use your own login; by default a scripted model answers")
-    parser.add_argument("--model", default="haiku", help="routes the tickets (default: %(default)s)")
-    parser.add_argument("--optimizer-model", default="sonnet", help="writes instructions (default: %(default)s)")
-    parser.add_argument("--budget", type=int, default=160, help="answers that GEPA may use (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=8, help="calls in flight (default: %(default)s)")
-    return parser.parse_args(arguments)
-
-
 @contextlib.contextmanager
-def _reach(options: argparse.Namespace) -> Iterator[Mapping[str, str]]:
+def _reach(options: Options) -> Iterator[Mapping[str, str]]:
     """Say who answers, give what `dspy.LM` needs to reach them, and say in the end what the numbers mean."""
-    if options.live:
+    if options.is_live:
         payer = choose_login(api_key=None, api_base=None, settings=Settings(), model=options.model).payer
         print(f"Live: Claude itself answers, about {options.budget + 50} calls, paid by your {payer}.", flush=True)
         yield {}
@@ -222,7 +228,7 @@ def _private_dspy() -> Iterator[Any]:
         yield dspy
 
 
-def _evolve(dspy: Any, options: argparse.Namespace, reach: Mapping[str, str]) -> None:
+def _evolve(dspy: Any, options: Options, reach: Mapping[str, str]) -> None:
     """Score the program, have GEPA look for a better instruction, score again and report."""
     progress = Progress()
     lms = [
@@ -299,7 +305,3 @@ def _leave(code: int) -> NoReturn:
         sys.exit()
     atexit._run_exitfuncs()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    _leave(main())

@@ -293,6 +293,26 @@ class Limits:
         return list(account.reached.values())
 
 
+def sentences(status: LimitStatus, now: float, *, tz: tzinfo | None = None) -> list[str]:
+    """Say to the user, a sentence for each window, what the CLI last said of a login's limits; empty if nothing."""
+    windows = dict(status["windows"])
+    if status["window"] is not None:
+        windows.setdefault(
+            status["window"],
+            Window(utilization=status["utilization"], resets_at=status["resets_at"], status=status["status"]),
+        )
+    said = []
+    for name, window in windows.items():
+        used = "" if window["utilization"] is None else f"{window['utilization']:.0%} used"
+        is_reached = any(reached["window"] == name for reached in status["reached"])
+        resets = "" if window["resets_at"] is None else f"resets {_moment(window['resets_at'], now=now, tz=tz)}"
+        parts = [*(["reached"] if is_reached else []), used, resets]
+        said.append(f"{_NAMES.get(name, name)}: {', '.join(filter(None, parts)) or 'nothing more was said'}")
+    if status["overage"]["is_in_use"]:
+        said.append("extra usage, billed on top of the subscription, has begun")
+    return said
+
+
 class Flow:
     """How many calls of a login may be in flight: fewer when the service is overloaded, more again as it answers.
 

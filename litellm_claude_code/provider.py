@@ -33,6 +33,7 @@ from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_r
 if TYPE_CHECKING:
     from .identity import Identity
     from .pool import Pool
+    from .selfcheck import Report
 
 Chunk = ModelResponseStream | GenericStreamingChunk
 # What translating an answer that is not of the API's form runs into.
@@ -111,6 +112,13 @@ class ClaudeCodeProvider(CustomLLM):
         """Do as `whoami` does, without blocking the caller's loop."""
         return await self._loop.arun(self._identify(api_base=api_base, api_key=api_key))
 
+    def self_check(self) -> Report:
+        """Have the CLI prove on loopback that it does what is relied on; see `selfcheck.py`. It takes a second or two.
+
+        Calls do this by themselves for a CLI that was not seen before; this does it whatever was seen.
+        """
+        return self._loop.run(self._self_check())
+
     def close(self) -> None:
         """End every Claude Code process. The next call starts again."""
         self._loop.stop()
@@ -175,6 +183,12 @@ class ClaudeCodeProvider(CustomLLM):
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
             raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
+
+    async def _self_check(self) -> Report:
+        from .selfcheck import self_check  # loaded with the pool
+
+        self._current_pool()  # whose end also removes the folder that the check's processes are started from
+        return await self_check(self._current_settings())
 
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; a call that met a subscription limit begins again where `on_limit="wait"` has it wait."""

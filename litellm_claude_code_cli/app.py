@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from .ask import ask
+from .demo import demo
+from .doctor import doctor
 from .models import models
 from .run import run
 from .stand_in import stand_in
@@ -23,7 +25,9 @@ app = typer.Typer(
 )
 app.command()(ask)
 app.command()(models)
+app.command()(doctor)
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
+app.command()(demo)
 app.command(name="stand-in")(stand_in)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .exits import ExitCode, fail, told_in_one_line
-from .provider import complete_model, full_name, load_litellm
+from .provider import boot_no_spares, complete_model, full_name, load_litellm
 
 
 def ask(
@@ -71,6 +71,7 @@ def ask(
         request["max_tokens"] = max_tokens
     with told_in_one_line():
         litellm = load_litellm()
+        boot_no_spares()
         answer = _print_stream(litellm, request) if stream else _print_whole(litellm, request)
         if usage:
             print(_took(litellm, answer), file=sys.stderr)

@@ -14,14 +14,17 @@ ALIASES: Final = ("sonnet", "opus", "haiku", "fable", "default", "best", "opuspl
 def load_litellm() -> ModuleType:
     """Import litellm with the provider registered: without asking the network for prices, and without its banners."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    # A command makes a call or two: a process booted ahead of the next would only slow them down.
-    os.environ.setdefault("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
     import litellm
 
     import litellm_claude_code  # noqa: F401 - registers the provider
 
     litellm.suppress_debug_info = True
     return litellm
+
+
+def boot_no_spares() -> None:
+    """Have no process booted ahead of the next call: there is none, and it would slow this one down."""
+    os.environ.setdefault("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
 
 
 def full_name(model: str) -> str:

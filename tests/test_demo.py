@@ -22,7 +22,7 @@ ARGUMENTS = ["--budget", "80"]
 INTERRUPTIBLE = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("litellm_claude_code.demo", run_name="__main__", alter_sys=True)
+runpy.run_module("litellm_claude_code_cli", run_name="__main__", alter_sys=True)
 """
 
 
@@ -40,7 +40,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_score_rises_and_the_run_is_accounted_for(environment: Mapping[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "litellm_claude_code.demo", *ARGUMENTS]
+    command = [sys.executable, "-m", "litellm_claude_code_cli", "demo", *ARGUMENTS]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
     assert ran.returncode == 0, ran.stderr
@@ -62,7 +62,7 @@ def test_the_score_rises_and_the_run_is_accounted_for(environment: Mapping[str, 
 
 def test_ctrl_c_ends_it_within_seconds(environment: Mapping[str, str], tmp_path: Path) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *ARGUMENTS],
+        [sys.executable, "-c", INTERRUPTIBLE, "demo", *ARGUMENTS],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

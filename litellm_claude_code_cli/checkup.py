@@ -1,0 +1,238 @@
+"""What `doctor` looks at: each check returns a finding, in plain words for people and as data for machines."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from .exits import describe
+from .provider import boot_no_spares, full_name, load_litellm
+
+if TYPE_CHECKING:
+    from litellm_claude_code.identity import Identity
+
+Verdict = Literal["good", "note", "bad", "skipped"]
+
+_QUESTION: Final = "Answer with the one word: ok"
+_ROUND_TRIPS: Final = 5
+_SETTINGS_PREFIX: Final = "LITELLM_CLAUDE_CODE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check found. A `note` is worth reading and no illness; only `bad` is."""
+
+    about: str
+    verdict: Verdict
+    sentences: list[str]
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Finding]:
+    """Yield what each check finds, as it finds it. Asks a model only where `is_asking`, and not `is_offline`."""
+    load_litellm()
+    import litellm_claude_code
+
+    settings = _settings()
+    boot_no_spares()
+    yield _versions()
+    if settings.verdict == "bad":
+        yield settings
+        return
+    yield _self_check()
+    payer, call = _skipped_login(), None
+    if not is_offline:
+        payer = _login()
+        if is_asking and payer.verdict != "bad":
+            call = _call(model)
+    yield payer
+    yield _limits(payer)
+    yield _loopback()
+    if call is not None:
+        yield call
+    else:
+        why = "--offline" if is_offline else "--no-call" if not is_asking else "nobody would pay for it"
+        yield Finding(about="call", verdict="skipped", sentences=[f"No model was asked: {why}."])
+    yield settings
+    litellm_claude_code.close()
+
+
+def _versions() -> Finding:
+    names = ("litellm_claude_code", "litellm", "claude-agent-sdk", "dspy")
+    installed = {dist.name: dist.version for dist in metadata.distributions() if dist.name in names}
+    versions = {"python": sys.version.split()[0], **{name: installed[name] for name in names if name in installed}}
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return Finding(about="versions", verdict="good", sentences=[f"{told}."], data=versions)
+
+
+def _self_check() -> Finding:
+    from litellm_claude_code import provider
+    from litellm_claude_code.selfcheck import KNOWN_GOOD
+
+    report = provider.self_check()
+    is_known = KNOWN_GOOD.get(report.sdk_version) == report.cli_version
+    data = {
+        "sdk_version": report.sdk_version,
+        "cli_version": report.cli_version,
+        "cli": str(report.cli) if report.cli else None,
+        "is_known_good": is_known,
+        "problems": list(report.problems),
+        "policies": list(report.policies),
+    }
+    if not report.is_good:
+        return Finding(about="cli", verdict="bad", sentences=[report.sentence()], data=data)
+    known = "the versions this package was tested with" if is_known else "not versions this package was tested with"
+    sentences = [
+        f"Claude Code CLI {report.cli_version} with claude-agent-sdk {report.sdk_version}: {known}.",
+        "It does all that is relied on, shown on loopback just now.",
+        f"It is {report.cli}.",
+    ]
+    return Finding(about="cli", verdict="good" if is_known else "note", sentences=sentences, data=data)
+
+
+def _skipped_login() -> Finding:
+    return Finding(about="login", verdict="skipped", sentences=["--offline: no login is looked at, nobody pays."])
+
+
+def _login() -> Finding:
+    from litellm_claude_code import whoami
+    from litellm_claude_code.errors import HOW_TO_PAY
+
+    try:
+        identity = whoami()
+    except Exception as error:
+        return Finding(about="login", verdict="bad", sentences=[describe(error)[1]])
+    data = dict(identity)
+    if not identity["is_logged_in"]:
+        return Finding(about="login", verdict="bad", sentences=["Nobody is logged in.", HOW_TO_PAY], data=data)
+    sentences = [_payment(identity)]
+    if identity["payer"] == "subscription":
+        extra = "go on with" if identity["allows_overage"] else "stop before"
+        sentences.append(f"Where its limits are reached, calls {extra} extra usage, which is billed.")
+        if os.environ.get("ANTHROPIC_API_KEY"):
+            sentences.append("The ANTHROPIC_API_KEY in the environment is not used.")
+    is_surprise = identity["payer"] == "api_key" and os.environ.get(f"{_SETTINGS_PREFIX}AUTH") != "api_key"
+    return Finding(about="login", verdict="note" if is_surprise else "good", sentences=sentences, data=data)
+
+
+def _payment(identity: Identity) -> str:
+    """Say who pays for a call, and for what."""
+    account = [identity["email"], identity["organization"], identity["plan"] and f"plan {identity['plan']}"]
+    details = [*filter(None, account), *([f"from {identity['source']}"] if identity["source"] else [])]
+    known = f" ({', '.join(details)})" if details else ""
+    match identity["payer"]:
+        case "subscription":
+            return (
+                f"A Claude subscription pays{known}: calls count against its limits and are not charged by the token."
+            )
+        case "api_key":
+            return f"An API key pays{known}: every token is billed at API prices."
+        case "gateway":
+            return f"The gateway at {identity['base_url']} pays{known}: what a call costs is for it to say."
+        case "cloud":
+            return f"A cloud account pays{known}, through {identity['cloud']}: every token is billed at its prices."
+
+
+def _limits(login: Finding) -> Finding:
+    from litellm_claude_code import provider
+    from litellm_claude_code.limits import sentences
+
+    if login.verdict == "bad" or login.data.get("payer") != "subscription":
+        return Finding(about="limits", verdict="skipped", sentences=["No subscription pays, so there are none of one."])
+    status = provider.rate_limit_status()
+    said = sentences(status, time.time()) if status else []  # type: ignore[arg-type]
+    if not said:
+        nothing = "The CLI has said nothing of them, as it does while calls succeed."
+        return Finding(about="limits", verdict="skipped", sentences=[nothing], data=status)
+    return Finding(about="limits", verdict="bad" if status["reached"] else "note", sentences=said, data=status)
+
+
+def _loopback() -> Finding:
+    """Make a few calls to the embedded stand-in, whose answers take no time: what is left is the overhead."""
+    from litellm_claude_code.testing import StandIn
+
+    with StandIn(respond=lambda _: "ok") as stand_in:
+        where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+        try:
+            took_ms = [_ask("haiku", **where)[1] for _ in range(1 + _ROUND_TRIPS)]
+        except Exception as error:
+            return Finding(about="overhead", verdict="bad", sentences=[describe(error)[1]])
+        body = stand_in.requests[-1].body
+    first_ms, warm_ms = took_ms[0], statistics.median(took_ms[1:])
+    own = " ".join(block["text"] for block in body["system"])
+    tokens = load_litellm().token_counter(text=own)
+    return Finding(
+        about="overhead",
+        verdict="good",
+        sentences=[
+            f"{warm_ms:.0f} ms a call on a warm process (median of {_ROUND_TRIPS}); {first_ms:.0f} ms the first, with "
+            "its boot. Measured on loopback, where answers take no time.",
+            f"About {tokens} tokens a request: the {len(own)} characters in which Claude Code says what it is.",
+        ],
+        data={"first_ms": first_ms, "warm_ms": warm_ms, "tokens": tokens, "characters": len(own)},
+    )
+
+
+def _call(model: str) -> Finding:
+    """Ask the model itself for one word."""
+    try:
+        response, took_ms = _ask(model)
+    except Exception as error:
+        code, sentence = describe(error)
+        return Finding(about="call", verdict="bad", sentences=[sentence], data={"exit_code": int(code)})
+    used = response.usage
+    return Finding(
+        about="call",
+        verdict="good",
+        sentences=[
+            f"{response.model} answered in {took_ms:.0f} ms, boot included: "
+            f"{used.prompt_tokens} tokens in, {used.completion_tokens} out."
+        ],
+        data={
+            "model": response.model,
+            "ms": took_ms,
+            "prompt_tokens": used.prompt_tokens,
+            "completion_tokens": used.completion_tokens,
+        },
+    )
+
+
+def _ask(model: str, **where: str) -> tuple[Any, float]:
+    litellm = load_litellm()
+    started = time.perf_counter()
+    messages = [{"role": "user", "content": _QUESTION}]
+    response = litellm.completion(full_name(model), messages=messages, max_tokens=64, timeout=120, **where)
+    return response, 1000 * (time.perf_counter() - started)
+
+
+def _settings() -> Finding:
+    from pydantic import ValidationError
+
+    from litellm_claude_code.settings import Settings, from_environment
+
+    try:
+        settings = from_environment()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = f"{_SETTINGS_PREFIX}{str(wrong['loc'][0]).upper()}"
+        return Finding(about="settings", verdict="bad", sentences=[f"{name} cannot be used: {wrong['msg']}."])
+    values = settings.model_dump(mode="json")
+    told = []
+    for name in Settings.model_fields:
+        is_set = f"{_SETTINGS_PREFIX}{name}".upper() in os.environ
+        told.append(f"{name.upper()}={_shown(values[name])}{'  (from the environment)' if is_set else ''}")
+    return Finding(about="settings", verdict="good", sentences=told, data=values)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
