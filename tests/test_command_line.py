@@ -1,0 +1,348 @@
+"""`litellm-claude-code`: what it prints, and what a script learns from how it ends."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+from typer.testing import CliRunner, Result
+
+import litellm_claude_code
+from litellm_claude_code.models import ALIASES
+from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
+from litellm_claude_code_cli import provider
+from litellm_claude_code_cli.app import app
+from litellm_claude_code_cli.ask import ask
+from litellm_claude_code_cli.exits import ExitCode
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+COMMAND = [sys.executable, "-m", "litellm_claude_code_cli"]
+
+
+@pytest.fixture
+def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """The stand-in, where the command's environment says that a gateway is."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
+    return stand_in
+
+
+@pytest.fixture(autouse=True)
+def _litellm_loud_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what a command changes for the rest of its process."""
+    monkeypatch.setattr(litellm, "suppress_debug_info", False)
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+
+
+def run(*arguments: str | Path, stdin: str | bytes = "") -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+def assert_told(result: Result, code: ExitCode, told: str) -> None:
+    """The command ended in `code` and said why, in one line on stderr."""
+    assert result.exit_code == code, result.stderr
+    assert re.fullmatch(f"litellm-claude-code: .*{told}.*\n", result.stderr)
+
+
+@pytest.mark.parametrize("how", ["--stream", "--no-stream"])
+def test_ask_prints_the_answer_and_nothing_else(gateway: StandIn, how: str) -> None:
+    gateway.script("The capital of France\nis Paris.")
+    result = run("ask", "Capital of France?", how, "-s", "Be brief.", "--max-tokens", "99", "-m", "claude_code/haiku")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "The capital of France\nis Paris.\n", "")
+    body = gateway.requests[0].body
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Capital of France?"}]}]
+    assert (body["model"], body["max_tokens"], body["system"][-1]["text"]) == ("claude-haiku-5-5", 99, "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "asked"),
+    [
+        (["Translate."], "one\ntwo\n", "Translate.\n\none\ntwo\n"),
+        (["-"], "one\n", "one\n"),
+        ([], "one\n", "one\n"),
+        (["Why?"], "", "Why?"),
+        (["Why?"], " \n", "Why?"),
+    ],
+)
+def test_what_is_piped_in_belongs_to_the_question(
+    gateway: StandIn, arguments: list[str], stdin: str, asked: str
+) -> None:
+    assert run("ask", *arguments, stdin=stdin).exit_code == 0
+    assert gateway.requests[0].body["messages"][0]["content"] == [{"type": "text", "text": asked}]
+
+
+def test_images_stand_before_the_question(gateway: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "dot.png").write_bytes(PIXEL)
+    assert run("ask", "What is it?", "--image", tmp_path / "dot.png").exit_code == 0
+    image, question = gateway.requests[0].body["messages"][0]["content"]
+    assert base64.b64decode(image["source"]["data"]) == PIXEL
+    assert question["text"] == "What is it?"
+
+
+def test_usage_goes_to_stderr(gateway: StandIn) -> None:
+    gateway.script("Hello!")
+    result = run("ask", "Hello?", "--usage")
+    assert result.stdout == "Hello!\n"
+    assert re.fullmatch(r"claude-sonnet-5-5: \d+ tokens in, \d+ out, \$0\.\d+ at API prices\n", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [
+        ('{"city": "Paris"}', ExitCode.OK, None),
+        ('{"city": 75}', ExitCode.INCOMPLETE, r"not of the schema.*\$\.city"),
+        ("Paris!", ExitCode.INCOMPLETE, "not JSON"),
+    ],
+)
+def test_an_answer_of_a_schema_is_checked(
+    gateway: StandIn, tmp_path: Path, said: str, code: ExitCode, told: str | None
+) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    (tmp_path / "city.json").write_text(json.dumps(schema))
+    gateway.script(said)
+    result = run("ask", "Capital of France?", "--json-schema", tmp_path / "city.json")
+    assert result.stdout == f"{said}\n"
+    assert gateway.requests[0].body["output_config"]["format"]["schema"]["properties"] == schema["properties"]
+    assert result.exit_code == code
+    if told:
+        assert_told(result, code, told)
+
+
+FAILURES: dict[str, tuple[Answer | Failure, ExitCode, str]] = {
+    "a rejected key": (Failure(401, message="bad key"), ExitCode.NO_LOGIN, "401 bad key"),
+    "a forbidden model": (Failure(403, message="not yours"), ExitCode.NO_LOGIN, "403 not yours"),
+    "a rate limit": (Failure(429, message="slow down"), ExitCode.LIMIT, "slow down"),
+    "a bad request": (Failure(400, message="no such thing"), ExitCode.REFUSED, "no such thing"),
+    "an overloaded service": (Failure(529), ExitCode.UNAVAILABLE, "529"),
+    "an answer cut off": (Answer(content=[Text("word " * 20)], cut_after=6), ExitCode.UNAVAILABLE, "lost"),
+    "an error in the stream": (
+        Answer(content=[Text("word " * 20)], error_after=(6, Failure(529))),
+        ExitCode.UNAVAILABLE,
+        "told to fail|overloaded|Overloaded",
+    ),
+    "an answer too late": (Answer(content=[Text("late")], delay_s=30), ExitCode.TIMEOUT, "timeout of 1 s"),
+    "a refusal": (answer("I cannot.", stop_reason="refusal"), ExitCode.REFUSED, "declined"),
+    "a long answer": (answer("and then", stop_reason="max_tokens"), ExitCode.INCOMPLETE, "--max-tokens"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_script_can_tell_failures_apart(gateway: StandIn, name: str) -> None:
+    reply, code, told = FAILURES[name]
+    litellm_claude_code.warm_up("sonnet", "")
+    gateway.script(reply)
+    assert_told(run("ask", "Hello?", *(["--timeout", "1"] if code is ExitCode.TIMEOUT else [])), code, f"({told})")
+    assert len(gateway.requests) <= 1
+
+
+def test_a_reached_limit_is_told_with_its_reset(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
+    name = "anthropic-ratelimit-unified-"
+    reached = {"status": "rejected", "reset": str(int(time.time()) + 3600), "representative-claim": "five_hour"}
+    stand_in.script(Failure(429, headers={f"{name}{key}": value for key, value in reached.items()}))
+    result = run("ask", "Hello?")
+    litellm_claude_code.close()
+    assert_told(result, ExitCode.LIMIT, r"5-hour limit .* resets (on [\d-]+ )?at \d\d:\d\d \(in (1 h|60 min)\)")
+
+
+def test_no_login_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
+    assert_told(run("ask", "Hello?"), ExitCode.NO_LOGIN, "ANTHROPIC_BASE_URL names .* ANTHROPIC_AUTH_TOKEN")
+
+
+def test_a_model_of_another_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_told(run("ask", "Hello?", "-m", "gpt-4o"), ExitCode.REFUSED, "no model 'gpt-4o'")
+
+
+def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no JSON")
+    (tmp_path / "list.json").write_text("[]")
+    for arguments, told in [
+        (["ask"], "there is no question"),
+        (["ask", "-"], "there is no question"),
+        (["ask", "Hello?", "--image", tmp_path / "notes.txt"], "is no image"),
+        (["ask", "Hello?", "--image", tmp_path / "none.png"], "does not exist"),
+        (["ask", "Hello?", "--json-schema", tmp_path / "notes.txt"], "is not JSON"),
+        (["ask", "Hello?", "--json-schema", tmp_path / "list.json"], "not an object"),
+        (["ask", "two", "words"], "unexpected extra argument"),
+        (["answer"], "No such command"),
+        (["run"], "Missing argument"),
+    ]:
+        result = run(*arguments)
+        assert result.exit_code == ExitCode.USAGE
+        assert told in re.sub(r"[\s│]+", " ", result.stderr), result.stderr
+    assert run("ask", stdin=b"\xff\xfe").exit_code == ExitCode.USAGE
+    assert gateway.requests == []
+
+
+def test_an_answer_cannot_steer_the_terminal(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stdin", None)  # as in a process without one
+    gateway.script("\x1b[31mred\x07\r\n\té")
+    seen = io.BytesIO()
+    with contextlib.redirect_stdout(Terminal(seen, encoding="utf-8", newline="")):
+        ask("Hello?", stream=False, timeout_s=60, model="sonnet")
+        assert seen.getvalue().decode() == "[31mred\n\té\n"
+
+
+def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8")
+    listed = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
+    assert listed["claude_code/opus"]["model"] == "claude-opus-4-8"
+    haiku = listed["claude_code/haiku"]
+    info = litellm.get_model_info("claude_code/haiku")
+    assert haiku["context_tokens"] == info["max_input_tokens"]
+    assert haiku["usd_in"] == pytest.approx(info["input_cost_per_token"] * 1e6)
+    assert {"tools", "images", "schema"} <= set(haiku["capabilities"])
+    assert "temperature" not in haiku["capabilities"]
+    assert "temperature" in listed["claude_code/claude-haiku-4-5"]["capabilities"]
+
+    table = run("models").stdout
+    assert re.search(r"^haiku → claude-haiku-5-5 +1000k +128k +0\.10 +0\.50", table, re.MULTILINE)
+    assert set(re.findall(r"^(\S+)(?: →| +\d)", table, re.MULTILINE)) == {
+        name.removeprefix("claude_code/") for name in listed
+    }
+
+
+def findings(result: Result) -> dict[str, Any]:
+    told = json.loads(result.stdout)
+    assert told["is_healthy"] == (result.exit_code == 0)
+    return {finding["about"]: finding for finding in told["findings"]}
+
+
+def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: StandIn) -> None:
+    result = run("doctor", "--offline", "--json")
+    assert result.exit_code == 0, result.output
+    found = findings(result)
+    assert found["cli"]["data"]["problems"] == []
+    assert found["overhead"]["data"]["warm_ms"] > 0
+    assert 0 < found["overhead"]["data"]["tokens"] < 100
+    assert {about for about, finding in found.items() if finding["verdict"] == "skipped"} == {"login", "limits", "call"}
+    assert found["settings"]["data"]["spare_workers"] == 0
+    assert stand_in.requests == []
+
+
+def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    titles = re.findall(r"^[✓!✗-] (.*)$", result.stdout, re.MULTILINE)
+    assert [title.split(" (")[0] for title in titles] == [
+        "Installed",
+        "Claude Code",
+        "Who pays",
+        "Limits",
+        "Overhead",
+        "A call",
+        "Settings",
+    ]
+    assert f"The gateway at {gateway.base_url} pays (from ANTHROPIC_AUTH_TOKEN)" in result.stdout
+    assert "claude-haiku-5-5 answered in" in result.stdout
+    assert "SPARE_WORKERS=0  (from the environment)" in result.stdout
+    assert len(gateway.requests) == 1
+
+
+def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> None:
+    gateway.script(Failure(401, message="expired"))
+    found = findings(run("doctor", "--json"))
+    assert found["call"]["verdict"] == "bad"
+    assert "expired" in found["call"]["sentences"][0]
+    assert found["overhead"]["verdict"] == "good"
+
+
+def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
+    found = findings(run("doctor", "--json"))
+    assert found["login"]["verdict"] == "bad"
+    assert "claude setup-token" in " ".join(found["login"]["sentences"])
+    assert found["call"]["verdict"] == "skipped"
+
+
+def test_a_doctor_notices_a_setting_and_a_cli_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
+    found = findings(run("doctor", "--offline", "--json"))
+    assert "LITELLM_CLAUDE_CODE_MAX_WORKERS cannot be used" in found["settings"]["sentences"][0]
+    monkeypatch.delenv("LITELLM_CLAUDE_CODE_MAX_WORKERS")
+    litellm_claude_code.close()
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", "/bin/false")
+    found = findings(run("doctor", "--offline", "--json"))
+    litellm_claude_code.close()
+    assert found["cli"]["verdict"] == "bad"
+    assert found["overhead"]["verdict"] == "bad"
+
+
+def test_help_completion_and_version_do_not_wait_for_litellm() -> None:
+    code = """
+import sys
+from typer.testing import CliRunner
+from litellm_claude_code_cli.app import app
+commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+for arguments in [["--version"], ["--help"], *([command, "--help"] for command in commands), ["ask"]]:
+    assert CliRunner().invoke(app, arguments).exit_code in (0, 2), arguments
+assert not {"litellm", "litellm_claude_code", "claude_agent_sdk"} & set(sys.modules)
+print(*commands)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stderr == ""
+    assert {"ask", "models", "doctor", "run", "demo", "stand-in"} <= set(ran.stdout.split())
+
+
+def test_the_aliases_that_a_shell_completes_are_those_there_are() -> None:
+    assert set(provider.ALIASES) == set(ALIASES)
+    assert provider.complete_model("o") == ["opus", "opusplan"]
+
+
+def test_the_command_has_three_names() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "litellm_claude_code", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert re.fullmatch(r"litellm-claude-code \d+\.\d+\.\d+\n", ran.stdout)
+
+
+def test_nobody_reading_on_ends_it_quietly(gateway: StandIn) -> None:
+    gateway.script(Answer(content=[Text("word " * 400)], between_s=0.05))
+    asking = subprocess.Popen(
+        [*COMMAND, "ask", "Hello?"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert asking.stdout is not None
+    assert asking.stderr is not None
+    asking.stdout.read(10)
+    asking.stdout.close()
+    with asking.stderr:
+        assert asking.stderr.read() == b""
+    assert asking.wait(timeout=60) == ExitCode.NOBODY_READS
+
+
+def test_ctrl_c_ends_it_with_130_and_stops_the_request(gateway: StandIn) -> None:
+    gateway.script(Answer(content=[Text("word " * 4000)], between_s=0.05))
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    asking = subprocess.Popen(
+        [sys.executable, "-c", f"{interruptible}from litellm_claude_code_cli.app import main; main()", "ask", "Hello?"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert asking.stdout is not None
+    asking.stdout.read(10)
+    os.killpg(asking.pid, signal.SIGINT)
+    _, stderr = asking.communicate(timeout=60)
+    assert (asking.returncode, stderr) == (ExitCode.INTERRUPTED, b"")
+    gateway.wait_for_disconnect()
