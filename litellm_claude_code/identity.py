@@ -18,7 +18,7 @@ import anyio
 from . import launch
 from .auth import DEFAULT_BASE_URL, Login, Payer
 from .errors import CallFailed, Failure, from_sdk
-from .limits import Overage
+from .reports import Overage
 from .settings import Settings
 
 

@@ -1,17 +1,18 @@
-"""How much may be asked for now: the subscription's limits, and how many calls an overloaded service gets at once.
+"""Whether a subscription's limits let a call go now, by what the CLI said of them.
 
-Decisions only: no I/O, and the time is passed in. `pool.py` reports what the CLI said, and holds calls back. The shape
-of the CLI's reports was seen with CLI 2.1.327 against the stand-in.
+Decisions only: no I/O, and the time is passed in. `reports.py` reads what the CLI says; `pool.py` hands it on, and holds
+calls back.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from .reports import Overage, Report, Window
 
 if TYPE_CHECKING:
     from .auth import Login  # brings litellm with it, which nothing here needs
@@ -28,31 +29,6 @@ _NAMES: Final = {
     "seven_day_overage_included": "weekly limit for this model",
     "overage": "limit on extra usage",
 }
-_OF_ONE_MODEL: Final = frozenset({"seven_day_opus", "seven_day_sonnet", "seven_day_overage_included"})
-_SERVED: Final = ("allowed", "allowed_warning")
-_NO_REASON: Final = (None, "fetch_error", "unknown")
-
-
-class Window(TypedDict):
-    """How far one window is used up."""
-
-    utilization: float | None
-    """Fraction of the window; may exceed 1."""
-    resets_at: float | None
-    """Unix seconds."""
-    status: str | None
-    """`allowed`, `allowed_warning` or `rejected`. A rejected window alone does not mean that calls are refused."""
-
-
-class Overage(TypedDict):
-    """Extra usage: what is paid on top of the subscription."""
-
-    is_in_use: bool
-    status: str | None
-    resets_at: float | None
-    """Unix seconds."""
-    disabled_reason: str | None
-    """The CLI's word for why there is none: `org_level_disabled`, `out_of_credits`…"""
 
 
 class Refused(TypedDict):
@@ -78,81 +54,6 @@ class LimitStatus(TypedDict):
     overage: Overage
     reached: list[Refused]
     noted_at: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """One `rate_limit_info` of the CLI, read."""
-
-    status: str
-    window: str | None
-    resets_at: float | None
-    utilization: float | None
-    windows: Mapping[str, Window]
-    overage: Overage
-    is_paused: bool
-    needs_credits: bool
-
-    @classmethod
-    def read(cls, info: Mapping[str, Any]) -> Report:
-        """Read a `rate_limit_info` as it is in the CLI's frames (`RateLimitInfo.raw` in the SDK).
-
-        Nothing is required of it but that it is an object: what is missing, or of another type, counts as not said.
-        """
-        windows = info.get("unifiedWindows")
-        overage_status = _text(info.get("overageStatus"))
-        status = _text(info.get("status")) or "allowed"
-        begun = info.get("isUsingOverage") is True or info.get("overageInUse") is True
-        return cls(
-            status=status,
-            window=_text(info.get("rateLimitType")),
-            resets_at=_number(info.get("resetsAt")),
-            utilization=_number(info.get("utilization")),
-            windows={
-                str(name): Window(
-                    utilization=_number(window.get("utilization")),
-                    resets_at=_number(window.get("resetsAt")),
-                    status=_text(window.get("status")),
-                )
-                for name, window in (windows.items() if isinstance(windows, Mapping) else ())
-                if isinstance(window, Mapping)
-            },
-            overage=Overage(
-                is_in_use=begun or (status == "rejected" and overage_status in _SERVED),
-                status=overage_status,
-                resets_at=_number(info.get("overageResetsAt")),
-                disabled_reason=_text(info.get("overageDisabledReason")),
-            ),
-            is_paused=info.get("dailyCapPaused") is True,
-            needs_credits=info.get("errorCode") == "credits_required",
-        )
-
-    @property
-    def is_of_subscription(self) -> bool:
-        """Say whether this speaks of the subscription at all.
-
-        The CLI writes `rejected` for every 429. One that names no window, no extra usage and no reason is a service
-        that is busy, whatever reset it carries; the CLI's own text then says "not your usage limit".
-        """
-        return self.status != "rejected" or bool(
-            self.window
-            or self.overage["status"]
-            or self.overage["disabled_reason"] not in _NO_REASON
-            or self.is_paused
-            or self.needs_credits
-        )
-
-    @property
-    def is_reached(self) -> bool:
-        """Say whether what the subscription includes is used up, even if extra usage goes on serving calls."""
-        return self.is_of_subscription and (self.status == "rejected" or self.overage["is_in_use"])
-
-    @property
-    def is_of_one_model(self) -> bool:
-        """Say whether another model could still be asked."""
-        if self.window in _OF_ONE_MODEL or self.needs_credits:
-            return True
-        return self.overage["is_in_use"] and self.status != "rejected"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,100 +214,8 @@ def sentences(status: LimitStatus, now: float, *, tz: tzinfo | None = None) -> l
     return said
 
 
-class Flow:
-    """How many calls of a login may be in flight: fewer when the service is overloaded, more again as it answers.
-
-    Additive increase, multiplicative decrease. All calls that were in flight at a decrease belong to the round before
-    it: what becomes of them changes nothing any more, so that one burst of failures counts once. After a decrease
-    starts pause, longer each time until a call succeeds, and then come one by one. `now` is any clock's, in seconds.
-    """
-
-    FIRST_PAUSE_S: Final = 0.5
-    LONGEST_PAUSE_S: Final = 30.0
-    GAP_S: Final = 0.25
-    """The longest time between two starts until the first success after a decrease."""
-
-    def __init__(self, maximum: int, *, dice: random.Random | None = None) -> None:
-        if maximum < 1:
-            raise ValueError(f"at least one call must be allowed, not {maximum}")
-        self.maximum = maximum
-        self.allowed = maximum
-        """Calls that may be in flight, from 1 to `maximum`."""
-        self.in_flight = 0
-        self._peak = 0
-        self._dice = dice or random.Random()
-        self._round = 0
-        self._successes = 0
-        self._strikes = 0
-        self._not_before = -math.inf
-
-    def __repr__(self) -> str:
-        return f"<Flow: {self.in_flight} in flight of {self.allowed} allowed, {self.maximum} at most>"
-
-    def room(self, now: float) -> int:
-        """Return how many calls may start now."""
-        if self.pause_s(now) > 0:
-            return 0
-        room = max(0, self.allowed - self.in_flight)
-        return min(room, 1) if self._strikes else room
-
-    def pause_s(self, now: float) -> float:
-        """Return the seconds until the next call may start, if there is room for it then."""
-        return max(0.0, self._not_before - now)
-
-    def start(self, now: float) -> int:
-        """Count a call that starts, and return its round: to be given back, once, to one of the methods below."""
-        self.in_flight += 1
-        self._peak = max(self._peak, self.in_flight)
-        if self._strikes:
-            self._not_before = max(self._not_before, now + self._dice.uniform(0, self.GAP_S))
-        return self._round
-
-    def succeeded(self, began: int) -> None:
-        """Count a call that was answered. As many successes as are allowed in flight allow one more."""
-        self.in_flight -= 1
-        if began < self._round:
-            return
-        self._strikes = 0
-        self._successes += 1
-        if self._successes >= self.allowed:
-            self.allowed, self._successes = min(self.maximum, self.allowed + 1), 0
-
-    def left(self, began: int) -> None:
-        """Count a call that ended in a way that says nothing of the service's load: cancelled, refused, broken."""
-        self.in_flight -= 1
-
-    def overloaded(self, began: int, now: float, *, retry_after_s: float | None = None) -> None:
-        """Count a call that met an overloaded service (529, or a 429 that is no limit of the subscription).
-
-        From now on half as many are allowed as were in flight at most in this round: what was allowed before, but never
-        tried, says nothing. The service's own `retry_after_s` is waited out.
-        """
-        self.in_flight -= 1
-        self._not_before = max(self._not_before, now + (retry_after_s or 0.0))
-        if began < self._round:
-            return
-        self.allowed = max(1, min(self.allowed, self._peak) // 2)
-        self._round += 1
-        self._successes = self._peak = 0
-        longest = min(self.LONGEST_PAUSE_S, self.FIRST_PAUSE_S * 2**self._strikes)
-        self._strikes = min(self._strikes + 1, 16)
-        jitter = self._dice.uniform(longest / 2, longest)
-        self._not_before = max(self._not_before, now + (retry_after_s or 0.0) + jitter)
-
-
 def _is_open(window: Window, now: float) -> bool:
     return window["resets_at"] is None or window["resets_at"] > now
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def _moment(at: float, *, now: float, tz: tzinfo | None) -> str:

@@ -19,7 +19,8 @@ import psutil
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
-from .limits import Flow, Limits
+from .flow import Flow
+from .limits import Limits
 from .schedule import Pace, Plan, decide
 from .selfcheck import ensure_checked
 from .settings import Settings
