@@ -101,6 +101,11 @@ class Login:
     source: str | None = field(default=None, compare=False)
     """Where the credential comes from: a variable, or the call's `api_key`; None leaves it to the CLI to find one."""
 
+    @property
+    def is_metered(self) -> bool:
+        """Say whether the CLI can be asked what this login has used: not at another base URL."""
+        return self.payer == "subscription" and self.base_url is None
+
     def environment(self) -> dict[str, str]:
         """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
         base = {"ANTHROPIC_BASE_URL": self.base_url} if self.base_url else {}

@@ -1,7 +1,7 @@
 """Whether a subscription's limits let a call go now, by what the CLI said of them.
 
-Decisions only: no I/O, and the time is passed in. `reports.py` reads what the CLI says; `pool.py` hands it on, and holds
-calls back.
+Decisions only: no I/O, and the time is passed in. `reports.py` reads what the CLI says; `pool.py` hands it on, and
+holds calls back.
 """
 
 from __future__ import annotations
@@ -116,8 +116,14 @@ class Limits:
         None for a 429 too, unless it is the subscription's: the service is busy then, which is `Flow`'s business.
         """
         report = Report.read(info)
-        if not report.is_of_subscription:
-            return None
+        return self._note(login, report, now, model=model) if report.is_of_subscription else None
+
+    def note_usage(self, login: Login, told: Mapping[str, Any], now: float) -> Reached | None:
+        """Take note of a reply to `get_usage`; return the limit it reaches: extra usage that serves the next call."""
+        report = Report.of_usage(told)
+        return self._note(login, report, now, model=None) if report is not None else None
+
+    def _note(self, login: Login, report: Report, now: float, *, model: str | None) -> Reached | None:
         account = self._accounts.pop(login, None) or _Account(last=report, noted_at=now)
         self._accounts[login] = account  # the last one is the one heard of last
         account.last, account.noted_at = report, now
@@ -162,13 +168,13 @@ class Limits:
     def status(self, login: Login | None = None, *, now: float) -> LimitStatus:
         """Return what the CLI last said of `login`, by default of the login heard of last.
 
-        It speaks only in answers to calls, so this is as old as `noted_at`. Windows that have ended are left out.
+        This is as old as `noted_at`. Windows that have ended are left out.
         """
         if login is None:
             login = next(reversed(self._accounts), None)
         account = self._accounts.get(login) if login is not None else None
         if login is None or account is None:
-            nothing = Overage(is_in_use=False, status=None, resets_at=None, disabled_reason=None)
+            nothing = Overage(is_in_use=False, is_enabled=None, status=None, resets_at=None, disabled_reason=None)
             return LimitStatus(status=None, window=None, utilization=None, resets_at=None, windows={}, overage=nothing,
                                reached=[], noted_at=None)  # fmt: skip
         last = account.last

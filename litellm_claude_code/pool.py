@@ -7,6 +7,7 @@ a lock.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -74,6 +75,7 @@ class Pool:
         self.limits = Limits()
         self._flows: dict[Login, Flow] = {}
         self._flying: dict[Worker, tuple[Turn, int]] = {}
+        self._asked_usage: dict[Login, tuple[float, int]] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._is_deciding = False
@@ -303,9 +305,32 @@ class Pool:
         else:
             flow.left(began)
         if reached is not None:
-            for waiter in list(self._queue):
-                if (failed := self._refusal(waiter.call)) is not None:
-                    self._fail([waiter], failed)
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        """Fail the waiting calls that a limit refuses now."""
+        for waiter in list(self._queue):
+            if (failed := self._refusal(waiter.call)) is not None:
+                self._fail([waiter], failed)
+
+    def _look_at_usage(self, worker: Worker) -> None:
+        """Have a free worker ask what the subscription has used, once in a while as calls are made.
+
+        Answers to calls do not tell that extra usage has begun (docs/limits.md).
+        """
+        if not worker.login.is_metered or worker.state not in (State.SPARE, State.IDLE):
+            return
+        if worker.state is State.SPARE and any(waiter.login == worker.login for waiter in self._queue):
+            return  # somebody waits for the first answer
+        now, calls = time.monotonic(), self._counts["calls"]
+        asked_at, asked_calls = self._asked_usage.get(worker.login, (-math.inf, -1))
+        if 0 < self.settings.usage_every_s <= now - asked_at and calls > asked_calls:
+            self._asked_usage[worker.login] = (now, calls)
+            worker.ask_usage(lambda told: self._note_usage(worker.login, told))
+
+    def _note_usage(self, login: Login, told: dict[str, Any]) -> None:
+        if self.limits.note_usage(login, told, time.time()) is not None:
+            self._refuse_waiting()
 
     def _spares_wanted(self) -> int:
         """Return as many spares as the last change of prompts was short of, within half of all workers."""
@@ -340,6 +365,7 @@ class Pool:
             self._close(worker)
             if worker.failure is not None and worker.calls == 0:
                 self._boot_failed(worker.login, worker.failure)
+        self._look_at_usage(worker)
         if self._is_deciding:
             asyncio.get_running_loop().call_soon(self._advance)
         else:

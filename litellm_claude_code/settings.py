@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     )
     max_limit_wait_s: float = Field(default=6 * 3600, gt=0, description="With on_limit='wait', the longest wait")
     allow_overage: bool = Field(default=False, description="Go on where extra usage, which is billed, has begun")
+    usage_every_s: float = Field(
+        default=60, ge=0, description="How often the subscription's usage is asked for while calls are made; 0: never"
+    )
     self_check: bool = Field(default=True, description="Check a CLI that was not seen before, on loopback")
     max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
     spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need, without a system prompt")

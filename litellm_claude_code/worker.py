@@ -26,12 +26,14 @@ from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 from . import launch, models
 from .auth import Login
 from .call import Call
-from .errors import CallFailed, Failure, WorkerLost, from_sdk
+from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from .settings import Settings
 from .transport import Frame
 from .turn import Reading, Turn
 
 _FIRED_CHARACTERS: Final = 4_000
+# While this is set, the CLI 2.1.327 makes no request for the usage.
+_QUIET: Final = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 _DISARMED: Final = json.dumps({"messages": []})
 # The CLI's own default; it bounds the wait for the API's answer. A caller who waits longer raises it.
 _API_TIMEOUT_MS: Final = 600_000
@@ -139,6 +141,26 @@ class Worker:
             self._give_up(error, is_sent=False)
         else:
             self._become(State.IDLE)
+
+    def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Ask what the subscription has used, which takes one small request of the CLI's own, and no model's.
+
+        The worker must be a spare or idle, and is again when it has told; nothing is told where the CLI does not know.
+        """
+        assert self.state in (State.SPARE, State.IDLE), self
+        before, self.state = self.state, State.RESETTING
+        self._life = asyncio.create_task(self._ask_usage(tell, before), name="claude-code-usage")
+
+    async def _ask_usage(self, tell: Callable[[dict[str, Any]], None], before: State) -> None:
+        try:
+            await self._control("apply_flag_settings", settings={"env": {_QUIET: ""}})
+            with contextlib.suppress(StepRefused):
+                tell(await self._control("get_usage", skip_behaviors=True))
+            await self._control("apply_flag_settings", settings={"env": {_QUIET: "1"}})
+        except Exception as error:
+            self._give_up(error, is_sent=False)
+        else:
+            self._become(before)
 
     def _weigh(self) -> None:
         with contextlib.suppress(psutil.Error):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -108,6 +109,22 @@ def test_a_limit_is_told_from_a_busy_service_and_a_dead_login_from_both(
         assert cause.limit is not None
         assert (cause.limit.window, cause.is_dead_login) == ("five_hour", False)
         assert 3_500 < (cause.limit.resets_at or 0) - time.time() <= 3_600
+
+
+def test_the_documented_way_to_tell_them_apart_works(
+    stand_in: StandIn, login: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
+    example = compile(document.split("```python\n")[1].split("```")[0], "docs/limits.md", "exec")
+    login.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
+    stand_in.script(Failure(429), Failure(401), Failure(401), limited(3_600))
+    for _ in range(3):
+        exec(example, {})
+    assert capsys.readouterr().out.splitlines() == [
+        "the service is busy: try again",
+        "log in again",
+        "five_hour: go on in 1.0 h",
+    ]
 
 
 def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:

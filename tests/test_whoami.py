@@ -28,10 +28,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def log_in(config: Path) -> Path:
+def log_in(config: Path, token: str = TOKEN) -> Path:
+    """Write what `/login` leaves in Claude Code's configuration folder."""
     file = config / ".credentials.json"
     plan = {"subscriptionType": "max", "rateLimitTier": "default_claude_max_20x"}
-    file.write_text(json.dumps({"claudeAiOauth": {**STORED, "scopes": SCOPES, **plan}}))
+    file.write_text(json.dumps({"claudeAiOauth": {**STORED, "accessToken": token, "scopes": SCOPES, **plan}}))
     (config / ".claude.json").write_text(json.dumps({"oauthAccount": ACCOUNT}))
     return file
 
@@ -55,7 +56,7 @@ def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path)
         "organization": "Ada Ltd",
         "plan": "max_20x",
         "allows_overage": False,
-        "overage": {"is_in_use": False, "status": None, "resets_at": None, "disabled_reason": None},
+        "overage": {"is_in_use": False, "is_enabled": None, "status": None, "resets_at": None, "disabled_reason": None},
     }
 
 

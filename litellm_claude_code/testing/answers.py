@@ -162,7 +162,7 @@ class Answer:
     (`message_start` is the first): `cut_after` closes the connection in the middle of the response, `hang_after`
     sends nothing more until the client leaves or the stand-in stops, `error_after` goes on with an SSE `error` event
     and ends. To a request that did not ask for a stream these are half a JSON body, headers and no body, and the
-    failure itself.
+    failure itself. `headers` are added to the response's (`{"anthropic-ratelimit-unified-status": "allowed"}`).
     """
 
     content: Sequence[Block] = ()
@@ -179,6 +179,7 @@ class Answer:
     cut_after: int | None = None
     hang_after: int | None = None
     error_after: tuple[int, Failure] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.chunk_chars < 1:
@@ -231,6 +232,7 @@ def answer(
     cut_after: int | None = None,
     hang_after: int | None = None,
     error_after: tuple[int, Failure] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Make an `Answer` of these blocks, a str being a `Text`; the keywords are `Answer`'s own."""
     return Answer(
@@ -248,4 +250,5 @@ def answer(
         cut_after=cut_after,
         hang_after=hang_after,
         error_after=error_after,
+        headers=headers or {},
     )

@@ -239,7 +239,7 @@ def _render_stream(reply: Answer, whole: Json, request_id: str) -> Rendered:
         sent = [*sent[:count], Event("error", failure.envelope(request_id))]
     return Rendered(
         status=200,
-        headers={**_headers(_EVENT_STREAM, request_id), "cache-control": "no-cache"},
+        headers={**_headers(_EVENT_STREAM, request_id), "cache-control": "no-cache", **reply.headers},
         pieces=_join(sent, pause_before={"content_block_delta"} if reply.between_s else ()),
         delay_s=reply.delay_s,
         between_s=reply.between_s,
@@ -252,7 +252,7 @@ def _render_plain(reply: Answer, whole: Json, request_id: str) -> Rendered:
         failure = replace(reply.error_after[1], delay_s=reply.delay_s)
         return render(failure, {}, message_id="", request_id=request_id)
     content = _encode(_dump(whole))
-    rendered = _render_whole(200, content, _JSON, request_id, reply.delay_s)
+    rendered = _render_whole(200, content, _JSON, request_id, reply.delay_s, reply.headers)
     if reply.cut_after is not None:
         return replace(rendered, pieces=[content[: len(content) // 2]], ending="cut")
     if reply.hang_after is not None:

@@ -1,0 +1,91 @@
+"""api.anthropic.com on the loopback interface: an HTTPS proxy that answers for it, with a stand-in behind."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from litellm_claude_code.testing import StandIn
+
+HOST = "api.anthropic.com"
+
+
+class AnthropicHost:
+    """What programs reach whose HTTPS_PROXY is `proxy`, and who trust `certificate` (NODE_EXTRA_CA_CERTS).
+
+    `POST /v1/messages` is the stand-in's to answer, `GET /api/oauth/usage` is answered with `usage`, the rest with 404.
+    `asked` lists method and path of all but the messages.
+    """
+
+    def __init__(self, stand_in: StandIn, folder: Path) -> None:
+        self.usage: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self.certificate = folder / "ca.pem"
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.certificate)
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(HOST).configure_cert(self._tls)
+        self._behind = ("127.0.0.1", int(stand_in.base_url.rsplit(":", 1)[1]))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.proxy = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listening.accept()[0]
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError, ssl.SSLError), client:
+            head, _ = _read_head(client)
+            if head.split()[1] != f"{HOST}:443":
+                return
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with self._tls.wrap_socket(client, server_side=True) as tls:
+                while True:
+                    head, rest = _read_head(tls)
+                    method, path, _ = head.split("\r\n")[0].split()
+                    if method == "POST" and path.startswith("/v1/messages"):
+                        self._relay(tls, head, rest)
+                        return
+                    self.asked.append(f"{method} {path}")
+                    content = json.dumps(self.usage if path.startswith("/api/oauth/usage") else {}).encode()
+                    status = "200 OK" if path.startswith("/api/oauth/usage") else "404 Not Found"
+                    kind = "content-type: application/json"
+                    tls.sendall(f"HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {len(content)}\r\n\r\n".encode())
+                    tls.sendall(content)
+
+    def _relay(self, client: ssl.SSLSocket, head: str, body: bytes) -> None:
+        lines = head.split("\r\n")
+        length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:"))
+        kept = [line for line in lines if not line.lower().startswith("connection:")]
+        while len(body) < length:
+            body += client.recv(65536)
+        with socket.create_connection(self._behind) as behind:
+            behind.sendall("\r\n".join([*kept, "connection: close", "", ""]).encode() + body)
+            while data := behind.recv(65536):
+                client.sendall(data)
+
+
+def _read_head(connection: socket.socket) -> tuple[str, bytes]:
+    """Return an HTTP request's first lines, and what has come of its body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (more := connection.recv(65536)):
+            raise ConnectionError
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head.decode(), rest

@@ -1,0 +1,115 @@
+"""What a subscription has used is asked for as calls are made, so that extra usage that has begun is noticed."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+
+import litellm_claude_code
+from litellm_claude_code import cause_of
+from litellm_claude_code.testing import StandIn
+
+from .anthropic_host import AnthropicHost
+from .test_whoami import log_in
+from .test_wire import ASK
+
+SOON = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3_600))
+EXTRA = {"is_enabled": True, "monthly_limit": 5_000, "used_credits": 0.0, "utilization": 0.0, "currency": "USD"}
+
+
+def usage(percent: float, *, extra: bool = True) -> dict[str, Any]:
+    window = {"utilization": percent, "resets_at": SOON}
+    return {
+        "five_hour": window,
+        "seven_day": {**window, "utilization": 30},
+        "extra_usage": {**EXTRA, "is_enabled": extra},
+    }
+
+
+@pytest.fixture
+def host(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicHost]:
+    """The default endpoint, reached with a login of Claude Code's."""
+    litellm_claude_code.close()
+    config = tmp_path / "claude"
+    config.mkdir()
+    log_in(config, token=str(stand_in.api_key))
+    host = AnthropicHost(stand_in, tmp_path)
+    variables = {"CLAUDE_CONFIG_DIR": str(config), "HTTPS_PROXY": host.proxy, "NODE_EXTRA_CA_CERTS": host.certificate}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    yield host
+    litellm_claude_code.close()
+    host.close()
+
+
+def ask() -> str:
+    response = litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
+    return str(response.choices[0].message.content)
+
+
+def until(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Wait for what the CLI reports."""
+    while not is_so(status := litellm_claude_code.rate_limit_status()):
+        time.sleep(0.01)
+    return status
+
+
+def test_usage_is_told_before_any_limit_is_met(host: AnthropicHost, stand_in: StandIn) -> None:
+    host.usage = usage(42)
+    assert ask()
+    status = until(lambda status: bool(status["windows"]))
+    assert (status["status"], status["window"], status["utilization"]) == ("allowed", "five_hour", 0.42)
+    assert status["windows"]["seven_day"]["utilization"] == 0.3
+    assert status["overage"]["is_enabled"]
+    assert not status["overage"]["is_in_use"]
+    assert ask()
+    assert [path for path in host.asked if "profile" not in path] == ["GET /api/oauth/usage"]
+    assert len(stand_in.requests) == 2
+
+
+def test_extra_usage_that_has_begun_is_a_limit_that_is_reached(host: AnthropicHost, stand_in: StandIn) -> None:
+    host.usage = usage(100)
+    assert ask()
+    until(lambda status: status["overage"]["is_in_use"])
+    with pytest.raises(litellm.RateLimitError, match="extra usage, billed on top of it, has begun") as raised:
+        ask()
+    cause = cause_of(raised.value)
+    assert cause is not None
+    assert cause.limit is not None
+    assert (cause.limit.window, cause.limit.is_overage, cause.limit.model) == ("five_hour", True, None)
+    assert litellm_claude_code.whoami()["overage"]["is_in_use"]
+    assert len(stand_in.requests) == 1
+
+
+def test_extra_usage_can_be_opted_in_to(host: AnthropicHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_ALLOW_OVERAGE", "true")
+    host.usage = usage(100)
+    assert ask()
+    until(lambda status: status["overage"]["is_in_use"])
+    assert ask()
+    identity = litellm_claude_code.whoami()
+    assert (identity["allows_overage"], identity["overage"]["is_in_use"]) == (True, True)
+
+
+def test_a_full_window_without_extra_usage_is_the_services_to_refuse(host: AnthropicHost) -> None:
+    host.usage = usage(100, extra=False)
+    assert ask()
+    assert until(lambda status: bool(status["windows"]))["status"] == "allowed_warning"
+    assert ask()
+
+
+def test_usage_that_the_service_does_not_tell_changes_nothing(host: AnthropicHost) -> None:
+    host.usage = {"five_hour": None, "surprise": [1]}
+    assert ask()
+    assert ask()
+    assert not litellm_claude_code.rate_limit_status()["overage"]["is_in_use"]
+
+
+def test_it_is_not_asked_for_where_a_setting_says_so(host: AnthropicHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_USAGE_EVERY_S", "0")
+    assert ask()
+    assert ask()
+    assert [path for path in host.asked if "usage" in path] == []
