@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from litellm.exceptions import AuthenticationError
 
@@ -128,8 +128,8 @@ def choose_login(
 ) -> Login:
     """Decide who pays for a call. Reads the environment; makes no request.
 
-    Raises `litellm.AuthenticationError` where the call names a gateway without a key for it, or opts in to a key that
-    is not there: nothing has been started or sent by then.
+    Raises `litellm.AuthenticationError` where the call names a gateway without a key for it: nothing has been started
+    or sent by then. What Claude Code is logged in with is not known here: see `wrong_login`.
     """
     env = os.environ if environ is None else environ
     base_url = (api_base or env.get("ANTHROPIC_BASE_URL") or "").rstrip("/")
@@ -142,10 +142,28 @@ def choose_login(
         source = next((name for name in _CLOUDS if _is_on(env.get(name))), None)
         return Login(payer="cloud", is_cloud_passed=True, source=source)
     if settings.auth == "api_key":
-        if not env.get("ANTHROPIC_API_KEY"):
-            raise _refused("auth='api_key' is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting", model)
-        return Login(payer="api_key", secrets=(_key(env["ANTHROPIC_API_KEY"]),), source="ANTHROPIC_API_KEY")
+        key = env.get("ANTHROPIC_API_KEY")
+        return (
+            Login(payer="api_key", secrets=(_key(key),), source="ANTHROPIC_API_KEY") if key else Login(payer="api_key")
+        )
     return _subscription(env)
+
+
+def wrong_login(login: Login, account: Mapping[str, Any]) -> str | None:
+    """Say why a process must not be used that would pay in another way than was chosen; None where it would not.
+
+    `account` is the CLI's own, in its `initialize` reply (2.1.327). `/login` in Claude Code can also make a key of the
+    Anthropic Console, which bills the API.
+    """
+    is_key = bool(account.get("apiKeySource")) and account.get("tokenSource") == "none"
+    if login.payer == "subscription" and is_key:
+        return (
+            f"Claude Code has no subscription login here, but a key ({account['apiKeySource']}) that bills the API: to "
+            "have it pay, set LITELLM_CLAUDE_CODE_AUTH=api_key"
+        )
+    if login.payer == "api_key" and login.source is None and not is_key:
+        return "LITELLM_CLAUDE_CODE_AUTH=api_key is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting"
+    return None
 
 
 def _gateway(

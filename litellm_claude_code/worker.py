@@ -24,7 +24,7 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
-from .auth import Login
+from .auth import Login, wrong_login
 from .call import Call
 from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from .settings import Settings
@@ -185,6 +185,8 @@ class Worker:
             connecting.cancel()
             exited.cancel()
         told = await self._client.get_server_info() or {}
+        if (why := wrong_login(self.login, told.get("account") or {})) is not None:
+            raise CallFailed(Failure(kind="authentication_failed", text=why))
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
 
     async def _load(self, call: Call) -> None:

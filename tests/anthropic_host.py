@@ -15,6 +15,22 @@ import trustme
 from litellm_claude_code.testing import StandIn
 
 HOST = "api.anthropic.com"
+ACCOUNT = {
+    "accountUuid": "1",
+    "emailAddress": "ada@example.org",
+    "organizationUuid": "2",
+    "organizationName": "Ada Ltd",
+}
+
+
+def log_in(config: Path, token: str) -> Path:
+    """Write what `/login` leaves in Claude Code's configuration folder; return the file that holds the token."""
+    file = config / ".credentials.json"
+    login = {"accessToken": token, "refreshToken": "sk-ant-ort01-MARKED", "expiresAt": 4_102_444_800_000}
+    plan = {"subscriptionType": "max", "rateLimitTier": "default_claude_max_20x"}
+    file.write_text(json.dumps({"claudeAiOauth": {**login, "scopes": ["user:inference", "user:profile"], **plan}}))
+    (config / ".claude.json").write_text(json.dumps({"oauthAccount": ACCOUNT}))
+    return file
 
 
 class AnthropicHost:
@@ -25,6 +41,10 @@ class AnthropicHost:
     """
 
     def __init__(self, stand_in: StandIn, folder: Path) -> None:
+        self.config = folder / "claude"
+        """A configuration folder of Claude Code's with a subscription login."""
+        self.config.mkdir()
+        log_in(self.config, str(stand_in.api_key))
         self.usage: dict[str, Any] = {}
         self.asked: list[str] = []
         self.certificate = folder / "ca.pem"

@@ -24,6 +24,8 @@ import pytest  # noqa: E402
 import litellm_claude_code  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
+from .anthropic_host import AnthropicHost  # noqa: E402
+
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
@@ -44,6 +46,19 @@ def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
     respond = one_stand_in.respond
     yield one_stand_in
     one_stand_in.respond = respond
+
+
+@pytest.fixture
+def default_endpoint(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicHost]:
+    """api.anthropic.com, reached with a login of Claude Code's; the stand-in answers."""
+    litellm_claude_code.close()
+    host = AnthropicHost(stand_in, tmp_path)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(host.config))
+    monkeypatch.setenv("HTTPS_PROXY", host.proxy)
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(host.certificate))
+    yield host
+    litellm_claude_code.close()
+    host.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Who pays: the login unless the caller says otherwise, and never by surprise."""
 
+import json
 from typing import Any
 
 import litellm
@@ -9,6 +10,7 @@ from litellm_claude_code.auth import Login, choose_login
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 
+from .anthropic_host import AnthropicHost
 from .test_wire import ASK
 
 KEY, TOKEN = "sk-ant-api03-of-the-environment", "sk-ant-oat01-of-the-environment"
@@ -30,8 +32,6 @@ def test_a_key_pays_where_the_caller_opts_in() -> None:
     assert choose(api_key=KEY).payer == "api_key"
     login = choose({"ANTHROPIC_API_KEY": KEY}, Settings(auth="api_key"))
     assert (login.payer, dict(login.secrets)) == ("api_key", {"ANTHROPIC_API_KEY": KEY})
-    with pytest.raises(litellm.AuthenticationError, match="ANTHROPIC_API_KEY is empty"):
-        choose({}, Settings(auth="api_key"))
 
 
 def test_a_cloud_pays_where_the_environment_says_so_as_for_claude_code() -> None:
@@ -77,3 +77,21 @@ def test_without_a_login_the_error_says_how_to_log_in_and_how_to_opt_in(
     for word in ("claude setup-token", "/login", "api_key=", "LITELLM_CLAUDE_CODE_AUTH=api_key"):
         assert word in str(raised.value)
     assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize("auth", ["subscription", "api_key"])
+@pytest.mark.parametrize("kind", ["subscription", "api_key"])
+def test_a_login_of_claude_codes_pays_only_as_what_it_is(
+    default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, auth: str, kind: str
+) -> None:
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_AUTH", auth)
+    if kind == "api_key":  # what `/login` leaves for an account of the Anthropic Console
+        (default_endpoint.config / ".credentials.json").unlink()
+        (default_endpoint.config / ".claude.json").write_text(json.dumps({"primaryApiKey": stand_in.api_key}))
+    if auth == kind:
+        assert litellm.completion("claude_code/haiku", messages=ASK).choices[0].message.content
+        assert ("x-api-key" in stand_in.requests[0].headers) == (kind == "api_key")
+    else:
+        with pytest.raises(litellm.AuthenticationError, match=r"bills the API|ANTHROPIC_API_KEY is empty"):
+            litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
+        assert stand_in.requests == []

@@ -32,6 +32,7 @@ class ScriptedWorker:
         self.failure: CallFailed | None = None
         self.turn: Turn | None = None
         self.is_closing_allowed = False
+        self.state_after_reset = State.IDLE
         self._on_change = on_change
 
     @property
@@ -42,10 +43,15 @@ class ScriptedWorker:
         assert self.state in (State.SPARE, State.IDLE)
         assert self.system in (None, call.system)
         assert self.login == call.login
-        self.system, self.state = call.system, State.BUSY
+        self.system, self.state, self.state_after_reset = call.system, State.BUSY, State.IDLE
         self.calls += 1
         self.turn = Turn(call, wake=lambda: None)
         return self.turn
+
+    def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        assert self.state in (State.SPARE, State.IDLE)
+        assert self.login.is_metered
+        self.state_after_reset, self.state = self.state, State.RESETTING
 
     def become(self, state: State) -> None:
         self.state = state
@@ -69,11 +75,19 @@ class ScriptedWorker:
 class PoolMachine(RuleBasedStateMachine):
     leases = Bundle("leases")
 
-    @initialize(most=st.integers(1, 5), spares=st.integers(0, 2), calls=st.integers(1, 6))
-    def begin(self, most: int, spares: int, calls: int) -> None:
+    @initialize(
+        most=st.integers(1, 5), spares=st.integers(0, 2), calls=st.integers(1, 6), every_s=st.sampled_from([60, 1e-9])
+    )
+    def begin(self, most: int, spares: int, calls: int, every_s: float) -> None:
         self.loop = asyncio.new_event_loop()
         self.made: list[ScriptedWorker] = []
-        given = Settings(max_workers=most, spare_workers=spares, max_calls_per_worker=calls, self_check=False)
+        given = Settings(
+            max_workers=most,
+            spare_workers=spares,
+            max_calls_per_worker=calls,
+            usage_every_s=every_s,
+            self_check=False,
+        )
         self.pool = self.do(self._pool(given))
         self.asking: list[asyncio.Task[Any]] = []
 
@@ -152,7 +166,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def reset_ends(self, data: Any) -> None:
         if worker := self._pick(data, State.RESETTING):
-            self.on_the_loop(worker.become, State.IDLE)
+            self.on_the_loop(worker.become, worker.state_after_reset)
 
     @rule(data=st.data(), is_sent=st.booleans())
     def process_dies(self, data: Any, is_sent: bool) -> None:
@@ -165,7 +179,7 @@ class PoolMachine(RuleBasedStateMachine):
     def process_grows(self, data: Any) -> None:
         if worker := self._pick(data, State.IDLE):
             worker.growth_mib = 10_000
-            self.on_the_loop(worker.become, State.IDLE)
+            self.on_the_loop(worker.become, worker.state_after_reset)
 
     @rule(data=st.data())
     def time_passes(self, data: Any) -> None:

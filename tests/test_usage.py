@@ -1,8 +1,7 @@
 """What a subscription has used is asked for as calls are made, so that extra usage that has begun is noticed."""
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import litellm
@@ -13,7 +12,6 @@ from litellm_claude_code import cause_of
 from litellm_claude_code.testing import StandIn
 
 from .anthropic_host import AnthropicHost
-from .test_whoami import log_in
 from .test_wire import ASK
 
 SOON = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3_600))
@@ -30,19 +28,8 @@ def usage(percent: float, *, extra: bool = True) -> dict[str, Any]:
 
 
 @pytest.fixture
-def host(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicHost]:
-    """The default endpoint, reached with a login of Claude Code's."""
-    litellm_claude_code.close()
-    config = tmp_path / "claude"
-    config.mkdir()
-    log_in(config, token=str(stand_in.api_key))
-    host = AnthropicHost(stand_in, tmp_path)
-    variables = {"CLAUDE_CONFIG_DIR": str(config), "HTTPS_PROXY": host.proxy, "NODE_EXTRA_CA_CERTS": host.certificate}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, str(value))
-    yield host
-    litellm_claude_code.close()
-    host.close()
+def host(default_endpoint: AnthropicHost) -> AnthropicHost:
+    return default_endpoint
 
 
 def ask() -> str:

@@ -10,15 +10,9 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import StandIn
 
+from .anthropic_host import log_in
+
 TOKEN = "sk-ant-oat01-MARKED"
-STORED = {"accessToken": TOKEN, "refreshToken": "sk-ant-ort01-MARKED", "expiresAt": 4_102_444_800_000}
-SCOPES = ["user:inference", "user:profile"]
-ACCOUNT = {
-    "accountUuid": "1",
-    "emailAddress": "ada@example.org",
-    "organizationUuid": "2",
-    "organizationName": "Ada Ltd",
-}
 
 
 @pytest.fixture
@@ -28,15 +22,6 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def log_in(config: Path, token: str = TOKEN) -> Path:
-    """Write what `/login` leaves in Claude Code's configuration folder."""
-    file = config / ".credentials.json"
-    plan = {"subscriptionType": "max", "rateLimitTier": "default_claude_max_20x"}
-    file.write_text(json.dumps({"claudeAiOauth": {**STORED, "accessToken": token, "scopes": SCOPES, **plan}}))
-    (config / ".claude.json").write_text(json.dumps({"oauthAccount": ACCOUNT}))
-    return file
-
-
 def told(**where: Any) -> dict[str, Any]:
     identity = litellm_claude_code.whoami(**where)
     assert "MARKED" not in repr(identity)
@@ -44,7 +29,7 @@ def told(**where: Any) -> dict[str, Any]:
 
 
 def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path) -> None:
-    file = log_in(config)
+    file = log_in(config, TOKEN)
     identity = told()
     assert identity == {
         "payer": "subscription",
@@ -100,7 +85,7 @@ def test_the_credential_that_would_pay_is_named_by_where_it_comes_from(
     where: dict[str, str],
     expected: tuple[str, str, str | None],
 ) -> None:
-    log_in(config)
+    log_in(config, TOKEN)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     identity = told(**where)
@@ -116,6 +101,6 @@ async def test_it_asks_no_model_and_can_be_awaited(config: Path, stand_in: Stand
 
 
 def test_what_would_be_refused_is_refused_here_too(config: Path, stand_in: StandIn) -> None:
-    log_in(config)
+    log_in(config, TOKEN)
     with pytest.raises(litellm.AuthenticationError, match="never sent there"):
         litellm_claude_code.whoami(api_base=stand_in.base_url)
