@@ -16,6 +16,8 @@ __all__ = [
     "aclose",
     "cause_of",
     "close",
+    "load_profiles",
+    "profile",
     "provider",
     "rate_limit_status",
     "register",
@@ -28,6 +30,8 @@ warm_up = provider.warm_up
 stats = provider.stats
 rate_limit_status = provider.rate_limit_status
 whoami = provider.whoami
+profile = provider.profile
+load_profiles = provider.load_profiles
 close = provider.close
 aclose = provider.aclose
 

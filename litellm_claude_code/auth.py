@@ -88,6 +88,20 @@ _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "3600000",
 }
 
+# An agent is Claude Code as it is, with its own loop, thinking and caching; what it leaves out is what nobody waits for
+# (titles, telemetry, memories, work that goes on behind an answer) and what would change the model or the wire.
+_AGENT: Final[Mapping[str, str]] = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
+    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+    "CLAUDE_CODE_SKIP_MCP_DEBUG_LOG_FILES": "1",
+    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",
+    "ENABLE_TOOL_SEARCH": "false",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
@@ -108,8 +122,15 @@ class Login:
 
     def environment(self) -> dict[str, str]:
         """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
+        return {**_WIRE, **self._way()}
+
+    def agent_environment(self) -> dict[str, str]:
+        """Return the variables to set in the process of an agent."""
+        return {**_AGENT, **self._way()}
+
+    def _way(self) -> dict[str, str]:
         base = {"ANTHROPIC_BASE_URL": self.base_url} if self.base_url else {}
-        return {**_WIRE, **base, **dict(self.secrets)}
+        return {**base, **dict(self.secrets)}
 
     def passes_on(self, name: str) -> bool:
         """Say whether a variable of the parent's environment reaches the child."""

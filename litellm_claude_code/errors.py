@@ -101,6 +101,15 @@ class WorkerLost(CallFailed):
     """The process failed before the model was asked: another process can take the call."""
 
 
+class RunFailed(CallFailed):
+    """An agent's run failed, and may have done something before: nobody repeats it but its caller."""
+
+    def __init__(self, failure: Failure, *, record: Any) -> None:
+        super().__init__(failure)
+        self.record = record
+        """What the agent had done; see `AgentRecord`."""
+
+
 def timed_out(timeout_s: float | None) -> CallFailed:
     """Return the failure of a call that waited longer than its caller would."""
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -71,18 +71,21 @@ def launcher() -> Path:
     return private_folder() / _LAUNCHER
 
 
-def environment(login: Login, *, settings: Settings) -> dict[str, str]:
+def environment(
+    login: Login, *, settings: Settings, own: Mapping[str, str] | None = None, death_signal: str = "KILL"
+) -> dict[str, str]:
     """Return what to add to the parent's environment for `launcher`, which leaves out what the CLI does not need.
 
-    Raises `CLINotFoundError` where there is no CLI.
+    `own` are the variables the process is to have, those of a plain worker where it is `None`; `death_signal` is what
+    it gets when this Python process is killed. Raises `CLINotFoundError` where there is no CLI.
     """
-    own = login.environment()
+    own = login.environment() if own is None else own
     dropped = [name for name in os.environ if name.isidentifier() and name not in own and not login.passes_on(name)]
     return {
         **own,
         "CLAUDE_CODE_TMPDIR": str(private_folder()),
         "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
-        "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(),
+        "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(death_signal),
         "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
     }
 
@@ -98,6 +101,13 @@ def empty_folder() -> Path:
     """Return the one folder every process works in. It stays empty: there is nothing for the CLI to find."""
     folder = cache_folder() / "empty"
     folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def agent_folder(profile: str) -> Path:
+    """Return where an agent works whose profile names no folder: one for each profile, since the CLI notes them all."""
+    folder = cache_folder() / "agents" / profile
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
@@ -148,13 +158,16 @@ def _sweep(parent: Path) -> None:
 
 
 @cache
-def _wrapper() -> str:
+def _wrapper(death_signal: str) -> str:
     """Return the command that a process is wrapped in, as far as this machine has it.
 
     `setsid` keeps a terminal's or a notebook's Ctrl-C from it, which is for the caller. `setpriv` has Linux end it with
     its parent; that signal comes when the *thread* that spawned ends, so the loop's own long-lived one does it.
     """
-    words = [*_found("setsid"), *(_found("setpriv", "--pdeathsig", "KILL", "--") if sys.platform == "linux" else ())]
+    words = [
+        *_found("setsid"),
+        *(_found("setpriv", "--pdeathsig", death_signal, "--") if sys.platform == "linux" else ()),
+    ]
     return " ".join(words)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import litellm
@@ -47,6 +47,13 @@ _NOT_YET_IN_LITELLM: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
     ),
 }
 _WIDE_CONTEXT: Final = "[1m]"
+# What litellm says of a model that a call to an agent cannot ask for.
+_NOT_OF_AGENTS: Final = (
+    "supports_function_calling",
+    "supports_tool_choice",
+    "supports_reasoning",
+    "supports_web_search",
+)
 _REMEMBERED: Final = "models"
 _WIDE_CONTEXT_TOKENS: Final = 1_000_000
 
@@ -92,6 +99,12 @@ def resolve(name: str, *, any_id: bool = False) -> str:
     )
 
 
+def split_profile(name: str) -> tuple[str, str | None]:
+    """Return a model's name and the agent profile named behind its last '@', or `None`: a date there is Vertex's."""
+    model, at, profile = name.strip().rpartition("@")
+    return (model, profile) if at and profile[:1].isalpha() else (name, None)
+
+
 def learn(told: Mapping[str, str]) -> None:
     """Take note of what the installed CLI resolves aliases to (its `initialize` reply), for the next process too."""
     news = {alias: model for alias, model in told.items() if alias in ALIASES}
@@ -120,6 +133,18 @@ def register_models() -> None:
         entry = _entry(_alias(name) or name)
         if entry:
             entries[f"{PROVIDER}/{name}"] = {**entry, "litellm_provider": PROVIDER}
+    litellm.register_model(entries)
+
+
+def register_profiles(profiles: Iterable[str]) -> None:
+    """Tell litellm of `claude_code/<name>@<profile>`: the model's prices, and that the tools are not the caller's."""
+    entries = {}
+    for profile in profiles:
+        for name in names():
+            entry = _entry(_alias(name) or name)
+            if entry:
+                own = {"litellm_provider": PROVIDER, **dict.fromkeys(_NOT_OF_AGENTS, False)}
+                entries[f"{PROVIDER}/{name}@{profile}"] = {**entry, **own}
     litellm.register_model(entries)
 
 

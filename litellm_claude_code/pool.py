@@ -10,7 +10,8 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -78,6 +79,9 @@ class Pool:
         self._asked_usage: dict[Login, tuple[float, int]] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
+        self._places: list[asyncio.Future[None]] = []
+        """Those taken by agents are done."""
+        self._runs: set[asyncio.Task[None]] = set()
         self._is_deciding = False
         self._is_closed = False
 
@@ -114,6 +118,27 @@ class Pool:
             finally:
                 turn.abandon()
 
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold one of the places for processes, for an agent's, which is no worker of this pool. Idle ones make room.
+
+        One place is left to plain calls, where there is more than one: an agent's own tools may make some.
+        """
+        place = asyncio.get_running_loop().create_future()
+        self._places.append(place)
+        try:
+            self._advance()
+            await place
+            yield
+        finally:
+            self._places.remove(place)
+            self._advance()
+
+    def end_with_pool(self, run: asyncio.Task[None]) -> None:
+        """Have a task cancelled, and waited for, when the pool is closed."""
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
+
     async def warm_up(self, login: Login, *, system: str | None, n: int) -> None:
         """Have `n` processes ready, or as many as there may be: bound to `system`, or spares where it is `None`.
 
@@ -131,7 +156,7 @@ class Pool:
                 ready = [w for w in ready if w.system == system]
             if len(ready) >= wanted:
                 return
-            room = self.settings.max_workers - len(self.workers)
+            room = self.settings.max_workers - self._places_taken - len(self.workers)
             for _ in range(min(wanted - len(fitting), room)):
                 self._boot(login)
             if not any(w.state is State.BOOTING for w in self.workers):
@@ -139,9 +164,13 @@ class Pool:
             await self._until_something_changes()
 
     def stats(self) -> dict[str, Any]:
-        """Return `workers` by state, the `queue`'s length, and `calls`, `binds`, `boots`, `characters`, `waited_s`."""
+        """Return `workers` by state, `agents` at work, the `queue`'s length, and what was counted.
+
+        Counted are `calls`, `binds`, `boots`, `characters` and `waited_s`.
+        """
         return {
             "workers": dict(Counter(worker.state.value for worker in self.workers)),
+            "agents": self._places_taken,
             "queue": len(self._queue),
             "waited_s": self._waited_s,
             **{name: self._counts[name] for name in ("calls", "binds", "boots", "characters")},
@@ -156,6 +185,9 @@ class Pool:
             self._housekeeper = None
         for worker in list(self.workers):
             self._close(worker)
+        for run in self._runs:
+            run.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def disown(self) -> None:
@@ -241,10 +273,12 @@ class Pool:
             return
         self._is_deciding = True
         try:
+            self._give_places()
             plan = decide(
                 self.workers,
                 self._startable(),
                 settings=self.settings,
+                others=self._places_taken,
                 now=time.monotonic(),
                 pace=self._pace,
                 spares=self._spares_wanted(),
@@ -254,6 +288,24 @@ class Pool:
             self._is_deciding = False
         if self._housekeeper is None and self.workers:
             self._housekeeper = asyncio.create_task(self._keep_house(), name="claude-code-housekeeper")
+
+    @property
+    def _places_taken(self) -> int:
+        return sum(place.done() for place in self._places)
+
+    def _give_places(self) -> None:
+        """Give agents the places they wait for, as far as there is room or an idle worker makes some."""
+        for place in [place for place in self._places if not place.done()]:
+            most = max(1, self.settings.max_workers - 1)
+            if self._places_taken >= most:
+                return
+            live = [worker for worker in self.workers if worker.is_alive]
+            if len(live) + self._places_taken >= self.settings.max_workers:
+                free = [worker for worker in live if worker.state in (State.IDLE, State.SPARE)]
+                if not free:
+                    return
+                self._close(min(free, key=lambda worker: worker.used_at))
+            place.set_result(None)
 
     def _act(self, plan: Plan) -> None:
         for worker in plan.close:

@@ -7,6 +7,7 @@ served on the background loop (`pool.py`), and comes back as an answer or as chu
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, bad_request, malformed, timed_out, to_litellm, unsupported
+from .errors import CallFailed, RunFailed, bad_request, malformed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .observing import current, told
@@ -31,6 +32,7 @@ from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
 if TYPE_CHECKING:
+    from .agents.profile import Profile
     from .identity import Identity
     from .pool import Pool
     from .selfcheck import Report
@@ -119,6 +121,35 @@ class ClaudeCodeProvider(CustomLLM):
         """
         return self._loop.run(self._self_check())
 
+    def profile(self, name: str, **fields: Any) -> Profile:
+        """Define an agent for `model="claude_code/<model>@<name>"`, by the fields of `Profile`; it replaces one.
+
+        Raises `ProfileError`, with a sentence for each mistake: unknown or wrong fields, a folder that does not exist,
+        an MCP server that does not start (each is started once, to see).
+        """
+        from .agents.profile import Profile
+
+        made = Profile.checked(name=name, **fields)
+        self._define([made])
+        return made
+
+    def load_profiles(self, path: str | os.PathLike[str]) -> list[Profile]:
+        """Define the agents of a TOML file, and return them. Raises `ProfileError`, as `profile` does."""
+        from .agents.registry import read_profiles
+
+        made = read_profiles(path)
+        self._define(made)
+        return made
+
+    def _define(self, profiles: list[Profile]) -> None:
+        from .agents.agent_process import check_servers
+        from .agents.registry import add
+
+        if any(each.mcp_servers for each in profiles):
+            self._loop.run(check_servers(profiles, settings=self._current_settings()))
+        for each in profiles:
+            add(each)
+
     def close(self) -> None:
         """End every Claude Code process. The next call starts again."""
         self._loop.stop()
@@ -141,7 +172,10 @@ class ClaudeCodeProvider(CustomLLM):
         **_unused: Any,
     ) -> Request:
         settings = self._current_settings()
-        return to_request(
+        translate = to_request
+        if models.split_profile(model)[1]:
+            from .agents.agent_request import to_agent_request as translate  # brings the SDK with it
+        return translate(
             model=model,
             messages=messages,
             optional_params=optional_params,
@@ -200,6 +234,8 @@ class ClaudeCodeProvider(CustomLLM):
                     try:
                         response = await self._answer_once(request)
                         break
+                    except RunFailed:
+                        raise
                     except CallFailed:
                         if not self._current_pool().is_limited(request.call):
                             raise
@@ -225,7 +261,10 @@ class ClaudeCodeProvider(CustomLLM):
 
     @staticmethod
     def _raised(failed: CallFailed, request: Request) -> Exception:
-        return to_litellm(failed, model=request.model, payer=request.call.login.payer)
+        error = to_litellm(failed, model=request.model, payer=request.call.login.payer)
+        if isinstance(failed, RunFailed):
+            error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
+        return error
 
     async def _fold(self, request: Request) -> dict[str, Any]:
         return fold([event async for event in self._events(request)])
@@ -256,11 +295,17 @@ class ClaudeCodeProvider(CustomLLM):
                         has_begun = True
                         yield event
                 return
+            except RunFailed:
+                raise
             except CallFailed:
                 if has_begun or not self._current_pool().is_limited(request.call):
                     raise
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
+        if models.split_profile(request.model)[1]:
+            from .agents.agent_run import agent_events  # loaded with the pool
+
+            return agent_events(self._current_pool(), request.call)
         return self._current_pool().events(request.call)
 
     def _current_pool(self) -> Pool:
@@ -307,6 +352,10 @@ def register() -> None:
     custom_llm_setup()  # type: ignore[no-untyped-call]
     _register_config()
     models.register_models()
+    if os.environ.get("LITELLM_CLAUDE_CODE_PROFILES"):
+        from .agents.registry import load_from_environment  # brings the SDK with it
+
+        load_from_environment()
     # litellm refuses `claude_code:sonnet` before asking anybody; this way the refusal can say what is meant.
     for prefix in _MISSPELT:
         for name in models.names():

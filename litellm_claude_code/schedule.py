@@ -66,7 +66,14 @@ class Pace:
 
 
 def decide(
-    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, spares: int
+    seats: Sequence[Seat],
+    queue: Sequence[Demand],
+    *,
+    settings: Settings,
+    now: float,
+    pace: Pace,
+    spares: int,
+    others: int = 0,
 ) -> Plan:
     """Return what to do with the workers there are, for the calls that wait, in order of arrival.
 
@@ -74,6 +81,7 @@ def decide(
     already: a caller who asks again at once has one to use while the other is reset. Else it takes a spare; else it
     waits for whichever is sooner, a worker of its prompt or a new process, for which an idle one makes room (a wait
     that turns out longer than a boot was misjudged). Where nobody lacks a process, spares are booted, up to `spares`.
+    `others` are processes that are no seats: an agent's each.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
@@ -81,7 +89,7 @@ def decide(
     free = [seat for seat in live if seat.state in (State.IDLE, State.SPARE)]
     resetting = [seat for seat in live if seat.state is State.RESETTING]
     booting = [seat for seat in live if seat.state is State.BOOTING]
-    room = settings.max_workers - len(live)
+    room = settings.max_workers - others - len(live)
     waiting: Counter[tuple[Login, str]] = Counter()
     serving = Counter((seat.login, seat.system) for seat in live if seat.system is not None)
     is_short = False

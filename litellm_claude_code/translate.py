@@ -18,7 +18,14 @@ import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
 from litellm.llms.anthropic.chat.transformation import ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY, AnthropicConfig
-from litellm.types.utils import GenericStreamingChunk, ModelResponse, ModelResponseStream, Usage
+from litellm.types.utils import (
+    Delta,
+    GenericStreamingChunk,
+    ModelResponse,
+    ModelResponseStream,
+    StreamingChoices,
+    Usage,
+)
 
 from . import models
 from .auth import Login
@@ -42,6 +49,8 @@ from .observing import NOBODY, Observer
 # output left beta for the current models; that the API takes it without was not seen live.
 SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"})
 OMITTED_BETAS: Final = frozenset({"structured-outputs-2025-11-13"})
+# What a call to an agent may say (`<model>@<profile>`); the rest is its profile's, defined where it runs.
+AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")
 _MOST_CACHE_MARKS: Final = 4
 _CLI_CACHE_MARKS: Final = 2
 _NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_headers", "extra_query")
@@ -51,7 +60,12 @@ class ClaudeCodeConfig(AnthropicConfig):
     """How litellm maps this provider's parameters: as for `anthropic/`, of the model that the name stands for."""
 
     def get_supported_openai_params(self, model: str) -> list[str]:
-        """Return what `anthropic/` supports, and `n`; without `user` and `extra_headers`, which cannot be carried."""
+        """Return what `anthropic/` supports, and `n`; without `user` and `extra_headers`, which cannot be carried.
+
+        To an agent, a call may say less: see `AGENT_PARAMS`.
+        """
+        if models.split_profile(model)[1]:
+            return list(AGENT_PARAMS)
         supported = super().get_supported_openai_params(_full_id(model))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
@@ -63,6 +77,8 @@ class ClaudeCodeConfig(AnthropicConfig):
             raise unsupported(
                 "`user` would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.", model=model
             )
+        if models.split_profile(model)[1]:
+            return {**optional_params, **given}
         check_tools(given.get("tools"), model=model)
         n = given.get("n")
         if n is not None and (not isinstance(n, int) or n < 1):
@@ -126,7 +142,7 @@ def to_request(
     check_headers(headers, drops=drops, model=model)
 
     inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
-    body, betas = _body(resolved, messages, params, inner_params, model=model)
+    body, betas = to_body(resolved, messages, params, inner_params, model=model)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
         raise unsupported(
@@ -163,7 +179,7 @@ def to_request(
     )
 
 
-def _body(
+def to_body(
     resolved: str, messages: Sequence[Mapping[str, Any]], params: Body, litellm_params: Body, *, model: str
 ) -> tuple[Body, set[str]]:
     """Return the body that `anthropic/` sends for the model id `resolved`, and the betas that it names for it."""
@@ -259,6 +275,8 @@ def fold(events: Iterable[ApiEvent]) -> Body:
             case "message_delta":
                 message.update(event["delta"])
                 message["usage"].update({k: v for k, v in (event.get("usage") or {}).items() if v is not None})
+            case "agent":
+                message["agent"] = event["agent"]
     for (index, key), texts in parts.items():
         blocks[index][key] = blocks[index].get(key, "") + "".join(texts)
     message["content"] = [_finished(block) for block in blocks.values()]
@@ -306,7 +324,16 @@ def to_response(message: Body, request: Request) -> ModelResponse:
     if len(calls) == len(arguments):  # fewer where one of them was the answer to a `response_format`
         for index, (call, text) in enumerate(zip(calls, arguments, strict=True)):
             call.function.arguments, call.index = text, index
+    if (record := message.get("agent")) is not None:
+        _add_record(response, record)
     return response
+
+
+def _add_record(response: Any, record: Mapping[str, Any]) -> None:
+    """Tell what an agent did beside what it answered. What its run cost is Claude Code's own sum of its requests."""
+    message = response.choices[0].message
+    message.provider_specific_fields = {**(message.provider_specific_fields or {}), "agent": record}
+    response._hidden_params["response_cost"] = record["cost_usd"]
 
 
 def together(responses: Sequence[ModelResponse]) -> ModelResponse:
@@ -339,6 +366,8 @@ class Chunks:
             tool_name_reverse_map=dict(request.tool_names),
         )
         self._asked_for = request.model
+        self._shape: Any = None
+        self._cost_usd: float | None = None
         self.usage: Usage | None = None
         """What the API counted, once the last chunk is there."""
 
@@ -347,10 +376,13 @@ class Chunks:
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
             return
+        if kind in ("agent_event", "agent"):
+            yield self._told(event)
+            return
         chunk: Any = self._parser.chunk_parser(event)
         if kind == "message_delta":
             self.usage = chunk.usage
-            yield _last_chunk(chunk)
+            yield _last_chunk(chunk, cost_usd=self._cost_usd)
             return
         chunk.usage = None  # the last chunk has all of it
         if kind == "message_start":
@@ -358,13 +390,26 @@ class Chunks:
             # litellm's own last chunk bears the name that was asked for.
             first = chunk.model_copy(deep=True)
             first.model, first.choices[0].delta.role = self._asked_for, "assistant"
+            self._shape = chunk
             yield first
         yield chunk
 
+    def _told(self, event: ApiEvent) -> ModelResponseStream:
+        """Make a chunk of what an agent does, or of all it has done; it adds nothing to the answer's text."""
+        told = {"agent": event["agent"]} if event["type"] == "agent" else {"agent_events": [event["event"]]}
+        if event["type"] == "agent":
+            self._cost_usd = event["agent"]["cost_usd"]
+        delta = Delta(content=None, provider_specific_fields=told)
+        shape = self._shape
+        choice = StreamingChoices(index=0, delta=delta)
+        return ModelResponseStream(id=shape.id, created=shape.created, model=shape.model, choices=[choice])
 
-def _last_chunk(chunk: Any) -> GenericStreamingChunk:
+
+def _last_chunk(chunk: Any, *, cost_usd: float | None = None) -> GenericStreamingChunk:
     # litellm 1.106.2 loses the usage of a finishing `ModelResponseStream`; that of this older form it keeps.
     usage = chunk.usage.model_dump() if chunk.usage is not None else None
+    if usage is not None and cost_usd is not None:
+        usage["cost"] = cost_usd
     fields = chunk.choices[0].delta.provider_specific_fields
     last = GenericStreamingChunk(
         text="", is_finished=True, finish_reason=chunk.choices[0].finish_reason or "stop", usage=usage, index=0

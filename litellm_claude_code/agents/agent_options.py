@@ -1,0 +1,175 @@
+"""What a profile becomes in the SDK's options: every field of `ClaudeAgentOptions` is mapped, managed or refused.
+
+tests/test_profiles.py fails when the SDK adds a field that none of the three names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from claude_agent_sdk import (
+    AgentDefinition,
+    ClaudeAgentOptions,
+    HookMatcher,
+    PermissionResultAllow,
+    PermissionResultDeny,
+    SdkMcpTool,
+    create_sdk_mcp_server,
+)
+
+from .functions import as_tool, called
+from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
+
+# From the profile's field of the same name.
+MAPPED: Final = frozenset(
+    [
+        "tools",
+        "allowed_tools",
+        "disallowed_tools",
+        "mcp_servers",
+        "cwd",
+        "add_dirs",
+        "setting_sources",
+        "skills",
+        "plugins",
+        "permission_mode",
+        "can_use_tool",
+        "system_prompt",
+        "max_turns",
+        "max_budget_usd",
+        "effort",
+        "thinking",
+        "agents",
+        "hooks",
+        "sandbox",
+        "env",
+    ]
+)
+# Set by us for each run.
+MANAGED: Final[Mapping[str, str]] = {
+    "model": "the name in front of the '@'",
+    "output_format": "`response_format` of the call",
+    "resume": "`session_id` of the call, where the profile allows it",
+    "session_id": "made anew for each conversation",
+    "strict_mcp_config": "on: only the profile's servers",
+    "include_partial_messages": "on: streams need it",
+    "permission_prompt_tool_name": "`can_use_tool`, or nobody, who refuses",
+    "cli_path": "the setting CLI_PATH",
+    "extra_args": "whether the conversation is kept",
+    "max_buffer_size": "large enough for any frame",
+    "stderr": "kept for the error of a start that failed",
+    "verbatim_prompts": "each message is sent as it is: no @file, no slash command",
+}
+REFUSED: Final[Mapping[str, str]] = {
+    "fallback_model": "litellm's `fallbacks` do that, visibly",
+    "betas": "the CLI sends none that an API key did not ask for; a longer context is another model's name",
+    "task_budget": "needs a beta header; `max_budget_usd` and `max_turns` are the limits",
+    "settings": "a settings file could change who pays and what is allowed; each thing has its own field",
+    "continue_conversation": "the last conversation of a folder may be anybody's; `sessions` goes by id",
+    "fork_session": "a conversation belongs to one client; give the history with the call to branch off",
+    "resume_session_at": "give the history with the call to go back",
+    "resume_drops_turn": "belongs to `resume_session_at`",
+    "user": "the process could not read its own launcher; run the whole program as that user",
+    "include_hook_events": "a hook's own function sees what it is called with",
+    "forward_subagent_text": "a subagent's report is its tool call's result",
+    "max_thinking_tokens": "deprecated in the SDK for `thinking`",
+    "enable_file_checkpointing": "nothing here goes back to a checkpoint",
+    "session_store": "conversations are the CLI's own files",
+    "session_store_flush": "belongs to `session_store`",
+    "load_timeout_ms": "belongs to `session_store`",
+    "debug_stderr": "deprecated in the SDK",
+    "client_app": "the CLI's own identity goes out unchanged",
+}
+
+_LARGEST_FRAME_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a profile becomes: flags for the command line, callbacks for the dialogue, and the servers' own table."""
+
+    flags: ClaudeAgentOptions
+    """Holds no prompt, no address and no secret: the command line is for everybody to see."""
+    dialogue: ClaudeAgentOptions
+    servers: Mapping[str, Any]
+    """The servers outside this process, for a file that only this user reads."""
+
+
+def to_options(profile: Profile) -> Options:
+    """Return the SDK's options for a profile, less what belongs to one run (model, session, folder of its own)."""
+    inside = {name: in_process(name, one) for name, one in profile.mcp_servers.items() if isinstance(one, PythonServer)}
+    outside = {name: _wire(one) for name, one in profile.mcp_servers.items() if not isinstance(one, PythonServer)}
+    skills = profile.skills if isinstance(profile.skills, str) else list(profile.skills)
+    flags = ClaudeAgentOptions(
+        tools={"type": "preset", "preset": "claude_code"} if isinstance(profile.tools, str) else _tools(profile),
+        allowed_tools=list(profile.allowed_tools),
+        disallowed_tools=list(profile.disallowed_tools),
+        add_dirs=list(profile.add_dirs),
+        setting_sources=list(profile.setting_sources),
+        skills=skills,
+        plugins=[{"type": "local", "path": str(folder)} for folder in profile.plugins],
+        permission_mode=profile.permission_mode,
+        permission_prompt_tool_name="stdio" if profile.can_use_tool else None,
+        # The text itself follows in `initialize`, which is no command line.
+        system_prompt={"type": "preset", "preset": "claude_code"} if profile.system_prompt is None else None,
+        max_turns=profile.max_turns,
+        effort=profile.effort,
+        thinking=_thinking(profile.thinking),
+        sandbox=profile.sandbox.model_dump(exclude_none=True, mode="json") if profile.sandbox else None,  # type: ignore[arg-type]
+        strict_mcp_config=True,
+        include_partial_messages=True,
+        max_buffer_size=_LARGEST_FRAME_BYTES,
+    )
+    dialogue = ClaudeAgentOptions(
+        can_use_tool=_permission(profile.can_use_tool) if profile.can_use_tool else None,
+        hooks={event: [_matcher(one) for one in hooks] for event, hooks in profile.hooks.items()} or None,  # type: ignore[misc]  # checked names
+        agents={name: _definition(one) for name, one in profile.agents.items()} or None,
+        mcp_servers=inside,
+        skills=skills,
+    )
+    sdk = {name: {key: value for key, value in one.items() if key != "instance"} for name, one in inside.items()}
+    return Options(flags=flags, dialogue=dialogue, servers={**outside, **sdk})
+
+
+def _tools(profile: Profile) -> list[str]:
+    return [*profile.tools, *(["Skill"] if profile.skills and "Skill" not in profile.tools else [])]
+
+
+def _thinking(value: str | int | None) -> Any:
+    if value is None:
+        return None
+    return {"type": "enabled", "budget_tokens": value} if isinstance(value, int) else {"type": value}
+
+
+def _wire(server: StdioServer | RemoteServer) -> dict[str, Any]:
+    return server.model_dump(mode="json")
+
+
+def _definition(one: Subagent) -> AgentDefinition:
+    return AgentDefinition(**one.model_dump(mode="json", exclude_none=True))
+
+
+def _matcher(hook: Hook) -> HookMatcher:
+    return HookMatcher(matcher=hook.matcher, hooks=list(hook.hooks), timeout=hook.timeout, on_failure=hook.on_failure)
+
+
+def in_process(name: str, server: PythonServer) -> Any:
+    """Return the SDK's configuration of a server that is a list of functions, or that it made itself."""
+    if isinstance(server.object, dict):
+        return server.object
+    tools = [one if isinstance(one, SdkMcpTool) else as_tool(one) for one in server.object]
+    return create_sdk_mcp_server(name, tools=tools)
+
+
+def _permission(decide: Callable[..., Any]) -> Callable[..., Awaitable[PermissionResultAllow | PermissionResultDeny]]:
+    async def ask(name: str, given: dict[str, Any], context: Any) -> PermissionResultAllow | PermissionResultDeny:
+        decided = await called(decide, name, given, context)
+        if isinstance(decided, (PermissionResultAllow, PermissionResultDeny)):
+            return decided
+        if decided is True:
+            return PermissionResultAllow()
+        return PermissionResultDeny(message=decided if isinstance(decided, str) else "The profile does not allow it.")
+
+    return ask

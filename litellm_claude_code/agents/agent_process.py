@@ -1,0 +1,217 @@
+"""One Claude Code process that runs an agent: its command line, its start, and its end with all it has started.
+
+The process is the plain workers' own (launcher, private folder, environment of who pays); the agent's loop is the
+CLI's. What an agent's tools start carries a mark in its environment, by which it is found when the agent is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import psutil
+from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from .. import launch
+from ..auth import Login
+from ..errors import CallFailed, Failure
+from ..settings import Settings
+from ..transport import Frame, LatePromptTransport
+from .agent_options import to_options
+from .profile import Profile, ProfileError
+
+MARK: Final = "LITELLM_CLAUDE_CODE_RUN"
+_END_POLITELY_S: Final = 5.0
+_TERMINATE_WITHIN_S: Final = 3.0
+_CLOSE_WITHIN_S: Final = 5.0
+_LOOK_AT_SERVERS_EVERY_S: Final = 0.05
+
+
+class AgentTransport(LatePromptTransport):
+    """The transport of plain workers, whose `initialize` takes more with it: the prompt and the answer's schema."""
+
+    initialize: Mapping[str, Any] = {}
+
+    async def write(self, data: str) -> None:
+        """Write a frame of the SDK's; `initialize` goes out with what belongs to it."""
+        if self.initialize and '"initialize"' in data:
+            frame = json.loads(data)
+            if frame.get("request", {}).get("subtype") == "initialize":
+                frame["request"].update(self.initialize)
+                self.initialize, data = {}, json.dumps(frame) + "\n"
+        await super().write(data)
+
+
+class AgentProcess:
+    """A process for one run. `start`, talk, `end`; all on one event loop."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        login: Login,
+        *,
+        settings: Settings,
+        model: str | None = None,
+        initialize: Mapping[str, Any] | None = None,
+        session_id: str | None = None,
+        resumes: bool = False,
+        max_budget_usd: float | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self._profile = profile
+        self._settings = settings
+        self._mark = uuid.uuid4().hex
+        self._stderr: deque[str] = deque(maxlen=20)
+        self._servers_file: Path | None = None
+        options = to_options(profile)
+        if options.servers:
+            self._servers_file = _private_file(json.dumps({"mcpServers": options.servers}))
+        flags = replace(
+            options.flags,
+            model=model,
+            cwd=profile.cwd or launch.agent_folder(profile.name),
+            mcp_servers=str(self._servers_file) if self._servers_file else {},
+            cli_path=launch.launcher(),
+            stderr=self._stderr.append,
+            max_budget_usd=max_budget_usd,
+            session_id=None if resumes else session_id,
+            resume=session_id if resumes else None,
+            extra_args={} if session_id else {"no-session-persistence": None},
+            env=self._environment(login, max_tokens=max_tokens),
+        )
+        inner = SubprocessCLITransport(prompt=_no_prompt(), options=flags)
+        self.transport = AgentTransport(inner)
+        self.transport.initialize = initialize or {}
+        self._client = ClaudeSDKClient(options.dialogue, transport=self.transport)
+
+    def _environment(self, login: Login, *, max_tokens: int | None) -> dict[str, str]:
+        profile = self._profile
+        own = {
+            **login.agent_environment(),
+            "CLAUDE_CODE_MAX_RETRIES": str(profile.max_retries),
+            **({} if profile.skills else {"CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1"}),
+            **({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(max_tokens)} if max_tokens else {}),
+            **{name: os.environ[name] for name in profile.pass_env if name in os.environ},
+            **profile.env,
+            MARK: self._mark,
+        }
+        # The CLI ends its commands on SIGTERM, and leaves them behind on SIGKILL.
+        return launch.environment(login, settings=self._settings, own=own, death_signal="TERM")
+
+    async def start(self) -> None:
+        """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
+        try:
+            with anyio.fail_after(self._settings.boot_timeout_s):
+                await self._client.connect()
+                await self._until_servers_are_ready()
+        except CallFailed:
+            raise
+        except Exception as error:
+            # No prompt has been sent yet, so that what the CLI printed can be shown.
+            text = f"the agent's process did not start: {next(reversed(self._stderr), type(error).__name__)}"
+            raise CallFailed(Failure(kind="lost", text=text)) from error
+        finally:
+            self._remove_servers_file()
+
+    async def _until_servers_are_ready(self) -> None:
+        while self._profile.mcp_servers:
+            told = (await self.control("mcp_status")).get("mcpServers") or []
+            failed = [server for server in told if server.get("status") in ("failed", "needs-auth")]
+            if failed:
+                sentences = (f"'{one['name']}' ({one.get('error') or one['status']})" for one in failed)
+                text = f"The profile '{self._profile.name}' has MCP servers that do not start: {', '.join(sentences)}"
+                raise CallFailed(Failure(kind="mcp", text=text))
+            if not any(server.get("status") == "pending" for server in told):
+                return
+            await anyio.sleep(_LOOK_AT_SERVERS_EVERY_S)
+
+    async def control(self, subtype: str, **fields: Any) -> dict[str, Any]:
+        """Send a control request and return its reply."""
+        return await self.transport.control(subtype, timeout_s=self._settings.step_timeout_s, **fields)
+
+    async def send(self, frame: Frame) -> None:
+        """Send a frame of the conversation."""
+        await self.transport.write(json.dumps(frame) + "\n")
+
+    async def next(self) -> Frame:
+        """Return the next frame of the conversation. Raises where the process has ended."""
+        frame = await self.transport.frames.get()
+        if frame is None:
+            raise self.transport.exit_error or CLIConnectionError("the process has ended")
+        return frame
+
+    async def end(self, *, politely: bool, has_started_something: bool) -> None:
+        """End the process and all it has started; `politely` lets it write its conversation first.
+
+        Every await has a deadline.
+        """
+        transport = self.transport
+        if politely:
+            with contextlib.suppress(Exception), anyio.move_on_after(_END_POLITELY_S):
+                await transport.end_input()
+                await transport.exited.wait()
+        transport.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(_TERMINATE_WITHIN_S):
+            if transport.pid is not None:
+                await transport.exited.wait()
+        transport.send_signal(signal.SIGKILL)
+        with contextlib.suppress(Exception), anyio.move_on_after(_CLOSE_WITHIN_S):
+            await self._client.disconnect()
+            await transport.close()
+        self._remove_servers_file()
+        if has_started_something:
+            await anyio.to_thread.run_sync(kill_marked, self._mark)
+
+    def _remove_servers_file(self) -> None:
+        if self._servers_file is not None:
+            self._servers_file.unlink(missing_ok=True)
+
+
+def kill_marked(mark: str) -> None:
+    """Kill what an agent's tools have started and left behind, detached from it or not."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                process.kill()
+
+
+async def check_servers(profiles: Iterable[Profile], *, settings: Settings) -> None:
+    """Start the MCP servers of each profile once. Raises `ProfileError`, which says which did not start and why."""
+    checking = [_check_servers(profile, settings=settings) for profile in profiles if profile.mcp_servers]
+    failed = [error for error in await asyncio.gather(*checking, return_exceptions=True) if error is not None]
+    if failed:
+        raise ProfileError(" ".join(f"{error}." for error in failed))
+
+
+async def _check_servers(profile: Profile, *, settings: Settings) -> None:
+    # No request is made: whose login it would be does not matter.
+    process = AgentProcess(profile, Login(payer="subscription"), settings=settings)
+    try:
+        await process.start()
+    finally:
+        await asyncio.shield(asyncio.ensure_future(process.end(politely=False, has_started_something=True)))
+
+
+def _private_file(text: str) -> Path:
+    number, path = tempfile.mkstemp(suffix=".json", prefix="servers-", dir=launch.private_folder())
+    with os.fdopen(number, "w") as file:
+        file.write(text)
+    return Path(path)
+
+
+async def _no_prompt() -> AsyncIterator[dict[str, Any]]:
+    return
+    yield {}

@@ -1,0 +1,169 @@
+"""A litellm request for an agent: the conversation, and the little else that a call may say.
+
+What the agent may use and touch is its profile's; a request that says anything of it is refused, whatever it says.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import litellm
+
+from .. import models
+from ..auth import Login
+from ..call import Call
+from ..checks import (
+    Body,
+    check_encodable,
+    check_headers,
+    check_images,
+    check_messages,
+    check_numbers,
+    check_schema,
+    without_user_id,
+)
+from ..errors import bad_request, unsupported
+from ..observing import NOBODY, Observer
+from ..translate import AGENT_PARAMS, Request, to_body
+from .profile import Profile
+from .registry import find
+
+_TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
+LOCAL: Final = "local"
+"""Who a conversation belongs to that was begun without a proxy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentCall(Call):
+    """One run of an agent, as `agent_run.py` takes it."""
+
+    profile: Profile
+    turns: Sequence[Mapping[str, Any]] = field(repr=False)
+    """The conversation as the Messages API writes it; the last turn is the user's, and is what the agent answers."""
+    schema: Mapping[str, Any] | None = field(default=None, repr=False)
+    max_tokens: int | None = None
+    """Of each of the model's answers within the run."""
+    session_id: str | None = None
+    """The conversation to go on with."""
+    owner: str = field(default=LOCAL, repr=False)
+    """Whose conversations this call may go on with."""
+
+
+def to_agent_request(
+    *,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    optional_params: Mapping[str, Any],
+    litellm_params: Mapping[str, Any],
+    headers: Mapping[str, str],
+    login: Login,
+    timeout_s: float | None,
+    observer: Observer = NOBODY,
+) -> Request:
+    """Translate a request for `<model>@<profile>`. Nothing has been started or spent when this raises.
+
+    Raises `NotFoundError` for a profile nobody defined, and `BadRequestError` or `UnsupportedParamsError` for what
+    cannot be sent, or is not the caller's to say.
+    """
+    base, name = models.split_profile(model)
+    assert name is not None, model
+    profile = find(name, model=model)
+    resolved = models.resolve(base, any_id=login.payer in ("gateway", "cloud"))
+    drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
+    params = {**optional_params, **(optional_params.get("extra_body") or {})}
+    params.pop("extra_body", None)
+    check_messages(messages, model=model)
+    _check_fence(params, profile, model=model)
+    check_headers(headers, drops=drops, model=model)
+    if params.get("n", 1) != 1:
+        raise unsupported("n>1 would be several runs of the agent at once: make one call for each.", model=model)
+    inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
+    body, _ = to_body(resolved, messages, {"max_tokens": 1}, inner_params, model=model)
+    check_images(body, model=model)
+    check_numbers(body["messages"], model=model)
+    if body["messages"][-1]["role"] != "user":
+        raise bad_request("An agent answers the last message: let it be one of role 'user' or 'tool'.", model=model)
+    system = "\n\n".join(block["text"] for block in body.get("system") or [])
+    check_encodable(system + str(body["messages"]), model=model)
+    call = AgentCall(
+        model=resolved,
+        system=system,
+        extra_body="",
+        prompt="",
+        timeout_s=timeout_s,
+        login=login,
+        observer=observer,
+        profile=profile,
+        turns=body["messages"],
+        schema=_schema(params.get("response_format")),
+        max_tokens=_max_tokens(params, model=model),
+        session_id=_session_id(params, profile, model=model),
+        owner=owner_of(litellm_params),
+    )
+    return Request(model=model, call=call)
+
+
+def owner_of(litellm_params: Mapping[str, Any]) -> str:
+    """Return whose conversations a call may go on with: a proxy's client is the key it came with.
+
+    Empty where a proxy does not tell its clients apart.
+    """
+    if not litellm_params.get("proxy_server_request"):
+        return LOCAL
+    for where in ("metadata", "litellm_metadata"):
+        told = litellm_params.get(where) or {}
+        key = told.get("user_api_key_hash") or told.get("user_api_key")
+        if key:
+            return f"proxy:{key}:{told.get('user_api_key_end_user_id') or ''}"
+    return ""
+
+
+def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> None:
+    """Refuse what a profile decides, and what an agent cannot honour."""
+    for key in sorted(params.keys() - _TAKEN):
+        if key in Profile.model_fields:
+            raise bad_request(
+                f"'{key}' is for the profile '{profile.name}' to say, where it is defined: no call can change it.",
+                model=model,
+            )
+        raise unsupported(
+            f"'{key}' cannot be given to an agent: a call may say `messages`, `response_format`, `max_tokens`, "
+            "`session_id`, `stream` and `timeout`; the rest is the profile's. Leave it out.",
+            model=model,
+        )
+
+
+def _schema(response_format: Any) -> Body | None:
+    check_schema(response_format)
+    if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
+        return None
+    schema: Body = response_format["json_schema"]["schema"]
+    return schema
+
+
+def _max_tokens(params: Mapping[str, Any], *, model: str) -> int | None:
+    value = params.get("max_tokens") or params.get("max_completion_tokens")
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise bad_request(f"max_tokens={value!r} is not a count of tokens: give a whole number from 1.", model=model)
+    return value
+
+
+def _session_id(params: Mapping[str, Any], profile: Profile, *, model: str) -> str | None:
+    value = params.get("session_id")
+    if value is None:
+        return None
+    if not profile.sessions:
+        raise bad_request(
+            f"The profile '{profile.name}' keeps no conversations: leave out `session_id`, and give the history with "
+            "the call; or define the profile with sessions=True.",
+            model=model,
+        )
+    try:
+        return str(uuid.UUID(value))
+    except (AttributeError, TypeError, ValueError):
+        raise bad_request(
+            "`session_id` is not an id: give the one in provider_specific_fields['agent'].", model=model
+        ) from None

@@ -1,0 +1,295 @@
+"""One run of an agent: from the call to its events, in the words of the Messages API that plain answers come in.
+
+A run is a task of its own: it holds its place in the pool, its folder and its conversation until its process, and all
+that started, is gone. Who reads its events may leave at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+
+from .. import launch
+from ..call import ApiEvent, Call
+from ..errors import CallFailed, RunFailed, from_sdk, timed_out
+from . import conversations
+from .agent_process import AgentProcess
+from .agent_request import AgentCall
+from .conversations import Conversation
+from .functions import called
+from .trace import AgentEvent, Trace, api_usage, less
+
+if TYPE_CHECKING:
+    from ..pool import Pool
+
+_logger: Final = logging.getLogger("litellm_claude_code")
+
+
+async def agent_events(pool: Pool, call: Call) -> AsyncGenerator[ApiEvent, None]:
+    """Yield the events of an agent's answer, and between them what it does. Leaving early ends the run.
+
+    Raises `CallFailed`, also where no event is there within the call's `timeout_s`; `RunFailed` once it has begun.
+    """
+    assert isinstance(call, AgentCall), call
+    run = AgentRun(pool, call)
+    try:
+        async for event in run:
+            yield event
+    finally:
+        run.abandon()
+
+
+class AgentRun:
+    """A run under way: an iterator of its events."""
+
+    def __init__(self, pool: Pool, call: AgentCall) -> None:
+        self._pool = pool
+        self._call = call
+        self._message_id = str(uuid.uuid4())
+        self._trace = Trace(message_id=self._message_id)
+        self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
+        self._early: list[AgentEvent] = []
+        self._has_begun = False
+        self._session_id: str | None = None
+        self._life = asyncio.create_task(self._live(), name="claude-code-agent")
+        pool.end_with_pool(self._life)
+
+    def __aiter__(self) -> AsyncIterator[ApiEvent]:
+        return self
+
+    async def __anext__(self) -> ApiEvent:
+        try:
+            with anyio.fail_after(self._call.timeout_s):
+                event = await self._events.get()
+        except TimeoutError:
+            raise self._told(timed_out(self._call.timeout_s)) from None
+        if isinstance(event, CallFailed):
+            raise event
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def abandon(self) -> None:
+        """Say that nobody reads on: the agent and all it has started is ended. A run that is over takes no notice."""
+        if not self._life.done():
+            self._life.cancel()
+
+    async def _live(self) -> None:
+        try:
+            answer = await self._run()
+        except Exception as error:
+            self._events.put_nowait(self._told(from_sdk(error, is_sent=True)))
+        except BaseException:
+            self._events.put_nowait(self._told(timed_out(self._call.timeout_s)))  # nobody waits for it
+            raise
+        else:
+            for event in answer:
+                self._events.put_nowait(event)
+            self._events.put_nowait(None)
+
+    def _told(self, failed: CallFailed) -> CallFailed:
+        """Return a failure with what the agent had done by then, once it had done something."""
+        return RunFailed(failed.failure, record=self._record(None)) if self._trace.has_acted else failed
+
+    async def _run(self) -> list[ApiEvent]:
+        """Run the agent and return the end of its answer, once the process is gone."""
+        profile = self._call.profile
+        async with AsyncExitStack() as held:
+            conversation = await self._conversation(held)
+            await held.enter_async_context(self._pool.place())
+            if not profile.parallel:
+                folder = profile.cwd or launch.agent_folder(profile.name)
+                hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
+                await held.enter_async_context(conversations.alone("folder", str(folder), hint=hint))
+            process = self._process(conversation)
+            is_done = False
+            try:
+                await process.start()
+                await self._tell_history(process)
+                await self._fire_and_read(process)
+                is_done = True
+            finally:
+                acted = self._trace.has_acted or bool(profile.mcp_servers)
+                ending = asyncio.ensure_future(process.end(politely=is_done, has_started_something=acted))
+                await _whole(ending)
+                self._note(conversation)
+            failure = self._trace.failure()
+            if failure is not None:
+                raise CallFailed(failure)
+            return self._answer(conversation)
+
+    async def _conversation(self, held: AsyncExitStack) -> Conversation | None:
+        call, profile = self._call, self._call.profile
+        if not profile.sessions:
+            return None
+        if call.session_id is None:
+            return conversations.begin(str(uuid.uuid4()), profile=profile.name, owner=call.owner)
+        found = conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
+        await held.enter_async_context(
+            conversations.alone("conversation", found.id, hint="wait for its answer before you go on")
+        )
+        return conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
+
+    def _process(self, conversation: Conversation | None) -> AgentProcess:
+        call, profile = self._call, self._call.profile
+        self._session_id = conversation.id if conversation else None
+        budget = profile.max_budget_usd
+        return AgentProcess(
+            profile,
+            call.login,
+            settings=self._pool.settings,
+            model=call.model,
+            initialize=_initialize(call),
+            session_id=self._session_id,
+            resumes=conversation is not None and not conversation.is_new,
+            # The CLI counts the cost of a conversation from its beginning; the profile's is for each run.
+            max_budget_usd=budget + (conversation.cost_usd if conversation else 0.0) if budget is not None else None,
+            max_tokens=call.max_tokens,
+        )
+
+    async def _tell_history(self, process: AgentProcess) -> None:
+        """Give the process the turns before the last one, each once the one before it has been taken in."""
+        for turn in self._call.turns[:-1]:
+            mark = str(uuid.uuid4())
+            more = {"shouldQuery": False, "client_composed": True} if turn["role"] == "user" else {}
+            await process.send(_frame(turn, mark, **more))
+            with anyio.fail_after(self._pool.settings.step_timeout_s):
+                while not _has_been_taken_in(await process.next(), mark):
+                    pass
+
+    async def _fire_and_read(self, process: AgentProcess) -> None:
+        await process.send(_frame(self._call.turns[-1], self._message_id, client_composed=True))
+        while not self._trace.is_over:
+            for event in self._trace.take(await process.next(), time.monotonic()):
+                await self._deliver(event)
+        if self._trace.limit is not None:
+            self._pool.limits.note(self._call.login, self._trace.limit, time.time(), model=self._call.model)
+
+    async def _deliver(self, event: AgentEvent) -> None:
+        """Hand an event over, and tell it to the profile's `on_event`."""
+        self._early.append(event)
+        if self._trace.model is not None:
+            self._begin()
+            for each in self._early:
+                self._events.put_nowait({"type": "agent_event", "event": each})
+                if each["type"] == "text" and self._tells_all:
+                    self._events.put_nowait(_text_delta(each["text"]))
+            self._early.clear()
+        if self._call.profile.on_event is not None:
+            try:
+                await called(self._call.profile.on_event, event)
+            except Exception:
+                _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
+
+    @property
+    def _tells_all(self) -> bool:
+        return self._call.profile.content == "all" and self._call.schema is None
+
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            message: dict[str, Any] = {
+                "id": f"msg_{self._message_id}",
+                "type": "message",
+                "role": "assistant",
+                "model": self._trace.model or self._call.model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": {"input_tokens": 0, "output_tokens": 0},
+            }
+            self._events.put_nowait({"type": "message_start", "message": message})
+            block = {"type": "text", "text": ""}
+            self._events.put_nowait({"type": "content_block_start", "index": 0, "content_block": block})
+
+    def _answer(self, conversation: Conversation | None) -> list[ApiEvent]:
+        """Return the events that end the answer: its text, what the agent did, and the usage of the whole run."""
+        self._begin()
+        record = self._record(conversation)
+        delta = {"stop_reason": self._trace.api_stop_reason, "stop_sequence": None}
+        text = [] if self._tells_all else [_text_delta(self._text())]
+        return [
+            *text,
+            {"type": "content_block_stop", "index": 0},
+            {"type": "agent", "agent": record},
+            {"type": "message_delta", "delta": delta, "usage": api_usage(record["usage_by_model"])},
+            {"type": "message_stop"},
+        ]
+
+    def _text(self) -> str:
+        if self._call.schema is not None and self._trace.structured is not None:
+            return json.dumps(self._trace.structured, ensure_ascii=False)
+        return self._trace.text()
+
+    def _record(self, conversation: Conversation | None) -> Any:
+        usage, cost_usd = self._trace.totals()
+        before = conversation.usage_by_model if conversation else {}
+        spent_usd = cost_usd - (conversation.cost_usd if conversation else 0.0)
+        return self._trace.record(
+            profile=self._call.profile.name,
+            session_id=self._session_id,
+            usage_by_model=less(usage, before),
+            cost_usd=max(0.0, spent_usd),
+        )
+
+    def _note(self, conversation: Conversation | None) -> None:
+        """Note what the conversation has used so far; one that nothing came of is forgotten."""
+        if conversation is None:
+            return
+        usage, cost_usd = self._trace.totals()
+        if usage:
+            conversations.note_totals(conversation.id, usage_by_model=usage, cost_usd=cost_usd)
+        elif conversation.is_new and self._trace.model is None:
+            conversations.forget(conversation.id)
+
+
+def _initialize(call: AgentCall) -> dict[str, Any]:
+    """Return what goes with `initialize`: the caller's system prompt after the profile's own, and the schema."""
+    profile = call.profile
+    parts = [profile.system_prompt, profile.append_system_prompt, call.system]
+    text = "\n\n".join(part for part in parts if part)
+    key = "appendSystemPrompt" if profile.system_prompt is None else "systemPrompt"
+    return {
+        **({key: text} if text or key == "systemPrompt" else {}),
+        **({"jsonSchema": call.schema} if call.schema is not None else {}),
+        "systemPromptSnapshot": False,  # a conversation that goes on takes the prompt of the call that goes on with it
+    }
+
+
+def _frame(turn: Mapping[str, Any], mark: str, **more: Any) -> dict[str, Any]:
+    role = turn["role"]
+    message = {"role": role, "content": _unmarked(turn["content"])}
+    return {"type": role, "message": message, "parent_tool_use_id": None, "uuid": mark, **more}
+
+
+def _unmarked(content: Any) -> Any:
+    """Return content without the caller's cache marks: where an agent's requests are marked is the CLI's business."""
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return content
+    return [{key: value for key, value in block.items() if key != "cache_control"} for block in content]
+
+
+def _has_been_taken_in(frame: Mapping[str, Any], mark: str) -> bool:
+    is_told = frame.get("type") == "command_lifecycle" and frame.get("state") == "completed"
+    return is_told and frame.get("command_uuid") == mark
+
+
+def _text_delta(text: str) -> ApiEvent:
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+
+async def _whole(ending: asyncio.Future[None]) -> None:
+    """Await a clean-up to its end, whatever happens to the task that needs it."""
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await ending
+        raise

@@ -1,0 +1,346 @@
+"""What a profile is: what an agent may use and touch, written where it runs and only picked by name where it is called.
+
+A profile is checked when it is made, with a sentence for each mistake. What becomes of it in the SDK's options is
+`agent_options.py`'s business; which profiles there are is `registry.py`'s.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_args
+
+from claude_agent_sdk import AgentDefinition, HookMatcher, SdkMcpTool
+from claude_agent_sdk.types import EffortLevel, HookEvent, PermissionMode, SettingSource
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    ImportString,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .functions import as_tool
+
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+DEFAULT_TOOLS: Final = "default"
+_BYPASS: Final = "bypassPermissions"
+# Who pays is decided by the call and the settings (auth.py), never by a profile.
+_NOT_FOR_THE_PROFILE: Final = ("ANTHROPIC_", "CLAUDE_CODE_OAUTH", "CLAUDE_CODE_USE_", "CLAUDE_CONFIG_DIR")
+_HOOK_EVENTS: Final = frozenset(name for literal in get_args(HookEvent) for name in get_args(literal))
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; the message has a sentence for each mistake."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class StdioServer(_Frozen):
+    """An MCP server that Claude Code starts and talks to over its stdin and stdout."""
+
+    type: Literal["stdio"] = "stdio"
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @field_validator("command")
+    @classmethod
+    def _is_there(cls, command: str) -> str:
+        if shutil.which(command) is None:
+            raise ValueError(f"the program {command!r} was not found: give its full path")
+        return command
+
+
+class RemoteServer(_Frozen):
+    """An MCP server that is reached by its address."""
+
+    type: Literal["http", "sse"]
+    url: str
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        if not re.match(r"https?://[^/]+", url):
+            raise ValueError(f"{url!r} is no address of a server: it begins with http:// or https://")
+        return url
+
+
+class PythonServer(_Frozen):
+    """An MCP server within this Python process: a list of functions, or what `create_sdk_mcp_server` returns."""
+
+    type: Literal["python"] = "python"
+    object: ImportString[Any]
+
+    @field_validator("object")
+    @classmethod
+    def _is_a_server(cls, value: object) -> object:
+        is_server = isinstance(value, dict) and value.get("type") == "sdk" and "instance" in value
+        are_tools = isinstance(value, (list, tuple)) and value
+        if not is_server and not (are_tools and all(callable(t) or isinstance(t, SdkMcpTool) for t in value)):
+            raise ValueError(
+                "an in-process server is a list of functions, or what `claude_agent_sdk.create_sdk_mcp_server` returns"
+            )
+        for one in value if are_tools and isinstance(value, (list, tuple)) else []:
+            if not isinstance(one, SdkMcpTool):
+                as_tool(one)
+        return value
+
+
+def _kind_of_server(value: object) -> str:
+    if isinstance(value, (list, tuple)) or (isinstance(value, dict) and value.get("type") in ("sdk", "python")):
+        return "python"
+    kind = value.get("type", "stdio") if isinstance(value, dict) else getattr(value, "type", None)
+    return "remote" if kind in ("http", "sse") else str(kind)
+
+
+McpServer = Annotated[
+    Annotated[StdioServer, Tag("stdio")]
+    | Annotated[RemoteServer, Tag("remote")]
+    | Annotated[PythonServer, Tag("python")],
+    Discriminator(_kind_of_server),
+]
+
+
+class Hook(_Frozen):
+    """Python functions that Claude Code calls at one point of a run; the SDK's `HookMatcher`, in a file's words."""
+
+    matcher: str | None = None
+    hooks: tuple[ImportString[Any], ...]
+    timeout: float | None = Field(default=None, gt=0)
+    on_failure: Literal["continue", "block"] | None = None
+
+
+class SandboxNetwork(_Frozen):
+    """The SDK's `SandboxNetworkConfig`."""
+
+    allowedDomains: tuple[str, ...] | None = None
+    deniedDomains: tuple[str, ...] | None = None
+    allowManagedDomainsOnly: bool | None = None
+    allowUnixSockets: tuple[str, ...] | None = None
+    allowAllUnixSockets: bool | None = None
+    allowLocalBinding: bool | None = None
+    allowMachLookup: tuple[str, ...] | None = None
+    httpProxyPort: int | None = None
+    socksProxyPort: int | None = None
+
+
+class Sandbox(_Frozen):
+    """What holds in the shell commands of an agent; the SDK's `SandboxSettings`."""
+
+    enabled: bool = True
+    autoAllowBashIfSandboxed: bool = False
+    """False here, where the CLI's own default approves every command that runs in the sandbox."""
+    excludedCommands: tuple[str, ...] = ()
+    allowUnsandboxedCommands: bool = False
+    """False here, where the CLI's own default lets the model ask for a command outside of the sandbox."""
+    network: SandboxNetwork | None = None
+    ignoreViolations: Mapping[str, tuple[str, ...]] | None = None
+    enableWeakerNestedSandbox: bool | None = None
+
+    @model_validator(mode="after")
+    def _is_possible_here(self) -> Sandbox:
+        missing = [program for program in ("bwrap", "socat") if shutil.which(program) is None]
+        if self.enabled and sys.platform == "linux" and missing:
+            raise ValueError(
+                f"{' and '.join(missing)} must be installed for a sandbox (packages bubblewrap and socat); without it "
+                "Claude Code would run the commands outside of one"
+            )
+        return self
+
+
+class Subagent(_Frozen):
+    """An agent that the agent may start; the SDK's `AgentDefinition`."""
+
+    description: str
+    prompt: str
+    tools: tuple[str, ...] | None = None
+    disallowedTools: tuple[str, ...] | None = None
+    model: str | None = None
+    skills: tuple[str, ...] | None = None
+    maxTurns: int | None = Field(default=None, ge=1)
+    effort: EffortLevel | int | None = None
+    permissionMode: PermissionMode | None = None
+
+
+class Profile(_Frozen):
+    """An agent: Claude Code with tools, servers, folders and rules, for `model="claude_code/<model>@<name>"`.
+
+    Nothing is allowed that a field does not allow. Field names are those of the SDK's `ClaudeAgentOptions` wherever it
+    has the field. Callables may be given as objects, or as "package.module:name" (in a file, only so).
+    """
+
+    name: str
+    tools: tuple[str, ...] | Literal["default"] = Field(
+        default=(), description="Claude Code's own tools there are for the agent; 'default' for all of them"
+    )
+    allowed_tools: tuple[str, ...] = Field(
+        default=(), description="Tools, or rules such as 'Bash(git log:*)', that run without being asked about"
+    )
+    disallowed_tools: tuple[str, ...] = Field(default=(), description="Tools, or rules, that never run")
+    mcp_servers: Mapping[str, McpServer] = Field(default_factory=dict)
+    cwd: Path | None = Field(default=None, description="Where the agent works; None for an empty folder")
+    add_dirs: tuple[Path, ...] = Field(default=(), description="Further folders it may reach")
+    setting_sources: tuple[SettingSource, ...] = Field(
+        default=(), description="Whose settings, CLAUDE.md, skills and hooks are loaded: 'project', 'local', 'user'"
+    )
+    skills: tuple[str, ...] | Literal["all"] = ()
+    plugins: tuple[Path, ...] = Field(default=(), description="Folders of plugins")
+    permission_mode: PermissionMode = "default"
+    allow_bypass_permissions: bool = Field(
+        default=False, description="The second yes that permission_mode='bypassPermissions' needs"
+    )
+    can_use_tool: ImportString[Any] | None = Field(
+        default=None, description="Asked about each tool call that no rule decides; the SDK's `CanUseTool`"
+    )
+    system_prompt: str | None = Field(default=None, description="In place of Claude Code's own")
+    append_system_prompt: str | None = Field(default=None, description="After Claude Code's own")
+    max_turns: int | None = Field(default=None, ge=1)
+    max_budget_usd: float | None = Field(default=None, gt=0, description="For each run")
+    max_retries: int = Field(default=4, ge=0, description="How often Claude Code repeats one failed model request")
+    effort: EffortLevel | None = None
+    thinking: Literal["adaptive", "disabled"] | Annotated[int, Field(ge=1024)] | None = Field(
+        default=None,
+        description="None as Claude Code does; a number is a budget in tokens, for the models that take it",
+    )
+    agents: Mapping[str, Subagent] = Field(default_factory=dict)
+    hooks: Mapping[str, tuple[Hook, ...]] = Field(default_factory=dict)
+    sandbox: Sandbox | None = None
+    env: Mapping[str, str] = Field(default_factory=dict, repr=False, description="Variables its process gets besides")
+    pass_env: tuple[str, ...] = Field(default=(), description="Names of this process's variables that it keeps")
+    sessions: bool = Field(default=False, description="Keep conversations, so that `session_id=` can go on with one")
+    parallel: bool = Field(default=False, description="Several runs at once in its folder disturb nobody")
+    content: Literal["final", "all"] = Field(
+        default="final", description="What is the answer's text: what follows the last tool call, or all of it"
+    )
+    on_event: ImportString[Callable[[dict[str, Any]], object]] | None = Field(
+        default=None, description="Called with each event of a run, as it happens"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no name for a profile: it starts with a letter, and goes on with letters, digits, '_', "
+                "'-' and '.'"
+            )
+        return name
+
+    @field_validator("cwd", "add_dirs", "plugins")
+    @classmethod
+    def _is_a_folder(cls, value: Any) -> Any:
+        for folder in value if isinstance(value, tuple) else [value]:
+            if folder is not None and not folder.is_dir():
+                raise ValueError(f"the folder {str(folder)!r} does not exist")
+        resolved = [folder.resolve() for folder in (value if isinstance(value, tuple) else [value] if value else [])]
+        return tuple(resolved) if isinstance(value, tuple) else next(iter(resolved), None)
+
+    @field_validator("tools", "allowed_tools", "disallowed_tools", "skills", mode="before")
+    @classmethod
+    def _is_a_list(cls, value: object, info: Any) -> object:
+        if isinstance(value, str) and value not in (DEFAULT_TOOLS, "all"):
+            raise ValueError(f"give a list: {info.field_name}=[{value!r}]")
+        return value
+
+    @field_validator("tools", "allowed_tools", "disallowed_tools")
+    @classmethod
+    def _are_rules(cls, value: Any) -> Any:
+        for rule in () if isinstance(value, str) else value:
+            if not re.fullmatch(r"[A-Za-z_*][\w*.:-]*(\(.*\))?", rule.strip(), re.DOTALL):
+                raise ValueError(f"{rule!r} names no tool: write 'Read', 'Bash(git log:*)' or 'mcp__server__tool'")
+        return value
+
+    @field_validator("mcp_servers", mode="before")
+    @classmethod
+    def _as_servers(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            raise ValueError("give a table of servers by their names")
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+                raise ValueError(f"{name!r} is no name for a server: use letters, digits, '_' and '-'")
+        return {
+            name: {"type": "python", "object": server}
+            if _kind_of_server(server) == "python" and not _is_table(server)
+            else server
+            for name, server in value.items()
+        }
+
+    @field_validator("agents", mode="before")
+    @classmethod
+    def _as_subagents(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: {k: v for k, v in vars(one).items() if v is not None} if isinstance(one, AgentDefinition) else one
+            for name, one in value.items()
+        }
+
+    @field_validator("hooks", mode="before")
+    @classmethod
+    def _as_hooks(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        for event in value:
+            if event not in _HOOK_EVENTS:
+                raise ValueError(f"{event!r} is no event: use one of {', '.join(sorted(_HOOK_EVENTS))}")
+        return {
+            event: [vars(one) if isinstance(one, HookMatcher) else one for one in hooks]
+            for event, hooks in value.items()
+        }
+
+    @field_validator("env", "pass_env")
+    @classmethod
+    def _leaves_the_login_alone(cls, value: Any) -> Any:
+        for name in value:
+            if name.startswith(_NOT_FOR_THE_PROFILE):
+                raise ValueError(f"{name} is not for a profile: who pays is decided by the call and the settings")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Profile:
+        if self.system_prompt is not None and self.append_system_prompt is not None:
+            raise ValueError("system_prompt replaces what append_system_prompt is appended to: give one of them")
+        bypassing = [self.permission_mode, *(one.permissionMode for one in self.agents.values())]
+        if _BYPASS in bypassing and not self.allow_bypass_permissions:
+            raise ValueError(
+                "permission_mode='bypassPermissions' approves whatever the model comes up with: if that is meant, "
+                "say so a second time, with allow_bypass_permissions=True"
+            )
+        if self.agents and isinstance(self.tools, tuple) and not {"Agent", "Task"} & set(self.tools):
+            raise ValueError("subagents are started with the tool 'Agent': add it to `tools`")
+        return self
+
+    @classmethod
+    def checked(cls, **fields: Any) -> Profile:
+        """Return a profile. Raises `ProfileError`, with a sentence for each mistake and no value of `env` in it."""
+        try:
+            return cls(**fields)
+        except ValidationError as error:
+            sentences = [_sentence(mistake) for mistake in error.errors(include_url=False)]
+            raise ProfileError(f"The profile {fields.get('name')!r} cannot be used: {' '.join(sentences)}") from None
+
+
+def _is_table(server: object) -> bool:
+    return isinstance(server, PythonServer) or (isinstance(server, dict) and server.get("type") == "python")
+
+
+def _sentence(mistake: Any) -> str:
+    where = ".".join(str(part) for part in mistake["loc"] if part not in ("stdio", "remote", "python")) or "profile"
+    text = str(mistake["msg"]).removeprefix("Value error, ").rstrip(".")
+    if mistake["type"] == "extra_forbidden":
+        known = Profile.model_fields.keys() - {"name"} if len(mistake["loc"]) == 1 else ()
+        text = "there is no such field" + (f"; there are {', '.join(sorted(known))}" if known else "")
+    elif mistake["type"] == "union_tag_invalid":
+        text = "a server's type is 'stdio', 'http', 'sse' or 'python'"
+    return f"{where}: {text}."
