@@ -14,9 +14,11 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
+_CLEAN_UP_WITHIN_S: Final = 10.0
+"""Longer than any clean-up's own deadlines: a loop that closes before a process is reaped says so on stderr."""
 
 
 class BackgroundLoop:
@@ -79,7 +81,7 @@ class BackgroundLoop:
         for clean_up in self._at_exit:
             done = asyncio.run_coroutine_threadsafe(_await(clean_up()), loop)
             try:
-                done.result(timeout=5)
+                done.result(timeout=_CLEAN_UP_WITHIN_S)
             except Exception:  # nothing more can be done for a process that will not end: the kernel has the rest
                 done.cancel()
         loop.call_soon_threadsafe(loop.stop)

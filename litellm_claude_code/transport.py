@@ -9,7 +9,9 @@ each, would be a fifth of the time that Python spends on a call. Framing, proces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -131,7 +133,10 @@ class LatePromptTransport(Transport):
         """Send the process a signal, if it still runs."""
         process = getattr(self._inner, "_process", None)
         if process is not None and process.returncode is None:
-            process.send_signal(signal)
+            # Not asyncio's: that looks whether the process has ended, and takes its exit status from whoever waits for
+            # it, who then says on stderr that it is unknown.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal)
 
     def disown(self) -> None:
         """In a forked child: close its copies of the pipes. Only the files: the loop they belong to is the parent's."""
