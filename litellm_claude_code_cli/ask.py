@@ -19,12 +19,17 @@ from .provider import boot_no_spares, complete_model, full_name, load_litellm
 def ask(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="The question. Text piped to stdin is appended to it; `-` stands for stdin alone."),
+        typer.Argument(
+            metavar="PROMPT", help="The question. Text piped to stdin is appended to it; `-` stands for stdin alone."
+        ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="See `models`.", autocompletion=complete_model)
+        str,
+        typer.Option(
+            "--model", "-m", metavar="NAME", help="See `litellm-claude-code models`.", autocompletion=complete_model
+        ),
     ] = "sonnet",
-    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="The system prompt.")] = None,
     stream: Annotated[bool, typer.Option(help="Print the answer as it comes, or once it is whole.")] = True,
     json_schema: Annotated[
         Path | None,
@@ -34,20 +39,20 @@ def ask(
         list[Path] | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Show the model an image. May be repeated."),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Longest wait, in seconds.")] = 600,
+    max_tokens: Annotated[int | None, typer.Option(metavar="TOKENS", min=1, help="Longest answer.")] = None,
+    timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest wait.")] = 600,
     usage: Annotated[bool, typer.Option("--usage", help="Say on stderr what the answer took.")] = False,
 ) -> None:
     """Ask Claude a question. Only the answer goes to stdout.
 
     ```
     litellm-claude-code ask "What is the capital of France?"
-    git diff | litellm-claude-code ask "Write a commit message for this." -m opus
-    litellm-claude-code ask - -s "Translate to French." < letter.txt > lettre.txt
-    litellm-claude-code ask "What is on it?" --image receipt.png --json-schema receipt.json
+    git diff | litellm-claude-code ask "Write a commit message." -m opus
+    litellm-claude-code ask - -s "Translate to French." < letter.txt
+    litellm-claude-code ask "Total?" --image bill.png --json-schema bill.json
     ```
 
-    Exit codes: 0 answered, 2 usage, 3 request refused, 4 no login, 5 limit reached, 6 timeout, 7 service unavailable
+    Exit codes: 0 answered, 2 usage, 3 request refused, 4 nobody pays, 5 limit reached, 6 timeout, 7 service unavailable
     or answer cut off, 8 answer incomplete, 130 Ctrl-C.
 
     Who pays is decided as for every call: your Claude login, unless ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN name a

@@ -19,7 +19,7 @@ class ExitCode(enum.IntEnum):
     UNEXPECTED = 1
     USAGE = 2
     REFUSED = 3
-    NO_LOGIN = 4
+    NOBODY_PAYS = 4
     LIMIT = 5
     TIMEOUT = 6
     UNAVAILABLE = 7
@@ -54,7 +54,11 @@ def told_in_one_line() -> Iterator[None]:
 def describe(error: Exception) -> tuple[ExitCode, str]:
     """Return the exit code for an exception, and what to say of it. One that is not litellm's is told by its place."""
     error = getattr(error, "original_exception", None) or error
+    from litellm_claude_code import cause_of
+
     code = next((code for kind, code in _table() if isinstance(error, kind)), None)
+    if (cause := cause_of(error)) is not None and cause.kind == "billing_error":
+        code = ExitCode.NOBODY_PAYS
     if code is None:
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = f" in {place[0].filename}, line {place[0].lineno}" if place else ""
@@ -67,7 +71,7 @@ def _table() -> list[tuple[type[BaseException] | tuple[type[BaseException], ...]
     from litellm import exceptions as of
 
     return [
-        ((of.AuthenticationError, of.PermissionDeniedError), ExitCode.NO_LOGIN),
+        ((of.AuthenticationError, of.PermissionDeniedError), ExitCode.NOBODY_PAYS),
         (of.RateLimitError, ExitCode.LIMIT),
         (of.Timeout, ExitCode.TIMEOUT),
         ((of.BadRequestError, of.NotFoundError, of.UnprocessableEntityError), ExitCode.REFUSED),

@@ -20,7 +20,7 @@ _AT_START_UP: Final = Path(__file__).with_name("at_start_up")
 def run(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="-m MODULE|SCRIPT [ARGUMENTS]", help="What you would give to `python`."),
+        typer.Argument(help="What you would give to `python`: a script, or `-m` and a module, and its arguments."),
     ],
 ) -> None:
     r"""Run a Python program that knows `claude_code/…` models, with no change to it.
@@ -34,6 +34,8 @@ def run(
     litellm-claude-code run train.py --lm claude_code/sonnet
     litellm-claude-code run -m jupyter lab
     ```
+
+    The Python processes that the program starts know `claude_code/…`, too.
     """
     python_path = os.pathsep.join([str(_AT_START_UP), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.stdout.flush()

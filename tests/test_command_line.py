@@ -42,8 +42,8 @@ def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 @pytest.fixture(autouse=True)
-def _litellm_loud_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo what a command changes for the rest of its process."""
+def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo, after the test, what a command changes for the rest of its process."""
     monkeypatch.setattr(litellm, "suppress_debug_info", False)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
 
@@ -123,8 +123,9 @@ def test_an_answer_of_a_schema_is_checked(
 
 
 FAILURES: dict[str, tuple[Answer | Failure, ExitCode, str]] = {
-    "a rejected key": (Failure(401, message="bad key"), ExitCode.NO_LOGIN, "401 bad key"),
-    "a forbidden model": (Failure(403, message="not yours"), ExitCode.NO_LOGIN, "403 not yours"),
+    "a rejected key": (Failure(401, message="bad key"), ExitCode.NOBODY_PAYS, "401 bad key"),
+    "a forbidden model": (Failure(403, message="not yours"), ExitCode.NOBODY_PAYS, "403 not yours"),
+    "no credit": (Failure(402, message="credit"), ExitCode.NOBODY_PAYS, "Credit balance is too low"),
     "a rate limit": (Failure(429, message="slow down"), ExitCode.LIMIT, "slow down"),
     "a bad request": (Failure(400, message="no such thing"), ExitCode.REFUSED, "no such thing"),
     "an overloaded service": (Failure(529), ExitCode.UNAVAILABLE, "529"),
@@ -163,7 +164,7 @@ def test_a_reached_limit_is_told_with_its_reset(stand_in: StandIn, monkeypatch: 
 
 def test_no_login_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
-    assert_told(run("ask", "Hello?"), ExitCode.NO_LOGIN, "ANTHROPIC_BASE_URL names .* ANTHROPIC_AUTH_TOKEN")
+    assert_told(run("ask", "Hello?"), ExitCode.NOBODY_PAYS, "ANTHROPIC_BASE_URL names .* ANTHROPIC_AUTH_TOKEN")
 
 
 def test_a_model_of_another_family_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
