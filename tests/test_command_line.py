@@ -125,7 +125,11 @@ def test_an_answer_of_a_schema_is_checked(
 FAILURES: dict[str, tuple[Answer | Failure, ExitCode, str]] = {
     "a rejected key": (Failure(401, message="bad key"), ExitCode.NOBODY_PAYS, "401 bad key"),
     "a forbidden model": (Failure(403, message="not yours"), ExitCode.NOBODY_PAYS, "403 not yours"),
-    "no credit": (Failure(402, message="credit"), ExitCode.NOBODY_PAYS, "Credit balance is too low"),
+    "no credit": (
+        Failure(400, message="Your credit balance is too low to access the Anthropic API."),
+        ExitCode.NOBODY_PAYS,
+        "Credit balance is too low",
+    ),
     "a rate limit": (Failure(429, message="slow down"), ExitCode.LIMIT, "slow down"),
     "a bad request": (Failure(400, message="no such thing"), ExitCode.REFUSED, "no such thing"),
     "an overloaded service": (Failure(529), ExitCode.UNAVAILABLE, "529"),
