@@ -35,7 +35,7 @@ class Observer(Protocol):
         """Hear that the answer is there. `usage` is None where the API did not report any."""
 
     def failed(self, error: Exception) -> None:
-        """Hear that it failed, of litellm's exception for it; may raise another."""
+        """Hear that it failed, or could not be asked, of litellm's exception for it; may raise another."""
 
     def left(self) -> None:
         """Hear that the caller did not wait for the answer."""
@@ -73,13 +73,23 @@ def current() -> Observer:
 
 
 @contextmanager
-def told(observer: Observer, *, model: str, n: int) -> Iterator[None]:
-    """Tell the observer of a call's begin, and of every end but the good one, of which only the caller knows all."""
-    observer.asked(model, n)
+def failures_told(observer: Observer) -> Iterator[None]:
+    """Tell the observer of what goes wrong before a call is asked: there is no login, say."""
     try:
         yield
     except Exception as error:
         observer.failed(error)
+        raise
+
+
+@contextmanager
+def told(observer: Observer, *, model: str, n: int) -> Iterator[None]:
+    """Tell the observer of a call's begin, and of every end but the good one, of which only the caller knows all."""
+    observer.asked(model, n)
+    try:
+        with failures_told(observer):
+            yield
+    except Exception:
         raise
     except BaseException:
         observer.left()

@@ -27,7 +27,7 @@ from .call import ApiEvent
 from .errors import CallFailed, RunFailed, bad_request, malformed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
-from .observing import current, told
+from .observing import Observer, current, failures_told, told
 from .settings import Settings, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
@@ -158,9 +158,15 @@ class ClaudeCodeProvider(CustomLLM):
         """End every Claude Code process, without blocking the caller's loop. The next call starts again."""
         await asyncio.get_running_loop().run_in_executor(None, self._loop.stop)
 
-    def _request(
+    def _request(self, **given: Any) -> Request:
+        observer = current()
+        with failures_told(observer):
+            return self._translated(observer=observer, **given)
+
+    def _translated(
         self,
         *,
+        observer: Observer,
         model: str,
         messages: list[Any],
         optional_params: Mapping[str, Any],
@@ -183,7 +189,7 @@ class ClaudeCodeProvider(CustomLLM):
             headers=headers or {},
             login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
             timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
-            observer=current(),
+            observer=observer,
         )
 
     def _streamable(self, **given: Any) -> Request:
