@@ -37,7 +37,7 @@ lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from 
 
 clean: ## remove .venv and what tools have cached here
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
-	find litellm_claude_code tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find litellm_claude_code dspy_adapter tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

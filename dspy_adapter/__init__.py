@@ -1,0 +1,21 @@
+"""DSPy on Claude Code: a `dspy.LM` for runs that one can leave alone.
+
+import dspy
+from dspy_adapter import Budget, ClaudeCodeLM, track_run
+
+budget = Budget("gepa", max_usd=20)
+dspy.configure(lm=ClaudeCodeLM("haiku", budget=budget))
+with track_run() as run:
+    ...
+print(run)
+"""
+
+from .budget import Budget, Spending
+from .halt import RunHalted
+from .lm import ClaudeCodeLM
+from .run import CallRecord, Run, track_run
+
+__all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "Run", "RunHalted", "Spending", "track_run"]
+
+# Saved programs name the class: this name stays when a module is renamed.
+ClaudeCodeLM.__module__ = __name__

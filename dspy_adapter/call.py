@@ -1,0 +1,83 @@
+"""One call of an LM, told by the provider of the requests that are made for it: counted, recorded, and halted.
+
+This runs behind DSPy's cache, so that an answer from there is free, and before DSPy's retries, which would wait out the
+hours to a limit's reset in silence.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from litellm.types.utils import Usage
+
+from litellm_claude_code import cause_of
+from litellm_claude_code.observing import OnLimit
+
+from .budget import NO_BUDGET, Budget, Ledger, ledger
+from .countdown import COUNTDOWN
+from .halt import Reason, RunHalted, halted, reason_of
+from .usage import NOTHING, Used, used
+
+
+@dataclass(kw_only=True, eq=False)
+class LMCall:
+    """Is the provider's observer (`litellm_claude_code.observing`) for one call of a `ClaudeCodeLM`."""
+
+    model: str
+    budget: Budget | None
+    on_limit: OnLimit | None
+    is_cached: bool
+    """Whether DSPy's cache keeps the answer."""
+    began_at: float = field(default_factory=time.monotonic)
+    requests: int = 0
+    used: Used = NOTHING
+    limit_wait_s: float = 0.0
+    _asked: tuple[str, int] | None = None
+    _waits_since: float | None = None
+
+    def asked(self, model: str, n: int) -> None:
+        """Enter the requests in the budget's books. Raises `RunHalted` where they would exceed it."""
+        if (most := self._ledger.enter(self.budget, model, n)) is not None and self.budget is not None:
+            raise self._halted("budget", f"The budget {self.budget.name!r} of {most} is spent.")
+        self._asked = (model, n)
+        self.requests += n
+
+    def waits(self, left_s: float) -> None:
+        """Count the time, and show how long it still is."""
+        COUNTDOWN.show(self, left_s)
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+        elif left_s <= 0:
+            self.limit_wait_s += time.monotonic() - self._waits_since
+            self._waits_since = None
+
+    def answered(self, usage: Usage | None) -> None:
+        """Book what the answer used."""
+        self._settle(used(usage, model=self._asked[0] if self._asked else self.model))
+
+    def failed(self, error: Exception) -> None:
+        """Raise `RunHalted` where every further call would fail as this one has."""
+        self._settle(NOTHING)
+        if (reason := reason_of(error)) is not None:
+            what = str(getattr(error, "message", error)).removeprefix(f"litellm.{type(error).__name__}: ")
+            limit = cause.limit if (cause := cause_of(error)) is not None else None
+            raise self._halted(reason, what, resets_at=limit.resets_at if limit is not None else None) from error
+
+    def left(self) -> None:
+        """Book nothing: what it used is not known."""
+        self._settle(NOTHING)
+
+    def _settle(self, used: Used) -> None:
+        if self._asked is not None:
+            self._ledger.leave(*self._asked, used)
+            self._asked = None
+            self.used += used
+
+    def _halted(self, reason: Reason, what: str, *, resets_at: float | None = None) -> RunHalted:
+        so_far = str(self._ledger.spending())
+        return halted(reason, what, so_far=so_far, is_cached=self.is_cached, resets_at=resets_at)
+
+    @property
+    def _ledger(self) -> Ledger:
+        return ledger(self.budget.name if self.budget is not None else NO_BUDGET)

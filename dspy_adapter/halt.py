@@ -1,0 +1,61 @@
+"""When a run must end: failures that every further call would meet, raised so that no optimizer counts them as a score.
+
+Which failures these are is decided here; where they are raised, in `call.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from litellm.exceptions import AuthenticationError, NotFoundError, PermissionDeniedError
+
+from litellm_claude_code import cause_of
+
+Reason = Literal["login", "billing", "model", "limit", "budget"]
+
+_AGAIN: Final[dict[Reason, str]] = {
+    "login": "Log in, then start the same program again",
+    "billing": "Top up or take another way to pay, then start the same program again",
+    "model": "Name a model that exists, then start the same program again",
+    "limit": 'Start the same program again after the reset, or give the LMs on_limit="wait"',
+    "budget": "Start the same program again with a larger budget, or after `budget.reset()`",
+}
+
+
+class RunHalted(BaseException):
+    """No further call can succeed: the login is dead, a limit is reached, or the budget is spent.
+
+    Not an `Exception`, because DSPy's optimizers count those as a score of 0, and several then return a program.
+    """
+
+    def __init__(self, message: str, reason: Reason = "budget", resets_at: float | None = None) -> None:
+        super().__init__(message, reason, resets_at)
+        self.reason = reason
+        """Why: `login`, `billing`, `model`, `limit` or `budget`."""
+        self.resets_at = resets_at
+        """When a reached subscription limit resets, in unix seconds, where the CLI said so."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def reason_of(error: Exception) -> Reason | None:
+    """Return why every further call would fail as this one has; None where one may still succeed."""
+    cause = cause_of(error)
+    if cause is not None and cause.limit is not None:
+        return "limit"
+    if cause is not None and cause.kind == "billing_error":
+        return "billing"
+    if isinstance(error, (AuthenticationError, PermissionDeniedError)):
+        return "login"
+    return "model" if isinstance(error, NotFoundError) else None
+
+
+def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at: float | None = None) -> RunHalted:
+    """Return the exception that says what happened, what was done so far and how to go on."""
+    kept = (
+        "what was answered so far is in DSPy's cache and is not asked again"
+        if is_cached
+        else "cache=False: what was answered so far is asked again"
+    )
+    return RunHalted(f"{what}\nSo far: {so_far}.\nTo go on: {_AGAIN[reason]} ({kept}).", reason, resets_at)

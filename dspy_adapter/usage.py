@@ -1,0 +1,67 @@
+"""What one answer used: tokens as litellm counts them, dollars at litellm's prices for the model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+
+import litellm
+from litellm.types.utils import Usage
+
+from litellm_claude_code.models import PROVIDER
+
+logger = logging.getLogger("dspy_adapter")
+_told: Final[set[str]] = set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """Tokens and dollars of an answer, or of several."""
+
+    input_tokens: int = 0
+    """All of the prompt, what came from the cache included."""
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Used) -> Used:
+        return Used(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            usd=self.usd + other.usd,
+        )
+
+
+NOTHING: Final = Used()
+
+
+def used(usage: Usage | None, *, model: str) -> Used:
+    """Return what `usage` comes to for `model`, a name without the prefix. Zeros where the API reported nothing."""
+    if usage is None:
+        return NOTHING
+    details: Any = usage.prompt_tokens_details
+    return Used(
+        input_tokens=usage.prompt_tokens or 0,
+        output_tokens=usage.completion_tokens or 0,
+        cache_read_tokens=getattr(details, "cached_tokens", None) or 0,
+        cache_write_tokens=getattr(details, "cache_creation_tokens", None) or 0,
+        usd=_usd(usage, model=model),
+    )
+
+
+def _usd(usage: Usage, *, model: str) -> float:
+    try:
+        return sum(litellm.cost_per_token(model=model, custom_llm_provider=PROVIDER, usage_object=usage))
+    except Exception:  # litellm raises a plain one for a model that it has no price for
+        if model not in _told:
+            _told.add(model)
+            logger.warning("litellm has no price for %r: its calls count as 0 dollars.", model)
+        return 0.0

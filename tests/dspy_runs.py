@@ -1,0 +1,102 @@
+"""A program of two predictors, and the optimizers that tests/test_optimizers.py runs on it: small ones."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Literal
+
+import dspy
+
+from litellm_claude_code.demo import TICKETS
+from litellm_claude_code.testing import RecordedRequest
+from litellm_claude_code.testing.scripted_model import respond
+
+THREADS = 8
+Team = Literal["billing", "care", "legal", "shipping", "technical"]
+
+
+_proposals = itertools.count()
+
+
+def creative(request: RecordedRequest) -> str:
+    """Answer as the scripted model does, but never propose the same instruction twice."""
+    answered = respond(request)
+    marker = "[[ ## proposed_instruction ## ]]\n"
+    return answered.replace(marker, f"{marker}({next(_proposals)}) ") if marker in answered else answered
+
+
+class Route(dspy.Signature):  # type: ignore[misc]
+    """Route the support ticket to the team that answers it."""
+
+    ticket: str = dspy.InputField()
+    topic: str = dspy.InputField()
+    team: Team = dspy.OutputField()
+
+
+class Router(dspy.Module):  # type: ignore[misc]
+    """Names a ticket's topic, then its team."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name_topic = dspy.Predict("ticket -> topic")
+        self.route = dspy.ChainOfThought(Route)
+
+    def forward(self, ticket: str) -> Any:
+        return self.route(ticket=ticket, topic=self.name_topic(ticket=ticket).topic)
+
+
+def examples(which: slice) -> list[Any]:
+    return [
+        dspy.Example(ticket=ticket, team=rule.removesuffix(".").split()[-1], rule=rule).with_inputs("ticket")
+        for rule, tickets in TICKETS.items()
+        for ticket in tickets[which]
+    ]
+
+
+LEARN, CHOOSE = examples(slice(0, 2)), examples(slice(2, 4))
+
+
+def is_right(example: Any, answer: Any, *_: object) -> float:
+    return float(answer.team == example.team)
+
+
+def feedback(example: Any, answer: Any, *_: object) -> Any:
+    right = is_right(example, answer)
+    return dspy.Prediction(score=right, feedback="Right." if right else f"Wrong. {example.rule}")
+
+
+def mipro(task: Any, prompt: Any) -> Any:
+    optimizer = dspy.MIPROv2(
+        metric=is_right, prompt_model=prompt, task_model=task, auto=None, num_candidates=3, max_bootstrapped_demos=2,
+        max_labeled_demos=2, num_threads=THREADS, seed=1,
+    )  # fmt: skip
+    return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE, num_trials=5, minibatch=False)
+
+
+def gepa(task: Any, prompt: Any) -> Any:
+    optimizer = dspy.GEPA(metric=feedback, max_metric_calls=90, reflection_lm=prompt, num_threads=THREADS, seed=1)
+    return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE)
+
+
+def simba(task: Any, prompt: Any) -> Any:
+    optimizer = dspy.SIMBA(
+        metric=is_right, bsize=8, num_candidates=3, max_steps=1, max_demos=1, prompt_model=prompt, num_threads=THREADS
+    )
+    return optimizer.compile(Router(), trainset=[*LEARN, *CHOOSE], seed=1)
+
+
+def copro(task: Any, prompt: Any) -> Any:
+    optimizer = dspy.COPRO(prompt_model=prompt, metric=is_right, breadth=3, depth=1)
+    return optimizer.compile(
+        Router(), trainset=[*LEARN, *CHOOSE], eval_kwargs={"num_threads": THREADS, "display_progress": False}
+    )
+
+
+def random_search(task: Any, prompt: Any) -> Any:
+    optimizer = dspy.BootstrapFewShotWithRandomSearch(
+        metric=is_right, max_bootstrapped_demos=2, max_labeled_demos=4, num_candidate_programs=2, num_threads=THREADS
+    )
+    return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE)
+
+
+OPTIMIZERS = [mipro, gepa, simba, copro, random_search]

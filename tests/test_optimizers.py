@@ -1,0 +1,143 @@
+"""DSPy's optimizers, whole, on the real CLI: they run, they stop at once where they must, and they go on from there."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from tqdm import tqdm
+
+dspy = pytest.importorskip("dspy")
+
+import litellm_claude_code  # noqa: E402
+from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
+from litellm_claude_code.testing import Failure, RecordedRequest, StandIn  # noqa: E402
+
+from .dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right  # noqa: E402
+from .test_limit_wiring import limited, login  # noqa: E402
+
+__all__ = ["login"]
+BUDGET = Budget("test_optimizers", max_calls=50)
+
+Optimize = Callable[[Any, Any], Any]
+optimizers = pytest.mark.parametrize("optimize", OPTIMIZERS, ids=lambda optimize: optimize.__name__)
+
+
+class NoLock:
+    """A lock of tqdm's that Ctrl-C cannot leave held for ever, as it can the real one."""
+
+    def acquire(self, *_: object, **__: object) -> bool:
+        return True
+
+    def release(self) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _fresh_dspy() -> Iterator[None]:
+    """A cache of this test's own, and no lines from each of a thousand calls."""
+    lock = tqdm.get_lock()
+    tqdm.set_lock(NoLock())  # type: ignore[arg-type]
+    dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
+    logging.getLogger("dspy").setLevel(logging.CRITICAL)
+    BUDGET.reset()
+    yield
+    tqdm.set_lock(lock)
+    logging.getLogger("dspy").setLevel(logging.INFO)
+
+
+@pytest.fixture
+def reach(stand_in: StandIn, login: Any) -> dict[str, Any]:
+    stand_in.respond = creative
+    return {"api_base": stand_in.base_url}
+
+
+def run(optimize: Optimize, reach: dict[str, Any], **more: Any) -> Any:
+    """Optimize with a model for the task and another for prompts, as DSPy's users configure them."""
+    task, prompt = ClaudeCodeLM("haiku", **reach, **more), ClaudeCodeLM("opus", **reach, **more)
+    with dspy.context(lm=task):
+        return optimize(task, prompt)
+
+
+def quiet(stand_in: StandIn) -> int:
+    """Wait until DSPy's threads have come to the end of their queues; return the requests seen by then."""
+    while any(_is_working(frame) for frame in sys._current_frames().values()):
+        time.sleep(0.05)
+    return len(stand_in.requests)
+
+
+def _is_working(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("parallelizer.py") and frame.f_code.co_name == "worker":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def interrupted_at(count: int) -> Callable[[RecordedRequest], Any]:
+    """Answer every request, and press Ctrl-C at one of them."""
+    seen = itertools.count(1)
+
+    def answer(request: RecordedRequest) -> str:
+        if next(seen) == count:
+            os.kill(os.getpid(), signal.SIGINT)
+        return creative(request)
+
+    return answer
+
+
+def after(count: int, what: Callable[[], Any]) -> Callable[[RecordedRequest], Any]:
+    """Answer so many requests, and all others with `what`."""
+    answered = iter(range(count))
+    return lambda request: what() if next(answered, None) is None else creative(request)
+
+
+@optimizers
+def test_a_run_that_is_halted_goes_on_where_it_was(
+    stand_in: StandIn, reach: dict[str, Any], optimize: Optimize
+) -> None:
+    stand_in.respond = lambda _: Failure(401)
+    with pytest.raises(RunHalted, match="Log in") as halted:
+        run(optimize, reach)
+    assert halted.value.reason == "login"
+    dead = quiet(stand_in)
+
+    stand_in.respond = after(60, lambda: limited(3_600))
+    with pytest.raises(RunHalted, match="5-hour limit") as halted, track_run() as first:
+        run(optimize, reach)
+    assert halted.value.reason == "limit"
+    assert 3_000 < halted.value.resets_at - time.time() < 3_700
+    limit = quiet(stand_in)
+    assert limit - dead <= 60 + 8  # those in flight
+    answered = first.summary().calls - first.summary().failed
+
+    litellm_claude_code.close()  # which forgets the limit, as its reset would
+    stand_in.respond = creative
+    with pytest.raises(RunHalted, match="50 calls") as halted, track_run() as second:
+        run(optimize, reach, budget=BUDGET)
+    assert halted.value.reason == "budget"
+    assert quiet(stand_in) - limit == BUDGET.spent.calls == 50
+    assert second.summary().cached >= answered * 0.9
+
+    stand_in.respond = interrupted_at(3)
+    with pytest.raises(KeyboardInterrupt):
+        run(optimize, reach)
+    quiet(stand_in)
+
+    stand_in.respond = creative
+    with track_run() as last:
+        program = run(optimize, reach)
+    assert last.summary().cached >= (60 + 50) * 0.9
+    assert last.summary().failed == 0
+    with dspy.context(lm=ClaudeCodeLM("haiku", **reach)):
+        score = dspy.Evaluate(devset=CHOOSE, metric=is_right, num_threads=8, display_progress=False)
+        assert score(program).score >= score(Router()).score
