@@ -124,7 +124,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
 
     def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return a call's arguments with those parameters that the model takes."""
-        model = self.model.removeprefix(f"{PROVIDER}/").partition("@")[0]
+        model = models.split_profile(self.model.removeprefix(f"{PROVIDER}/"))[0]
         if args and dataclasses.is_dataclass(args[0]):
             return (self._taken_request(args[0], model), *args[1:]), kwargs
         if dataclasses.is_dataclass(kwargs.get("request")):
@@ -153,7 +153,7 @@ def _full_name(model: str, *, is_elsewhere: bool) -> str:
     if not isinstance(model, str) or not model.strip():
         raise ValueError(f"model={model!r} is not a name: give one, such as 'sonnet'.")
     bare = model.strip().removeprefix(f"{PROVIDER}/")
-    models.resolve(bare.partition("@")[0], any_id=is_elsewhere)
+    models.resolve(models.split_profile(bare)[0], any_id=is_elsewhere)
     return f"{PROVIDER}/{bare}"
 
 
