@@ -32,6 +32,7 @@ from .profile import Profile
 from .registry import find
 
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
+_KEY: Final = "user_api_key_hash"
 LOCAL: Final = "local"
 """Who a conversation belongs to that was begun without a proxy."""
 
@@ -109,16 +110,14 @@ def to_agent_request(
 def owner_of(litellm_params: Mapping[str, Any]) -> str:
     """Return whose conversations a call may go on with: a proxy's client is the key it came with.
 
-    Empty where a proxy does not tell its clients apart.
+    Empty where a proxy does not tell its clients apart. The proxy writes the key into one of two fields, by endpoint,
+    and a client can write the other: where they disagree, nobody is believed.
     """
     if not litellm_params.get("proxy_server_request"):
         return LOCAL
-    for where in ("metadata", "litellm_metadata"):
-        told = litellm_params.get(where) or {}
-        key = told.get("user_api_key_hash") or told.get("user_api_key")
-        if key:
-            return f"proxy:{key}:{told.get('user_api_key_end_user_id') or ''}"
-    return ""
+    told = [litellm_params.get(where) for where in ("metadata", "litellm_metadata")]
+    keys = {str(each.get(_KEY)) for each in told if isinstance(each, Mapping) and each.get(_KEY)}
+    return f"proxy:{keys.pop()}" if len(keys) == 1 else ""
 
 
 def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> None:
