@@ -142,13 +142,13 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
     session_id = record_of(ask("key-of-ann"))["session_id"]
     before = len(stand_in.requests)
     for key, name in (("key-of-bob", "agent"), (None, "agent"), ("key-of-ann", "other")):
-        with pytest.raises(litellm.NotFoundError, match="there is no conversation"):
+        with pytest.raises(litellm.BadRequestError, match="there is no conversation"):
             ask(key, name, session_id=session_id)
     with pytest.raises(litellm.BadRequestError, match="keeps no conversations"):
         ask("key-of-ann", "forgetful", session_id=session_id)
     with pytest.raises(litellm.BadRequestError, match="is not an id"):
         ask("key-of-ann", session_id="../../etc/passwd")
-    with pytest.raises(litellm.NotFoundError, match="there is no conversation"):
+    with pytest.raises(litellm.BadRequestError, match="there is no conversation"):
         ask("key-of-ann", session_id=str(uuid.uuid4()))
     assert len(stand_in.requests) == before
     assert record_of(ask("key-of-ann", session_id=session_id))["session_id"] == session_id

@@ -60,11 +60,11 @@ def begin(session_id: str, *, profile: str, owner: str) -> Conversation:
 
 
 def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
-    """Return a conversation to go on with. Raises `CallFailed`, of status 404, where it is not this client's."""
+    """Return a conversation to go on with. Raises `CallFailed` where it is not this client's."""
     noted = _read(session_id)
     if not owner or noted.get("profile") != profile or noted.get("owner") != _digest(owner):
         # Whose else it may be is nobody's business: this is the answer for one that never was, too.
-        raise _refused(f"there is no conversation {session_id} of the profile '{profile}' to go on with", status=404)
+        raise _refused(f"there is no conversation {session_id} of the profile '{profile}' to go on with", status=400)
     return Conversation(
         id=session_id,
         is_new=False,
