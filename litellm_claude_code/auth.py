@@ -132,6 +132,12 @@ class Login:
         base = {"ANTHROPIC_BASE_URL": self.base_url} if self.base_url else {}
         return {**base, **dict(self.secrets)}
 
+    def redact(self, text: str) -> str:
+        """Return a text of the process's without the credentials that it was given."""
+        for _, value in self.secrets:
+            text = text.replace(value, "[redacted]") if value else text
+        return text
+
     def passes_on(self, name: str) -> bool:
         """Say whether a variable of the parent's environment reaches the child."""
         if name in _PASSED_ON or name.startswith("LC_"):

@@ -18,7 +18,7 @@ class Call:
 
     model: str
     """The id on the wire."""
-    system: str
+    system: str = field(repr=False)
     """The caller's system prompt; empty for none."""
     extra_body: str = field(repr=False)
     """The Messages API body less `system`, `stream` and `metadata`, as JSON."""

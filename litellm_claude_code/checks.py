@@ -116,11 +116,12 @@ def check_schema(response_format: object) -> None:
 def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
     if schema is None:
         return
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
+    rules = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
+    error = jsonschema.exceptions.best_match(rules.iter_errors(schema))
+    if error is not None:
+        # The validator's own words quote the schema.
         path = ".".join(str(part) for part in error.absolute_path) or "its top level"
-        raise bad_request(f"{where} is not a JSON schema: {error.message} (at {path}).", model=model) from None
+        raise bad_request(f"{where} is not a JSON schema: look at {path}.", model=model)
 
 
 def check_images(body: Body, *, model: str) -> None:

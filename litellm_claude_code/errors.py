@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -230,7 +231,17 @@ def unsupported(message: str, *, model: str) -> exceptions.UnsupportedParamsErro
     return exceptions.UnsupportedParamsError(message, model=model, llm_provider=PROVIDER)
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Have what is raised within refer to no other exception: those of a translation hold the conversation."""
+    try:
+        yield
+    except Exception as error:
+        error.__cause__ = error.__context__ = None
+        raise
+
+
 def without_prompt(error: Exception) -> str:
-    """Return a translation error's message less the conversation that litellm appends to it."""
-    text = re.split(r"\n?Received Messages=", getattr(error, "message", None) or str(error))[0]
+    """Return a translation error's message less what litellm appends of the conversation."""
+    text = re.split(r"\n?Received Messages=| Arguments: ", getattr(error, "message", None) or str(error))[0]
     return re.sub(r"^(litellm\.\w+: )?(AnthropicException - )?", "", text)

@@ -37,7 +37,7 @@ class Launch:
     """A process about to be spawned: connect `transport` to spawn it."""
 
     transport: LatePromptTransport
-    options: ClaudeAgentOptions
+    options: ClaudeAgentOptions = field(repr=False)
     stderr: deque[str] = field(repr=False)
     """The last lines of stderr. Only those of the boot may be shown: no prompt has been sent by then."""
 

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, RunFailed, bad_request, malformed, timed_out, to_litellm, unsupported
+from .errors import CallFailed, RunFailed, alone, bad_request, malformed, timed_out, to_litellm, unsupported
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .observing import Observer, current, failures_told, told
@@ -181,16 +181,17 @@ class ClaudeCodeProvider(CustomLLM):
         translate = to_request
         if models.split_profile(model)[1]:
             from .agents.agent_request import to_agent_request as translate  # brings the SDK with it
-        return translate(
-            model=model,
-            messages=messages,
-            optional_params=optional_params,
-            litellm_params=litellm_params or {},
-            headers=headers or {},
-            login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
-            timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
-            observer=observer,
-        )
+        with alone():
+            return translate(
+                model=model,
+                messages=messages,
+                optional_params=optional_params,
+                litellm_params=litellm_params or {},
+                headers=headers or {},
+                login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
+                timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
+                observer=observer,
+            )
 
     def _streamable(self, **given: Any) -> Request:
         request = self._request(**given)

@@ -42,7 +42,7 @@ from .checks import (
     check_tools,
     without_user_id,
 )
-from .errors import bad_request, unsupported, without_prompt
+from .errors import alone, bad_request, unsupported, without_prompt
 from .observing import NOBODY, Observer
 
 # Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
@@ -69,6 +69,7 @@ class ClaudeCodeConfig(AnthropicConfig):
         supported = super().get_supported_openai_params(_full_id(model))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
+    @alone()
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map as `anthropic/` does. Raises `BadRequestError` for a tool or schema that is none."""
         drops = drop_params or litellm.drop_params is True

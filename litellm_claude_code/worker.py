@@ -269,7 +269,7 @@ class Worker:
         failed = from_sdk(error, is_sent=is_sent)
         if self.state is State.BOOTING and self._launch.stderr:
             # No prompt has been sent yet, so that what the CLI printed can be shown.
-            text = f"{failed.failure.text}: {self._launch.stderr[-1]}"
+            text = f"{failed.failure.text}: {self.login.redact(self._launch.stderr[-1])}"
             failed = type(failed)(replace(failed.failure, text=text))
         self.failure = failed
         self.close()
