@@ -49,17 +49,11 @@ def adjusted(params: Mapping[str, Any], *, model: str) -> dict[str, Any]:
         wanted = value
         if name == "temperature" and _is_number(value):
             wanted = min(value, _HIGHEST_TEMPERATURE)
-            if _thinks(params) and wanted != 1:
-                wanted = None  # the Messages API thinks at its own temperature only
-        if wanted is not None and not _takes(model, name, wanted):
+        if not _takes(model, name, wanted):
             wanted = None
         if wanted != value:
             changes[name] = wanted
     return changes
-
-
-def _thinks(params: Mapping[str, Any]) -> bool:
-    return params.get("reasoning_effort") not in (None, "none") or bool(params.get("thinking"))
 
 
 def _is_number(value: object) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import sys
+import time
+from types import FrameType
 from typing import Any, Literal
 
 import dspy
 
 from litellm_claude_code.demo import TICKETS
-from litellm_claude_code.testing import RecordedRequest
+from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code.testing.scripted_model import respond
 
 THREADS = 8
@@ -100,3 +103,18 @@ def random_search(task: Any, prompt: Any) -> Any:
 
 
 OPTIMIZERS = [mipro, gepa, simba, copro, random_search]
+
+
+def quiet(stand_in: StandIn) -> int:
+    """Wait until DSPy's threads have come to the end of their queues; return the requests seen by then."""
+    while any(_is_working(frame) for frame in sys._current_frames().values()):
+        time.sleep(0.05)
+    return len(stand_in.requests)
+
+
+def _is_working(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("parallelizer.py") and frame.f_code.co_name == "worker":
+            return True
+        frame = frame.f_back
+    return False

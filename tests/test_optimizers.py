@@ -6,10 +6,8 @@ import itertools
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ import litellm_claude_code  # noqa: E402
 from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
 from litellm_claude_code.testing import Failure, RecordedRequest, StandIn  # noqa: E402
 
-from .dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right  # noqa: E402
+from .dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right, quiet  # noqa: E402
 from .test_limit_wiring import limited, login  # noqa: E402
 
 __all__ = ["login"]
@@ -66,21 +64,6 @@ def run(optimize: Optimize, reach: dict[str, Any], **more: Any) -> Any:
     task, prompt = ClaudeCodeLM("haiku", **reach, **more), ClaudeCodeLM("opus", **reach, **more)
     with dspy.context(lm=task):
         return optimize(task, prompt)
-
-
-def quiet(stand_in: StandIn) -> int:
-    """Wait until DSPy's threads have come to the end of their queues; return the requests seen by then."""
-    while any(_is_working(frame) for frame in sys._current_frames().values()):
-        time.sleep(0.05)
-    return len(stand_in.requests)
-
-
-def _is_working(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.endswith("parallelizer.py") and frame.f_code.co_name == "worker":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def interrupted_at(count: int) -> Callable[[RecordedRequest], Any]:
