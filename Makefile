@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST_DSPY := $(VENV)/dspy-3.3
 
 # litellm asks the network for prices unless it is told to use those it ships.
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test oldest lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -20,6 +21,9 @@ demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses y
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 	@$(BIN)/python -m pytest
+
+oldest: $(OLDEST_DSPY) ## the tests that tell, on the oldest DSPy that is supported
+	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest tests/test_dspy.py tests/test_optimizers.py -k "not halted or gepa"
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -34,6 +38,9 @@ lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from 
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group dev --upgrade \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 		--output-file requirements.lock pyproject.toml
+
+$(OLDEST_DSPY): $(READY)
+	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ 'dspy==3.3.*'
 
 clean: ## remove .venv and what tools have cached here
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
