@@ -24,7 +24,7 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 from .auth import Login
 from .installed import cache_folder, find_cli
 from .settings import Settings
-from .transport import LatePromptTransport
+from .transport import ControlTransport
 
 _LARGEST_FRAME_BYTES: Final = 256 << 20
 _LAUNCHER: Final = "launch.sh"
@@ -36,7 +36,7 @@ _private_folders: dict[int, tuple[Path, int]] = {}
 class Launch:
     """A process about to be spawned: connect `transport` to spawn it."""
 
-    transport: LatePromptTransport
+    transport: ControlTransport
     options: ClaudeAgentOptions = field(repr=False)
     stderr: deque[str] = field(repr=False)
     """The last lines of stderr. Only those of the boot may be shown: no prompt has been sent by then."""
@@ -56,14 +56,15 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         max_budget_usd=1e-9,
         include_partial_messages=True,
         max_buffer_size=_LARGEST_FRAME_BYTES,
-        extra_args={"no-session-persistence": None},
+        # The CLI may record the first system prompt and repeat it; here each call brings its own.
+        extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
         cwd=empty_folder(),
         cli_path=launcher(),
         stderr=stderr.append,
         env=environment(login, settings=settings),
     )
     inner = SubprocessCLITransport(prompt=_no_prompt(), options=options)
-    return Launch(transport=LatePromptTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
+    return Launch(transport=ControlTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
 
 
 def launcher() -> Path:

@@ -23,7 +23,7 @@ from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .flow import Flow
 from .limits import Limits
-from .schedule import Pace, Plan, decide
+from .schedule import Pace, Plan, decide, fits
 from .selfcheck import ensure_checked
 from .settings import Settings
 from .turn import Turn
@@ -69,7 +69,6 @@ class Pool:
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
         self._pace = Pace(cores=psutil.cpu_count() or 1)
-        self._shortage = 0
         self._boots: dict[Worker, tuple[float, float]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
@@ -140,26 +139,20 @@ class Pool:
         run.add_done_callback(self._runs.discard)
 
     async def warm_up(self, login: Login, *, system: str | None, n: int) -> None:
-        """Have `n` processes ready, or as many as there may be: bound to `system`, or spares where it is `None`.
+        """Have `n` processes ready, or as many as there may be, that can serve calls with such a system prompt.
 
         Raises `CallFailed` where a process cannot be started.
         """
         await self._check_cli(None)
         wanted = min(n, self.settings.max_workers)
         while not self._is_closed:
-            fitting = [w for w in self.workers if w.is_alive and w.login == login and w.system in (None, system)]
-            ready = [w for w in fitting if w.state is not State.BOOTING]
-            if system is not None:
-                spares = [w for w in ready if w.state is State.SPARE]
-                bound = len(ready) - len(spares)
-                await asyncio.gather(*(w.bind_ahead(system) for w in spares[: max(0, wanted - bound)]))
-                ready = [w for w in ready if w.system == system]
-            if len(ready) >= wanted:
+            fitting = [worker for worker in self.workers if fits(worker, login, system or "")]
+            if sum(worker.state is not State.BOOTING for worker in fitting) >= wanted:
                 return
             room = self.settings.max_workers - self._places_taken - len(self.workers)
             for _ in range(min(wanted - len(fitting), room)):
                 self._boot(login)
-            if not any(w.state is State.BOOTING for w in self.workers):
+            if not any(worker.state is State.BOOTING for worker in self.workers):
                 return
             await self._until_something_changes()
 
@@ -281,7 +274,6 @@ class Pool:
                 others=self._places_taken,
                 now=time.monotonic(),
                 pace=self._pace,
-                spares=self._spares_wanted(),
             )
             self._act(plan)
         finally:
@@ -301,7 +293,7 @@ class Pool:
                 return
             live = [worker for worker in self.workers if worker.is_alive]
             if len(live) + self._places_taken >= self.settings.max_workers:
-                free = [worker for worker in live if worker.state in (State.IDLE, State.SPARE)]
+                free = [worker for worker in live if worker.state is State.IDLE]
                 if not free:
                     return
                 self._close(min(free, key=lambda worker: worker.used_at))
@@ -313,7 +305,7 @@ class Pool:
         for waiter, worker in plan.assign:
             self._queue.remove(waiter)
             self._counts["calls"] += 1
-            self._counts["binds"] += worker.system is None
+            self._counts["binds"] += worker.system != waiter.call.system
             self._counts["characters"] += waiter.call.size
             self._waited_s += time.monotonic() - waiter.since
             began = self._flow(waiter.login).start(time.monotonic())
@@ -325,8 +317,6 @@ class Pool:
                 waiter.turn.set_result(turn)
         for login in plan.boot:
             self._boot(login)
-        if self._queue:
-            self._shortage = max(self._shortage, len(plan.boot))
 
     def _flow(self, login: Login) -> Flow:
         return self._flows.setdefault(login, Flow(self.settings.max_workers))
@@ -370,10 +360,10 @@ class Pool:
 
         Answers to calls do not tell that extra usage has begun (docs/limits.md).
         """
-        if not worker.login.is_metered or worker.state not in (State.SPARE, State.IDLE):
+        if not worker.login.is_metered or worker.state is not State.IDLE:
             return
-        if worker.state is State.SPARE and any(waiter.login == worker.login for waiter in self._queue):
-            return  # somebody waits for the first answer
+        if any(waiter.login == worker.login for waiter in self._queue):
+            return  # somebody waits for the worker
         now, calls = time.monotonic(), self._counts["calls"]
         asked_at, asked_calls = self._asked_usage.get(worker.login, (-math.inf, -1))
         if 0 < self.settings.usage_every_s <= now - asked_at and calls > asked_calls:
@@ -383,10 +373,6 @@ class Pool:
     def _note_usage(self, login: Login, told: dict[str, Any]) -> None:
         if self.limits.note_usage(login, told, time.time()) is not None:
             self._refuse_waiting()
-
-    def _spares_wanted(self) -> int:
-        """Return as many spares as the last change of prompts was short of, within half of all workers."""
-        return max(self.settings.spare_workers, min(self._shortage, self.settings.max_workers // 2))
 
     def _boot(self, login: Login) -> None:
         try:
@@ -408,7 +394,7 @@ class Pool:
         if worker in self._flying and worker.state is not State.BUSY:
             self._landed(worker)
         boot = self._boots.pop(worker, None)
-        if boot is not None and worker.state is State.SPARE:
+        if boot is not None and worker.state is State.IDLE:
             started, crowding = boot
             alone_s = (time.monotonic() - started) / crowding
             self._pace = replace(self._pace, boot_s=_average(self._pace.boot_s, alone_s))
@@ -424,12 +410,12 @@ class Pool:
             self._advance()
 
     def _boot_failed(self, login: Login, failure: CallFailed) -> None:
-        waiter = next((waiter for waiter in self._queue if waiter.login == login), None)
-        if waiter is None:
-            return
-        waiter.failed_boots += 1
-        if waiter.failed_boots >= _ATTEMPTS:
-            self._fail([waiter], failure)
+        waiting = [waiter for waiter in self._queue if waiter.login == login]
+        if not isinstance(failure, WorkerLost):  # another process would say the same
+            self._fail(waiting, failure)
+        elif waiting:
+            waiting[0].failed_boots += 1
+            self._fail([waiter for waiter in waiting[:1] if waiter.failed_boots >= _ATTEMPTS], failure)
 
     def _fail(self, waiters: list[Waiter], error: Exception) -> None:
         for waiter in waiters:

@@ -82,9 +82,10 @@ class ClaudeCodeProvider(CustomLLM):
         return stream
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
-        """Boot `n` processes ahead of need, ready for calls with that system prompt, or for any where it is `None`.
+        """Boot `n` processes ahead of need, ready for calls with that system prompt, or with none.
 
-        `api_base` and `api_key` are those of the calls to come. Makes no model request.
+        A process takes any system prompt; one that has had one cannot serve calls without. `api_base` and `api_key` are
+        those of the calls to come. Makes no model request.
         """
         self._loop.run(self._warm_up(model, system, n, **where))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -15,8 +15,6 @@ from .auth import Login
 from .settings import Settings
 from .worker import State
 
-_PATIENCE_S: Final = 0.1
-"""A spare, whose replacement costs 0.4 CPU-seconds, is not spent to save a shorter wait than this."""
 _MAKE_ROOM_AFTER_S: Final = 2.0
 """A worker unused for so long gives its place to a missing spare."""
 
@@ -26,7 +24,7 @@ class Seat(Protocol):
 
     state: State
     login: Login
-    system: str | None
+    system: str
     calls: int
     growth_mib: float
     used_at: float
@@ -65,111 +63,92 @@ class Pace:
         return self.boot_s * (1 + booting / self.cores)
 
 
+def fits(seat: Seat, login: Login, system: str) -> bool:
+    """Say whether a worker can serve such a call, now or later: one that has had a system prompt cannot go without."""
+    return seat.login == login and (bool(system) or not seat.system)
+
+
 def decide(
-    seats: Sequence[Seat],
-    queue: Sequence[Demand],
-    *,
-    settings: Settings,
-    now: float,
-    pace: Pace,
-    spares: int,
-    others: int = 0,
+    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, others: int = 0
 ) -> Plan:
     """Return what to do with the workers there are, for the calls that wait, in order of arrival.
 
-    A call takes an idle worker of its system prompt. Else it waits for one being reset, if its prompt has two workers
-    already: a caller who asks again at once has one to use while the other is reset. Else it takes a spare; else it
-    waits for whichever is sooner, a worker of its prompt or a new process, for which an idle one makes room (a wait
-    that turns out longer than a boot was misjudged). Where nobody lacks a process, spares are booted, up to `spares`.
+    A call takes an idle worker. Else it waits for one that is being reset or booted, if nobody before it does; else for
+    whichever is sooner, the end of another call or a new process, for which an idle one of no use to it makes room (a
+    wait that turns out longer than a boot was misjudged). Where no call waits, spares are booted.
     `others` are processes that are no seats: an agent's each.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
     live = [seat for seat in seats if seat.state is not State.CLOSED and seat not in plan.close]
-    free = [seat for seat in live if seat.state in (State.IDLE, State.SPARE)]
-    resetting = [seat for seat in live if seat.state is State.RESETTING]
-    booting = [seat for seat in live if seat.state is State.BOOTING]
+    idle = [seat for seat in live if seat.state is State.IDLE]
+    coming = [seat for state in (State.RESETTING, State.BOOTING) for seat in live if seat.state is state]
     room = settings.max_workers - others - len(live)
-    waiting: Counter[tuple[Login, str]] = Counter()
-    serving = Counter((seat.login, seat.system) for seat in live if seat.system is not None)
+    waiting: Counter[tuple[Login, bool]] = Counter()
     is_short = False
 
     for call in queue:
-        key = (call.login, call.system)
-        idle = _latest(s for s in free if s.state is State.IDLE and _fits(s, call))
-        if idle is not None:
-            free.remove(idle)
-            plan.assign.append((call, idle))
+        if (chosen := _best(idle, call)) is not None:
+            idle.remove(chosen)
+            plan.assign.append((call, chosen))
             continue
-        soon = next((seat for seat in resetting if _fits(seat, call)), None)
-        if soon is not None and serving[key] >= 2:
-            resetting.remove(soon)
+        is_short = True
+        if (soon := next((seat for seat in coming if fits(seat, call.login, call.system)), None)) is not None:
+            coming.remove(soon)
             continue
-        wait_s = (waiting[key] // serving[key] + 0.5) * pace.call_s if serving[key] else math.inf
-        spare = _latest(s for s in free if s.state is State.SPARE and s.login == call.login)
-        if spare is not None and wait_s > _PATIENCE_S:
-            free.remove(spare)
-            plan.assign.append((call, spare))
-            serving[key] += 1
-            continue
-        waiting[key] += 1
-        is_short = is_short or wait_s > _PATIENCE_S
-        if soon is not None:
-            resetting.remove(soon)
-        elif on_its_way := next((seat for seat in booting if seat.login == call.login), None):
-            booting.remove(on_its_way)
-            serving[key] += 1
-        elif max(wait_s, now - call.since) > pace.booted_in_s(len(plan.boot)):
-            room += _make_room(plan, free) if room <= 0 else 0
+        kind = (call.login, bool(call.system))
+        serving = sum(fits(seat, call.login, call.system) for seat in live) + plan.boot.count(call.login)
+        wait_s = (waiting[kind] // serving + 0.5) * pace.call_s if serving else math.inf
+        if max(wait_s, now - call.since) > pace.booted_in_s(len(plan.boot)):
+            room += _make_room(plan, idle) if room <= 0 else 0
             if room > 0:
                 plan.boot.append(call.login)
-                serving[key] += 1
                 room -= 1
+                continue
+        waiting[kind] += 1
 
     if not is_short:
-        _keep_spares(plan, live, free, room=room, spares=spares, now=now)
+        _keep_spares(plan, live, idle, coming, room=room, spares=settings.spare_workers, now=now)
     return plan
 
 
-def _latest(seats: Iterable[Seat]) -> Seat | None:
-    return max(seats, key=lambda seat: seat.used_at, default=None)
+def _best(idle: Sequence[Seat], call: Demand) -> Seat | None:
+    """Return the idle worker to take: rather one that has had a system prompt, of those the latest used."""
+    fitting = [seat for seat in idle if fits(seat, call.login, call.system)]
+    return max(fitting, key=lambda seat: (seat.system == call.system, bool(seat.system), seat.used_at), default=None)
 
 
-def _make_room(plan: Plan, free: list[Seat], *, unused_since: float = math.inf) -> int:
-    """Close the free worker that is missed least, if there is one; return how many places that makes.
+def _make_room(plan: Plan, idle: list[Seat], *, unused_since: float = math.inf) -> int:
+    """Close the idle worker that is missed least, if there is one; return how many places that makes.
 
-    It is the longest unused of the prompt that has the most of them: a prompt's only worker stays.
+    It is the longest unused of the login that has the most of them: a login's only worker stays.
     """
-    crowd = Counter((seat.login, seat.system) for seat in free)
-    stale = [seat for seat in free if seat.used_at < unused_since]
+    crowd = Counter(seat.login for seat in idle)
+    stale = [seat for seat in idle if seat.used_at < unused_since]
     if not stale:
         return 0
-    chosen = max(stale, key=lambda seat: (crowd[(seat.login, seat.system)], -seat.used_at))
-    free.remove(chosen)
+    chosen = max(stale, key=lambda seat: (crowd[seat.login], -seat.used_at))
+    idle.remove(chosen)
     plan.close.append(chosen)
     return 1
 
 
-def _fits(seat: Seat, call: Demand) -> bool:
-    return seat.login == call.login and seat.system in (None, call.system)
-
-
 def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
+    if seat.state is not State.IDLE:
+        return False
     has_served_long = seat.calls >= settings.max_calls_per_worker or seat.growth_mib > settings.max_worker_growth_mib
-    if seat.state is State.IDLE and has_served_long:
-        return True
-    return seat.state in (State.IDLE, State.SPARE) and now - seat.used_at > settings.idle_timeout_s
+    return has_served_long or now - seat.used_at > settings.idle_timeout_s
 
 
-def _keep_spares(plan: Plan, live: Sequence[Seat], free: list[Seat], *, room: int, spares: int, now: float) -> None:
-    """Have as many spares as are wanted, of each login in use; a worker unused for a while makes room for one."""
+def _keep_spares(
+    plan: Plan, live: Sequence[Seat], idle: list[Seat], coming: list[Seat], *, room: int, spares: int, now: float
+) -> None:
+    """Have so many workers free, or nearly, for each login in use; one unused for a while makes room for another's."""
     taken = [seat for _, seat in plan.assign]
-    in_use = {s.login for s in live if s.state is not State.SPARE or s in taken}
-    for login in in_use:
-        unbound = [s for s in live if s.login == login and s.state in (State.BOOTING, State.SPARE) and s not in taken]
-        bound_and_free = [s for s in free if s.state is State.IDLE]
-        for _ in range(spares - len(unbound)):
-            room += _make_room(plan, bound_and_free, unused_since=now - _MAKE_ROOM_AFTER_S) if room <= 0 else 0
+    for login in {seat.login for seat in live if seat.state is State.BUSY or seat in taken}:
+        free = sum(seat.login == login for seat in (*idle, *coming))
+        for _ in range(spares - free):
+            room += _make_room(plan, idle, unused_since=now - _MAKE_ROOM_AFTER_S) if room <= 0 else 0
             if room <= 0:
                 return
             plan.boot.append(login)

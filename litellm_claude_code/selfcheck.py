@@ -216,6 +216,7 @@ class _Seen:
 
 _KEY: Final = "self-check-key"
 _SYSTEM: Final = "You take part in a self-check. @/etc/hostname, ${HOME}, `id`, é 👩‍👩‍👧‍👦"
+_OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
 """A word of the first call that no later one may hold."""
 _RICH: Final[Body] = {
@@ -270,7 +271,7 @@ class _Bench:
         self._system = ""
         self._replies: deque[Reply] = deque()
         self._changed = asyncio.Event()
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[bool, Worker] = {}
         # No proxy: the CLI would ask for the loopback interface there, too.
         own = {"ANTHROPIC_API_KEY": _KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
         self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=tuple(own.items()))
@@ -279,15 +280,15 @@ class _Bench:
     async def boot(self) -> None:
         """Start both processes. Raises `_Lost` where one does not answer the control request that ends its boot."""
         try:
-            for system in (_SYSTEM, ""):
-                self._workers[system] = Worker(self._login, settings=self._settings, on_change=self._note)
+            for has_system in (True, False):
+                self._workers[has_system] = Worker(self._login, settings=self._settings, on_change=self._note)
         except Exception as error:
             raise _Lost(f"it does not start: {from_sdk(error, is_sent=False).failure.text}") from error
         for worker in self._workers.values():
             await self._settled(worker)
             if worker.failure is not None:
                 text = worker.failure.failure.text
-                raise _Lost(f"it does not start, or does not answer `apply_flag_settings` before `initialize`: {text}")
+                raise _Lost(f"it does not start, or does not answer `apply_flag_settings`: {text}")
 
     async def close(self) -> None:
         """End both processes."""
@@ -305,7 +306,7 @@ class _Bench:
 
         Raises `_Lost` where that does not come to an end, or nothing is asked.
         """
-        worker, before = self._workers[system], len(self.stand_in.requests)
+        worker, before = self._workers[bool(system)], len(self.stand_in.requests)
         asked = {**body, "model": models.resolve(model, any_id=True)}
         content = body["messages"][0]["content"]
         call = Call(
@@ -339,7 +340,7 @@ class _Bench:
         if seen.failure is not None and seen.failure.kind == "timeout":
             raise _Lost(f"it does not answer a call: {said}")
         if worker.failure is not None and not seen.requests:
-            raise _Lost(f"it cannot be given a request by `initialize` and `apply_flag_settings`: {said}")
+            raise _Lost(f"it cannot be given a request by `apply_flag_settings` and `set_model`: {said}")
         if worker.failure is not None:
             raise _Lost(f"it does not end a call and forget it by `/clear` and `rewind_conversation`: {said}")
         if not seen.requests:
@@ -378,7 +379,7 @@ def _credentials(request: RecordedRequest) -> tuple[str | None, str | None]:
 
 async def _check_reset(bench: _Bench) -> list[_Problem]:
     """See that a second call holds nothing of the first, and all that a fresh process writes for it."""
-    second = await bench.ask()
+    second = await bench.ask(system=_OTHER_SYSTEM)
     fresh = await bench.ask(system="")
     problems = [*_differences(second), *_differences(fresh)]
     reset = ("/clear", "rewind_conversation")
@@ -455,6 +456,7 @@ _CHECKS: Final = (
     _check_what_a_call_sets,
     _check_nothing_else,
 )
+_PROMPTING: Final = ("--system-prompt-snapshot", "`system_prompt` in `set_model`")
 _CACHING: Final = ("DISABLE_PROMPT_CACHING", "CLAUDE_CODE_PROMPT_CACHE_TTL")
 
 
@@ -482,9 +484,19 @@ def _system_differences(seen: _Seen, *, is_marked: bool) -> list[_Problem]:
     problems = []
     own, given = _system_blocks(seen.body)
     if seen.system and [block.get("text") for block in given] != [seen.system]:
-        problems.append(_Problem("the system prompt does not arrive as written", ("`systemPrompt` in `initialize`",)))
+        problems.append(
+            _Problem(
+                "the system prompt does not arrive as written",
+                _PROMPTING,
+            )
+        )
     if not seen.system and given:
-        problems.append(_Problem("it sends a system prompt where none was given", ("`systemPrompt` in `initialize`",)))
+        problems.append(
+            _Problem(
+                "it sends a system prompt where none was given",
+                _PROMPTING,
+            )
+        )
     if len(own) != 2 or any("\n" in block.get("text", "") for block in own):
         problems.append(_Problem("its own system blocks are not two lines that say what it is"))
     if not is_marked and "cache_control" in json.dumps(seen.body):

@@ -1,8 +1,7 @@
 """The way into one Claude Code process: the SDK's subprocess transport, with two things it lacks.
 
-A process can be booted before its system prompt is known (`system` is added to the SDK's `initialize` request), and
-control requests of ours can be sent (`control`), which the TypeScript SDK offers and the Python SDK does not. The
-conversation's frames go to the worker as they are (`frames`); the SDK's own way of them, two queues and a class for
+Control requests of ours can be sent (`control`), which the TypeScript SDK offers and the Python SDK does not; and the
+conversation's frames go to the worker as they are (`frames`): the SDK's own way of them, two queues and a class for
 each, would be a fifth of the time that Python spends on a call. Framing, processes and the handshake are the SDK's.
 """
 
@@ -26,8 +25,8 @@ Frame = dict[str, Any]
 _CONTROL: Final = frozenset({"control_request", "control_response", "control_cancel_request"})
 
 
-class LatePromptTransport(Transport):
-    """The SDK's transport with a late system prompt and control requests. Lives on one event loop."""
+class ControlTransport(Transport):
+    """The SDK's transport with control requests of ours. Lives on one event loop."""
 
     def __init__(self, inner: Transport, *, on_exit: Callable[[], None] = lambda: None) -> None:
         self._inner = inner
@@ -37,10 +36,10 @@ class LatePromptTransport(Transport):
         self._sdk_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._pending: dict[str, asyncio.Future[Frame]] = {}
         self._reader: asyncio.Task[None] | None = None
+        self._closing = asyncio.Lock()
         self.exited = asyncio.Event()
         """Set once the process has ended."""
         self.exit_error: Exception | None = None
-        self.system: str | None = None
 
     async def connect(self) -> None:
         """Spawn the process and start reading. A second call does nothing: the SDK's client makes one of its own."""
@@ -74,12 +73,7 @@ class LatePromptTransport(Transport):
         return body
 
     async def write(self, data: str) -> None:
-        """Write a frame of the SDK's; the first `initialize` takes the system prompt with it."""
-        if self.system is not None and '"initialize"' in data:
-            frame = json.loads(data)
-            if frame.get("request", {}).get("subtype") == "initialize":
-                frame["request"]["systemPrompt"], self.system = self.system, None
-                data = json.dumps(frame) + "\n"
+        """Write a frame of the SDK's."""
         await self._inner.write(data)
 
     async def read_messages(self) -> AsyncIterator[Frame]:
@@ -117,8 +111,9 @@ class LatePromptTransport(Transport):
             waiting.set_result(response)
 
     async def close(self) -> None:
-        """End the process and stop reading."""
-        await self._inner.close()
+        """End the process and stop reading. The SDK's client closes, too, where the handshake fails."""
+        async with self._closing:
+            await self._inner.close()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)

@@ -1,8 +1,8 @@
 """One Claude Code process through its life, serving one call after the other, each as if it were the first.
 
-A call is loaded (the Messages API body, as a setting), fired (one user message) and read (the API's own events); then
-the conversation is cleared, so that the next call finds nothing of it. tests/test_wire.py and tests/test_worker.py pin
-the protocol on the real CLI. Which worker serves which call is `pool.py`'s business.
+A call is loaded (the Messages API body, as a setting; the system prompt, with a control request), fired (one user
+message) and read (the API's own events); then the conversation is cleared, so that the next call finds nothing of it.
+tests/test_wire.py pins the protocol on the real CLI. Which worker serves which call is `pool.py`'s business.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ _CLOSE_WITHIN_S: Final = 5.0
 
 
 class State(enum.Enum):
-    """Where a worker stands. Only a spare or an idle worker takes a call."""
+    """Where a worker stands. Only an idle one takes a call."""
 
     BOOTING = "booting"
-    SPARE = "spare"  # booted, and free to take any system prompt
     IDLE = "idle"
     BUSY = "busy"
     RESETTING = "resetting"
@@ -59,7 +58,8 @@ class Worker:
 
     def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Worker], None]) -> None:
         self.login = login
-        self.system: str | None = None
+        self.system = ""
+        """The system prompt in force. Any other can take its place, but there is no way back to none."""
         self.state = State.BOOTING
         self.calls = 0
         self.used_at = time.monotonic()
@@ -90,13 +90,13 @@ class Worker:
         return self.state is not State.CLOSED
 
     def start(self, call: Call) -> Turn:
-        """Begin to serve a call and return its turn. The worker must be a spare or idle."""
-        assert self.state in (State.SPARE, State.IDLE), self
+        """Begin to serve a call and return its turn. The worker must be idle, and fit the call's system prompt."""
+        assert self.state is State.IDLE, self
+        assert call.system or not self.system, self
         self._turn = turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
-        is_bound, self.system = self.system is not None, call.system
         self.state = State.BUSY
         self.calls += 1
-        self._life = asyncio.create_task(self._serve(turn, is_bound=is_bound), name="claude-code-call")
+        self._life = asyncio.create_task(self._serve(turn), name="claude-code-call")
         return turn
 
     def disown(self) -> None:
@@ -108,16 +108,18 @@ class Worker:
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await self._launch.transport.connect()
                 await self._control("apply_flag_settings", settings={"env": {}})
+                await self._shake_hands()
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
-            self._become(State.SPARE)
+            self.used_at = time.monotonic()
+            self._become(State.IDLE)
 
-    async def _serve(self, turn: Turn, *, is_bound: bool) -> None:
+    async def _serve(self, turn: Turn) -> None:
         try:
-            if not is_bound:
-                await self._bind(turn.call.system)
             await self._load(turn.call)
+            if turn.call.system != self.system:
+                await self._instruct(turn.call)
             if not turn.is_abandoned:
                 await self._fire(turn)
                 await self._read(turn)
@@ -130,28 +132,16 @@ class Worker:
             self._weigh()
             self._become(State.IDLE)
 
-    async def bind_ahead(self, system: str) -> None:
-        """Give a spare its system prompt before a call needs it."""
-        assert self.state is State.SPARE, self
-        self.system = system
-        self._become(State.RESETTING)
-        try:
-            await self._bind(system)
-        except Exception as error:
-            self._give_up(error, is_sent=False)
-        else:
-            self._become(State.IDLE)
-
     def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Ask what the subscription has used, which takes one small request of the CLI's own, and no model's.
 
-        The worker must be a spare or idle, and is again when it has told; nothing is told where the CLI does not know.
+        The worker must be idle, and is again when it has told; nothing is told where the CLI does not know.
         """
-        assert self.state in (State.SPARE, State.IDLE), self
-        before, self.state = self.state, State.RESETTING
-        self._life = asyncio.create_task(self._ask_usage(tell, before), name="claude-code-usage")
+        assert self.state is State.IDLE, self
+        self.state = State.RESETTING
+        self._life = asyncio.create_task(self._ask_usage(tell), name="claude-code-usage")
 
-    async def _ask_usage(self, tell: Callable[[dict[str, Any]], None], before: State) -> None:
+    async def _ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
         try:
             await self._control("apply_flag_settings", settings={"env": {_QUIET: ""}})
             with contextlib.suppress(StepRefused):
@@ -160,7 +150,7 @@ class Worker:
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
-            self._become(before)
+            self._become(State.IDLE)
 
     def _weigh(self) -> None:
         with contextlib.suppress(psutil.Error):
@@ -168,18 +158,16 @@ class Worker:
             self._first_mib = self._first_mib or mib
             self.growth_mib = mib - self._first_mib
 
-    async def _bind(self, system: str) -> None:
-        """Give the process its system prompt, for good."""
-        self._launch.transport.system = system
-        self._client = ClaudeSDKClient(self._launch.options, transport=self._launch.transport)
+    async def _shake_hands(self) -> None:
+        """Have the SDK's client greet the CLI, which tells what its model aliases mean."""
+        transport = self._launch.transport
+        self._client = ClaudeSDKClient(self._launch.options, transport=transport)
         connecting = asyncio.ensure_future(self._client.connect())
-        exited = asyncio.ensure_future(self._launch.transport.exited.wait())
+        exited = asyncio.ensure_future(transport.exited.wait())
         try:
-            await asyncio.wait(
-                {connecting, exited}, timeout=self._settings.boot_timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
-                raise self._launch.transport.exit_error or TimeoutError("initialize")
+                raise transport.exit_error or CLIConnectionError("the process has ended")
             await connecting
         finally:
             connecting.cancel()
@@ -199,6 +187,14 @@ class Worker:
             "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
         }
         await self._control("apply_flag_settings", settings={"model": call.model, "env": env})
+
+    async def _instruct(self, call: Call) -> None:
+        """Put the system prompt in force, exactly as it is. Half a millisecond, and 15 ms for three megabytes.
+
+        It travels with a model that must be the one in force: another would be tried with a request of the CLI's own.
+        """
+        await self._control("set_model", model=call.model, system_prompt=call.system, only_if_model_is_current=True)
+        self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
         assert self._client is not None
@@ -260,7 +256,7 @@ class Worker:
 
     def _exited(self) -> None:
         """Take note that the process has ended. A call in progress learns it from its own next step."""
-        if self.state in (State.SPARE, State.IDLE):
+        if self.state is State.IDLE:
             self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
             self.close()
 

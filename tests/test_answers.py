@@ -94,7 +94,7 @@ def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: py
     stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN), Answer(content=[Text("Paris.")], usage=SEEN))
     plain = ask(stand_in, messages=counted)
     list(ask(stand_in, messages=counted, stream=True))
-    for _ in range(100):
+    for _ in range(600):
         if len(told) == 2:
             break
         asyncio.run(asyncio.sleep(0.05))
@@ -195,12 +195,10 @@ def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:
 
 
 def test_a_stream_delivers_each_delta_as_it_comes(stand_in: StandIn) -> None:
-    stand_in.script(Answer(content=[Text("one two three four")], chunk_chars=4, between_s=0.15))
-    seen_before_end = 0
-    for chunk in ask(stand_in, stream=True):
-        if chunk.choices[0].delta.content and not stand_in.requests[0].is_finished:
-            seen_before_end += 1
-    assert seen_before_end >= 3
+    stand_in.script(Answer(content=[Text("one two three four")], chunk_chars=4, hang_after=6))
+    deltas = (chunk.choices[0].delta.content for chunk in ask(stand_in, stream=True))
+    assert [delta for _, delta in zip(range(3), filter(None, deltas), strict=False)] == ["one ", "two ", "thre"]
+    assert not stand_in.requests[0].is_finished
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)

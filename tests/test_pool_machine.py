@@ -17,9 +17,11 @@ from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
 from litellm_claude_code.pool import Pool
+from litellm_claude_code.schedule import fits
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.worker import State, Turn
 
+SYSTEMS = ("", "A", "B")
 LOGINS = (Login(payer="subscription"), Login(payer="gateway", base_url="http://127.0.0.1:1"))
 
 
@@ -27,12 +29,11 @@ class ScriptedWorker:
     """A worker that does what the test says, through the same states as a real one."""
 
     def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Any], None]) -> None:
-        self.login, self.system, self.state = login, None, State.BOOTING
+        self.login, self.system, self.state = login, "", State.BOOTING
         self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
         self.failure: CallFailed | None = None
         self.turn: Turn | None = None
         self.is_closing_allowed = False
-        self.state_after_reset = State.IDLE
         self._on_change = on_change
 
     @property
@@ -40,18 +41,18 @@ class ScriptedWorker:
         return self.state is not State.CLOSED
 
     def start(self, call: Call) -> Turn:
-        assert self.state in (State.SPARE, State.IDLE)
-        assert self.system in (None, call.system)
+        assert self.state is State.IDLE
+        assert call.system or not self.system
         assert self.login == call.login
-        self.system, self.state, self.state_after_reset = call.system, State.BUSY, State.IDLE
+        self.system, self.state = call.system, State.BUSY
         self.calls += 1
         self.turn = Turn(call, wake=lambda: None)
         return self.turn
 
     def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        assert self.state in (State.SPARE, State.IDLE)
+        assert self.state is State.IDLE
         assert self.login.is_metered
-        self.state_after_reset, self.state = self.state, State.RESETTING
+        self.state = State.RESETTING
 
     def become(self, state: State) -> None:
         self.state = state
@@ -119,7 +120,7 @@ class PoolMachine(RuleBasedStateMachine):
     def workers(self, *states: State) -> list[ScriptedWorker]:
         return [worker for worker in self.made if worker.state in states]
 
-    @rule(target=leases, login=st.sampled_from(LOGINS), system=st.sampled_from("ABC"))
+    @rule(target=leases, login=st.sampled_from(LOGINS), system=st.sampled_from(SYSTEMS))
     def ask(self, login: Login, system: str) -> Any:
         made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
 
@@ -131,7 +132,7 @@ class PoolMachine(RuleBasedStateMachine):
         return task
 
     @rule(
-        asked=st.lists(st.tuples(st.sampled_from(LOGINS), st.sampled_from("ABCDEF")), min_size=2, max_size=6),
+        asked=st.lists(st.tuples(st.sampled_from(LOGINS), st.sampled_from(SYSTEMS)), min_size=2, max_size=6),
     )
     def ask_at_once(self, asked: list[tuple[Login, str]]) -> None:
         async def begin() -> None:
@@ -153,7 +154,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def boot_ends(self, data: Any) -> None:
         if worker := self._pick(data, State.BOOTING):
-            self.on_the_loop(worker.become, State.SPARE)
+            self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data())
     def call_ends(self, data: Any) -> None:
@@ -166,7 +167,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def reset_ends(self, data: Any) -> None:
         if worker := self._pick(data, State.RESETTING):
-            self.on_the_loop(worker.become, worker.state_after_reset)
+            self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data(), is_sent=st.booleans())
     def process_dies(self, data: Any, is_sent: bool) -> None:
@@ -179,11 +180,11 @@ class PoolMachine(RuleBasedStateMachine):
     def process_grows(self, data: Any) -> None:
         if worker := self._pick(data, State.IDLE):
             worker.growth_mib = 10_000
-            self.on_the_loop(worker.become, worker.state_after_reset)
+            self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data())
     def time_passes(self, data: Any) -> None:
-        if worker := self._pick(data, State.IDLE, State.SPARE):
+        if worker := self._pick(data, State.IDLE):
             worker.used_at = -1e9
             self.on_the_loop(worker.become, worker.state)
 
@@ -207,7 +208,7 @@ class PoolMachine(RuleBasedStateMachine):
     def nobody_waits_while_a_fitting_worker_is_idle(self) -> None:
         for waiter in self.pool._queue:
             for worker in self.workers(State.IDLE):
-                assert (worker.login, worker.system) != (waiter.login, waiter.system)
+                assert not fits(worker, waiter.login, waiter.system)
 
     @invariant()
     def whoever_waits_has_something_to_wait_for(self) -> None:

@@ -205,12 +205,16 @@ STEPS = {
     ),
     "the model is dropped": (
         "request.get('settings', {}).pop('model', None)",
-        "It asks the model 'claude-opus-5-5' instead of 'claude-sonnet-5-5': `model` in `apply_flag_settings` has no "
-        "effect.",
+        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
     ),
     "the system prompt is dropped": (
-        "request.pop('systemPrompt', None)",
-        "The system prompt does not arrive as written: `systemPrompt` in `initialize` has no effect.",
+        "request.pop('system_prompt', None); request.pop('only_if_model_is_current', None)",
+        "The system prompt does not arrive as written: --system-prompt-snapshot or `system_prompt` in `set_model` has "
+        "no effect.",
+    ),
+    "the system prompt is refused": (
+        INSTEAD.format(when="subtype == 'set_model'", reply={"subtype": "error", "error": "unknown"}),
+        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
     ),
     "rewinding is claimed and not done": (
         INSTEAD.format(
@@ -224,11 +228,11 @@ STEPS = {
     ),
     "settings are refused": (
         INSTEAD.format(when="subtype == 'apply_flag_settings'", reply={"subtype": "error", "error": "unknown"}),
-        "It does not start, or does not answer `apply_flag_settings` before `initialize`: ",
+        "It does not start, or does not answer `apply_flag_settings`: ",
     ),
     "the body is refused": (
         INSTEAD.format(when="env.get('CLAUDE_CODE_EXTRA_BODY')", reply={"subtype": "error", "error": "not allowed"}),
-        "It cannot be given a request by `initialize` and `apply_flag_settings`: ",
+        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
     ),
 }
 
@@ -310,9 +314,14 @@ def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None
     assert f"The policy in {FILE} sets {', '.join(env)}, which a worker needs for itself" in told
 
 
-def test_a_policy_that_brings_a_credential_or_bars_models_is_named(tmp_path: Path) -> None:
-    told = sentence_under({"apiKeyHelper": "echo of-the-company", "availableModels": ["opus"]}, tmp_path)
+def test_a_policy_that_brings_a_credential_is_named(tmp_path: Path) -> None:
+    told = sentence_under({"apiKeyHelper": "echo of-the-company"}, tmp_path)
     assert "It sends another credential than the key it is given: ANTHROPIC_API_KEY has no effect." in told
-    assert "It asks the model 'claude-opus-5-5' instead of 'claude-sonnet-5-5'" in told
     assert f"There is a policy in {FILE}, which may be why." in told
     assert "of-the-company" not in told
+
+
+def test_a_policy_that_bars_models_is_named(tmp_path: Path) -> None:
+    told = sentence_under({"availableModels": ["opus"]}, tmp_path)
+    assert "It cannot be given a request by `apply_flag_settings` and `set_model`" in told
+    assert f"There is a policy in {FILE}, which may be why." in told

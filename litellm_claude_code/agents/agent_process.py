@@ -29,7 +29,7 @@ from .. import launch
 from ..auth import Login
 from ..errors import CallFailed, Failure
 from ..settings import Settings
-from ..transport import Frame, LatePromptTransport
+from ..transport import ControlTransport, Frame
 from .agent_options import to_options
 from .profile import Profile, ProfileError
 
@@ -40,7 +40,7 @@ _CLOSE_WITHIN_S: Final = 5.0
 _LOOK_AT_SERVERS_EVERY_S: Final = 0.05
 
 
-class AgentTransport(LatePromptTransport):
+class AgentTransport(ControlTransport):
     """The transport of plain workers, whose `initialize` takes more with it: the prompt and the answer's schema."""
 
     initialize: Mapping[str, Any] = {}
