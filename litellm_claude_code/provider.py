@@ -25,6 +25,7 @@ from . import models
 from .auth import choose_login
 from .call import ApiEvent
 from .errors import CallFailed, RunFailed, alone, bad_request, malformed, timed_out, to_litellm, unsupported
+from .fence import check_proxied
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .observing import Observer, current, failures_told, told
@@ -178,9 +179,11 @@ class ClaudeCodeProvider(CustomLLM):
         timeout: float | httpx.Timeout | None = None,
         **_unused: Any,
     ) -> Request:
+        is_agent = models.split_profile(model)[1] is not None
+        check_proxied({} if is_agent else optional_params, litellm_params or {}, model=model)
         settings = self._current_settings()
         translate = to_request
-        if models.split_profile(model)[1]:
+        if is_agent:
             from .agents.agent_request import to_agent_request as translate  # brings the SDK with it
         with alone():
             return translate(
