@@ -12,6 +12,7 @@ from .demo import demo
 from .doctor import doctor
 from .models import models
 from .run import run
+from .serve import serve
 from .stand_in import stand_in
 
 PROGRAM = "litellm-claude-code"
@@ -27,6 +28,7 @@ app.command()(ask)
 app.command()(models)
 app.command()(doctor)
 app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
+app.command()(serve)
 app.command()(demo)
 app.command(name="stand-in")(stand_in)
 

@@ -25,6 +25,7 @@ import litellm_claude_code  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .anthropic_host import AnthropicHost  # noqa: E402
+from .served import Served, serving  # noqa: E402
 
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
@@ -59,6 +60,19 @@ def default_endpoint(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.Monk
     yield host
     litellm_claude_code.close()
     host.close()
+
+
+@pytest.fixture(scope="session")
+def one_server(one_stand_in: StandIn) -> Iterator[Served]:
+    with serving(HOME / "served", one_stand_in, "--max-requests", "6", "--max-body-mb", "1") as server:
+        yield server
+    assert claude_processes(server.claude_config) == []
+
+
+@pytest.fixture
+def server(stand_in: StandIn, one_server: Served) -> Served:
+    """The one server of the session, over the stand-in that all tests share."""
+    return one_server
 
 
 @pytest.fixture(autouse=True)

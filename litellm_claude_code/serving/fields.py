@@ -1,0 +1,152 @@
+"""What a request may hold to reach litellm's proxy: the endpoints served, and the fields of each.
+
+Lists of what is let in, not of what is kept out: litellm's proxy takes any argument of litellm's from a body (another
+provider, credentials, a router of one's own, fallbacks…), and the next version takes more. Decisions only, no I/O.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from ..models import PROVIDER
+
+Body = dict[str, Any]
+
+_SAMPLING: Final = ("model", "stream", "temperature", "top_p", "metadata", "service_tier")
+# Claude's own, which OpenAI's format has no field for; and litellm's leave to drop what a model does not take.
+_OF_CLAUDE: Final = ("thinking", "top_k", "cache_control", "context_management", "speed", "drop_params")
+_OF_OPENAI: Final = (
+    *_SAMPLING,
+    *_OF_CLAUDE,
+    "user",
+    "safety_identifier",
+    "prompt_cache_key",
+    "stream_options",
+    "store",
+)
+_OF_COMPLETIONS: Final = (*_OF_OPENAI, "n", "seed", "stop", "max_tokens", "logprobs", "logit_bias",
+                          "presence_penalty", "frequency_penalty")  # fmt: skip
+_CHAT: Final = frozenset(
+    [*_OF_COMPLETIONS, "messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice",
+     "parallel_tool_calls", "functions", "function_call", "response_format", "reasoning_effort", "verbosity",
+     "modalities", "prediction", "web_search_options"]
+)  # fmt: skip
+_COMPLETIONS: Final = frozenset([*_OF_COMPLETIONS, "prompt", "suffix", "echo", "best_of"])
+_RESPONSES: Final = frozenset(
+    [*_OF_OPENAI, "input", "instructions", "max_output_tokens", "tools", "tool_choice", "parallel_tool_calls",
+     "max_tool_calls", "text", "reasoning", "truncation", "include", "top_logprobs"]
+)  # fmt: skip
+_MESSAGES: Final = frozenset(
+    [*_SAMPLING, *_OF_CLAUDE, "messages", "max_tokens", "system", "stop_sequences", "tools", "tool_choice",
+     "output_config", "output_format"]
+)  # fmt: skip
+
+# Tools whose calls come back to the client, and the API's own search. litellm's proxy would run some others itself.
+_TOOLS: Final = re.compile(r"function|custom|(web_search|bash|text_editor|memory|computer)(_\w+)?")
+_MODEL: Final = re.compile(r"[\w./\[\]@-]{1,200}")
+_ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?[\w.\[\]@-]{{1,200}}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """An endpoint that is served."""
+
+    path: str
+    """Where litellm's proxy serves it."""
+    fields: frozenset[str] | None = None
+    """Fields that the body may have; None where there is no body."""
+
+
+class Refused(Exception):
+    """A request that goes no further. The message is for the client; it quotes no value of the request."""
+
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+_POSTS: Final[Mapping[str, frozenset[str]]] = {
+    "/v1/chat/completions": _CHAT,
+    "/chat/completions": _CHAT,
+    "/v1/completions": _COMPLETIONS,
+    "/completions": _COMPLETIONS,
+    "/v1/responses": _RESPONSES,
+    "/responses": _RESPONSES,
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _MESSAGES,
+}
+OPEN: Final = ("/health/liveliness", "/health/readiness")
+"""Answered without a key: probes have none, and learn nothing but that."""
+
+
+def find_route(method: str, path: str, query: str) -> Route:
+    """Return the route of a request. Raises `Refused` for what is not served.
+
+    `/health` alone answers without asking a model; `/health?model=…` asks that one.
+    """
+    if method == "POST" and path in _POSTS:
+        return Route(path=path, fields=_POSTS[path])
+    if method == "GET" and (path in ("/v1/models", "/models") or _ONE_MODEL.fullmatch(path)):
+        return Route(path=path.replace(f"/{PROVIDER}/", "/"))
+    if method == "GET" and path in OPEN:
+        return Route(path=path)
+    if method == "GET" and path == "/health":
+        return Route(path=path if query.startswith("model=") else "/health/readiness")
+    raise Refused(404, f"Not served here. Served are: {', '.join(path for path in _POSTS if path.startswith('/v1'))}, "
+                  "/v1/models, /health.")  # fmt: skip
+
+
+def read_body(content: bytes, route: Route) -> Body:
+    """Return the fields of a body, without those that are null. Raises `Refused` for one that may not go on."""
+    try:
+        body = json.loads(content, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refused(400, "The body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "The body is not a JSON object.")
+    body = {field: value for field, value in body.items() if value is not None}
+    unknown = sorted(body.keys() - (route.fields or frozenset()))
+    if unknown:
+        raise Refused(
+            400, f"Not taken here: {', '.join(name[:40] for name in unknown[:10])}. Leave it out, or ask who runs this."
+        )
+    if not isinstance(body.get("model"), str) or not _MODEL.fullmatch(body["model"]):
+        raise Refused(400, "`model` is not the name of one model: see /v1/models.")
+    _check_metadata(body.get("metadata"))
+    _check_tools(body.get("tools"))
+    return body
+
+
+def requests_in(body: Body) -> int:
+    """Return how many requests to the model a body asks for. Raises `Refused` where that is no count."""
+    n = body.get("n", 1)
+    prompts = body.get("prompt")
+    if not isinstance(n, int) or n < 1:
+        raise Refused(400, "`n` is not a count of answers: give a whole number from 1.")
+    many = isinstance(prompts, list) and all(isinstance(prompt, (str, list)) for prompt in prompts)
+    return n * (max(1, len(prompts)) if many and isinstance(prompts, list) else 1)
+
+
+def _no_number(_name: str) -> NoReturn:
+    raise ValueError
+
+
+def _check_metadata(metadata: object) -> None:
+    # Nested values are read by litellm's integrations, as settings of theirs.
+    if metadata is None:
+        return
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise Refused(400, "`metadata` holds more than text: give an object of strings.")
+
+
+def _check_tools(tools: object) -> None:
+    for tool in tools if isinstance(tools, list) else []:
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind is not None and not (isinstance(kind, str) and _TOOLS.fullmatch(kind)):
+            raise Refused(400, "A tool is of a type that is not taken here: declare tools of type `function`.")

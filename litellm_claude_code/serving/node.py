@@ -1,0 +1,251 @@
+"""One server: litellm's proxy, configured and behind the gate, from its socket to its graceful end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.types import ASGIApp
+
+from .. import models, provider
+from ..auth import choose_login
+from ..settings import Settings, from_environment
+from . import config as proxy_config
+from .config import Config, ConfigError
+from .gate import Gate, Limits
+from .logs import keep_quiet
+
+TERMS: Final = """\
+You are about to serve calls on your own Claude login to other machines.
+A Claude subscription is for its owner's own use. Anthropic's terms and usage limits say what automated use of it they
+allow, and whether it may answer for anybody else; they change, and this program does not know them. Read them first:
+https://www.anthropic.com/legal/consumer-terms. An API key, a gateway or a cloud login serves others in the same way."""
+
+_KEY_VARIABLE: Final = "LITELLM_MASTER_KEY"
+_SHORTEST_KEY: Final = 16
+# litellm's proxy would use these of the environment, which may be meant for another program.
+_NOT_FOR_THE_PROXY: Final = ("DATABASE_URL", "DIRECT_URL", "WORKER_CONFIG", "LITELLM_CONFIG_BUCKET_NAME")
+_KEEP_ALIVE_S: Final = 60
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says."""
+
+    host: str = "127.0.0.1"
+    port: int = 4000
+    """0 takes a free one."""
+    config: Path | None = None
+    master_key_file: Path | None = None
+    shares_login: bool = False
+    max_requests: int | None = None
+    max_body_mb: float = 32
+    grace_s: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """The key that clients send."""
+
+    value: str
+    is_made: bool
+    """Whether it was made for this run, and has to be told."""
+
+
+def serve(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is under way. Raises `ConfigError` where it cannot begin."""
+    settings = _settings()
+    config = proxy_config.generate(models.names()) if options.config is None else proxy_config.read(options.config)
+    named_key = proxy_config.master_key(config, os.environ)
+    key = choose_key(options, named_key, os.environ)
+    payers = {
+        choose_login(api_key=one["api_key"], api_base=one["api_base"], settings=settings, model=str(one["model"])).payer
+        for one in proxy_config.deployments(config, os.environ)
+    }
+    check_exposure(options, payers)
+    limits = Limits(
+        max_requests=options.max_requests or 4 * settings.max_workers, max_body_bytes=int(options.max_body_mb * 2**20)
+    )
+    inner_key = named_key or f"sk-{secrets.token_urlsafe(32)}"
+    signal.signal(signal.SIGTERM, _leave)
+    with _listening(options) as listening, _configured(options, config, inner_key), contextlib.closing(provider):
+        threading.Thread(target=_warm_up, args=(config,), daemon=True).start()
+        chatter = io.StringIO()
+        with contextlib.redirect_stdout(chatter):
+            proxy, check = _proxy()
+            gate = Gate(proxy, key=key.value, inner_key=inner_key, limits=limits, check=check)
+            server = _Server(
+                gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
+            )
+            server.run(sockets=[listening])
+        if not server.started:
+            raise ConfigError(f"litellm's proxy did not start.\n{chatter.getvalue()}".rstrip())
+
+
+def _settings() -> Settings:
+    try:
+        return from_environment()
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = f"LITELLM_CLAUDE_CODE_{str(wrong['loc'][0]).upper()}"
+        raise ConfigError(f"{name} cannot be used: {wrong['msg']}.") from None
+
+
+def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) -> Key:
+    """Return the key in force: from a file, the environment, the configuration, or made now. Never none."""
+    value = named
+    if options.master_key_file is not None:
+        try:
+            value = options.master_key_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{options.master_key_file} cannot be read: {type(error).__name__}.") from None
+    elif environ.get(_KEY_VARIABLE):
+        value = environ[_KEY_VARIABLE]
+    elif named is None:
+        return Key(value=f"sk-{secrets.token_urlsafe(32)}", is_made=True)
+    if not value or len(value) < _SHORTEST_KEY or not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigError(
+            f"The master key is too short or not plain text: give one of {_SHORTEST_KEY} ASCII characters or more, "
+            "without spaces (`openssl rand -hex 32` makes one)."
+        )
+    return Key(value=value, is_made=False)
+
+
+def check_exposure(options: Options, payers: set[Any]) -> None:
+    """Refuse to serve a subscription to other machines, unless that was asked for."""
+    if _is_loopback(options.host) or "subscription" not in payers:
+        return
+    if not options.shares_login:
+        raise ConfigError(
+            f"--host {options.host} can be reached from other machines, and your own Claude login would pay for their "
+            'calls. Have a key, a gateway or a cloud login pay (README, "Who pays"); stay on 127.0.0.1; or say '
+            "--share-my-login, after having read Anthropic's terms."
+        )
+    print(f"{TERMS}\n", flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def _listening(options: Options) -> Any:
+    """Give the socket, bound before anything slow begins."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            yield listening
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {options.host}, port {options.port}: {error.strerror}. --port 0 takes a free one."
+        ) from None
+
+
+@contextlib.contextmanager
+def _configured(options: Options, config: Config, inner_key: str) -> Any:
+    """Tell litellm's proxy its configuration and its key, in this process's environment only."""
+    for name in _NOT_FOR_THE_PROXY:
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory(prefix="litellm-claude-code-") as folder:
+        path = options.config
+        if path is None:
+            path = Path(folder) / "config.yaml"
+            path.write_text(json.dumps(config))  # JSON is YAML
+        os.environ |= {_KEY_VARIABLE: inner_key, "CONFIG_FILE_PATH": str(path.absolute())}
+        yield
+
+
+def _proxy() -> tuple[ASGIApp, Callable[[dict[str, Any]], object]]:
+    """Return litellm's proxy, and its own look at a body; there a refusal would end in a 500, without a database."""
+    try:
+        from litellm.proxy.auth.auth_utils import is_request_body_safe
+        from litellm.proxy.proxy_server import app
+    except ImportError as error:
+        raise ConfigError(
+            f"litellm's proxy is not installed ({error.name or 'a part of it'} is missing): "
+            'pip install "litellm_claude_code[proxy]"'
+        ) from None
+    return app, lambda body: is_request_body_safe(body, {}, None, body["model"])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it serves."""
+
+    def __init__(self, app: ASGIApp, *, grace_s: int, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                ws="none",
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=grace_s,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+def _ready(listening: socket.socket, key: Key, payers: set[Any], config: Config, chatter: io.StringIO) -> None:
+    """Go over to serving: what was loaded is left out of garbage collection, the log is quiet, the user is told."""
+    gc.enable()
+    gc.freeze()
+    keep_quiet()
+    chatter.truncate(0)
+    host, port = listening.getsockname()[:2]
+    names = [str(entry.get("model_name")) for entry in config["model_list"]]
+    out = sys.__stdout__ or sys.stderr
+    print(f"litellm's proxy over claude_code/ serves on http://{host}:{port}", file=out)
+    print(f"who pays: {', '.join(sorted(payers)) or 'no claude_code/ model is configured'}", file=out)
+    if key.is_made:
+        print(f"key, made for this run and shown only here: {key.value}", file=out)
+    print(f"models: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}", file=out)
+    out.flush()
+
+
+def _warm_up(config: Config) -> None:
+    """Have a Claude Code process ready for the first request."""
+    first = next(iter(proxy_config.deployments(config, os.environ)), None)
+    if first is None:
+        return
+    try:
+        provider.warm_up(str(first["model"]), api_base=first["api_base"], api_key=first["api_key"])
+    except Exception as error:
+        _log.warning("No Claude Code process could be started: %s", error)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    # uvicorn takes the signal, stops gracefully, and raises it again: by then there is nothing left to do.
+    raise SystemExit(0)

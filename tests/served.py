@@ -1,0 +1,88 @@
+"""Servers of their own, as a user starts them: `litellm-claude-code serve` on a free port, over a stand-in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from litellm_claude_code.testing import StandIn
+
+_UP_WITHIN_S = 180
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A server that runs."""
+
+    url: str
+    key: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    claude_config: Path
+
+    @property
+    def where(self) -> dict[str, str]:
+        return {"api_base": self.url, "api_key": self.key}
+
+    def stop(self) -> int:
+        """Ask it to stop, as an init system does; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(120)
+
+
+def environment(folder: Path, stand_in: StandIn | None, **more: str) -> dict[str, str]:
+    env = {**os.environ, "CLAUDE_CONFIG_DIR": str(folder / "claude"), "PYTHONUNBUFFERED": "1"}
+    if stand_in is not None:
+        env |= {"ANTHROPIC_BASE_URL": stand_in.base_url, "ANTHROPIC_AUTH_TOKEN": str(stand_in.api_key)}
+    return {**env, **more}
+
+
+@contextlib.contextmanager
+def serving(folder: Path, stand_in: StandIn, *options: str, **env: str) -> Iterator[Served]:
+    """Start a server whose stdout and stderr go to one file; end it, and what it started, afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.txt"
+    port = () if "--port" in options else ("--port", "0")
+    command = [sys.executable, "-m", "litellm_claude_code_cli", "serve", *port, *options]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment(folder, stand_in, **env)
+        )
+    try:
+        said = _await_ready(process, log)
+        key = re.search(r"shown only here: (\S+)", said)
+        yield Served(
+            url=re.findall(r"http://\S+", said)[0],
+            key=key[1] if key else env["LITELLM_MASTER_KEY"],
+            process=process,
+            log=log,
+            claude_config=folder / "claude",
+        )
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    until = time.monotonic() + _UP_WITHIN_S
+    while time.monotonic() < until:
+        said = log.read_text()
+        if "models: " in said:
+            return said
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
