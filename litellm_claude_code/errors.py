@@ -130,7 +130,7 @@ HOW_TO_PAY: Final = (
 _BY_STATUS: Final[dict[int, Any]] = {
     400: exceptions.BadRequestError,
     401: exceptions.AuthenticationError,
-    402: exceptions.BadRequestError,
+    402: exceptions.PaymentRequiredError,
     403: exceptions.PermissionDeniedError,
     404: exceptions.NotFoundError,
     408: exceptions.Timeout,
@@ -174,7 +174,9 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
 
 def _more(kind: Any, failure: Failure) -> dict[str, Any]:
     """Return the arguments that only some of litellm's classes take."""
-    if kind in (exceptions.Timeout, exceptions.APIConnectionError):
+    if kind is exceptions.Timeout:
+        return {"exception_status_code": failure.status}
+    if kind is exceptions.APIConnectionError:
         return {}
     headers = {"retry-after": f"{failure.retry_after_s:g}"} if failure.retry_after_s is not None else {}
     status = failure.status or getattr(kind, "status_code", None) or 500

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -174,6 +175,9 @@ def test_when_the_api_fails(ears: Ears, stand_in: StandIn) -> None:
             stand_in.script(reply, *([reply] if name == "404" else []))
             fails(ears, stand_in, stream=stream, **({"timeout": 1} if name == "silence" else {}))
             stand_in.reset()
+            stand_in.script("Well.")  # so that the next does not wait for an overloaded service to recover
+            time.sleep(1 if name == "a limit" else 0)
+            litellm.completion(**REQUEST, api_base=stand_in.base_url, api_key=KEY)
     ears.look_around()
 
 
