@@ -209,6 +209,11 @@ def test_an_answer_cannot_steer_the_terminal(gateway: StandIn, monkeypatch: pyte
         assert seen.getvalue().decode() == "[31mred\n\té\n"
 
 
+def test_a_stand_in_that_cannot_listen_says_so(stand_in: StandIn) -> None:
+    port = stand_in.base_url.rpartition(":")[2]
+    assert_told(run("stand-in", "--port", port), ExitCode.UNEXPECTED, f"127.0.0.1:{port}.* in use")
+
+
 def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8")
     listed = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
