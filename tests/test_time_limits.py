@@ -1,0 +1,85 @@
+"""A process that stops answering ends a call within its `timeout`, and costs one process."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+
+import litellm_claude_code
+from litellm_claude_code.installed import find_cli
+from litellm_claude_code.testing import StandIn, answer
+
+from .conftest import claude_processes
+from .test_answers import ask
+
+
+@pytest.fixture
+def fresh(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A pool of one process, that is gone afterwards, stopped or not."""
+    litellm_claude_code.close()
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "1")
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "4")
+    yield monkeypatch
+    litellm_claude_code.close()
+    for pid in claude_processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def stop(pids: list[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_process_that_stopped_while_idle(stand_in: StandIn, fresh: Any, stream: bool) -> None:
+    assert ask(stand_in).choices[0].message.content
+    until_idle()
+    stop(claude_processes())
+    with pytest.raises(litellm.Timeout):
+        list(ask(stand_in, timeout=2, stream=stream, max_retries=0))
+    assert ask(stand_in, timeout=60).choices[0].message.content
+    assert litellm_claude_code.stats()["boots"] == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_process_that_stopped_in_an_answer(stand_in: StandIn, fresh: Any, stream: bool) -> None:
+    assert ask(stand_in).choices[0].message.content  # booted and bound
+    until_idle()
+
+    def respond(request: Any) -> Any:
+        stop(claude_processes())
+        return answer("It goes on and on.")
+
+    before, stand_in.respond = stand_in.respond, respond
+    with pytest.raises(litellm.Timeout):
+        list(ask(stand_in, timeout=2, stream=stream, max_retries=0))
+    stand_in.respond = before
+    assert ask(stand_in, timeout=60).choices[0].message.content
+    assert litellm_claude_code.stats()["boots"] == 2
+
+
+def test_a_process_that_stops_while_it_boots(stand_in: StandIn, fresh: Any, tmp_path: Path) -> None:
+    cli = tmp_path / "claude"
+    cli.write_text(
+        f'#!/bin/sh\n[ -e {tmp_path}/again ] || {{ touch {tmp_path}/again; kill -STOP $$; }}\nexec {find_cli()} "$@"'
+    )
+    cli.chmod(0o700)
+    fresh.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(cli))
+    fresh.setenv("LITELLM_CLAUDE_CODE_SELF_CHECK", "false")
+    fresh.setenv("LITELLM_CLAUDE_CODE_BOOT_TIMEOUT_S", "4")
+    with pytest.raises(litellm.Timeout):
+        ask(stand_in, timeout=1, max_retries=0)
+    assert ask(stand_in, timeout=60).choices[0].message.content  # a process that does not boot is replaced
+
+
+def until_idle() -> None:
+    while "idle" not in litellm_claude_code.stats()["workers"]:
+        time.sleep(0.01)
