@@ -28,6 +28,9 @@ _CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_C
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
 
+_HELPERS: Final = ("apiKeyHelper", "proxyAuthHelper", "otelHeadersHelper", "awsAuthRefresh", "awsCredentialExport",
+                   "gcpAuthRefresh")  # fmt: skip
+
 # Passed on from the caller's environment: what any program needs, the way to the network, where the login lives.
 _PASSED_ON: Final = frozenset(
     [
@@ -201,6 +204,22 @@ def wrong_login(login: Login, account: Mapping[str, Any]) -> str | None:
     if login.payer == "api_key" and login.source is None and not is_key:
         return "LITELLM_CLAUDE_CODE_AUTH=api_key is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting"
     return None
+
+
+def helper_in_force(settings: Mapping[str, Any]) -> str | None:
+    """Say why a process must not be used that would start a program to get a credential; None where it starts none.
+
+    `settings` are the CLI's own, in its reply to `get_settings` (2.1.327). The user's do not reach a process here, but
+    a policy of the machine's or the organisation's does; and what the CLI starts in a call inherits the environment, in
+    which the request is. An `apiKeyHelper` goes before the key or token that the process was given, besides.
+    """
+    found = [name for name in _HELPERS if settings.get(name)]
+    if not found:
+        return None
+    return (
+        f"a policy of this machine sets {', '.join(found)}, a program that Claude Code would start with the request in "
+        "its environment: have it taken out of the managed settings"
+    )
 
 
 def _gateway(

@@ -24,7 +24,7 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
-from .auth import Login, wrong_login
+from .auth import Login, helper_in_force, wrong_login
 from .call import Call
 from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from .settings import Settings
@@ -108,12 +108,19 @@ class Worker:
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await self._launch.transport.connect()
                 await self._control("apply_flag_settings", settings={"env": {}})
+                await self._refuse_helpers()
                 await self._shake_hands()
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
             self.used_at = time.monotonic()
             self._become(State.IDLE)
+
+    async def _refuse_helpers(self) -> None:
+        """Fail where the CLI would start a program that sees requests. No request has been sent to it by now."""
+        told = await self._control("get_settings")
+        if (why := helper_in_force(told.get("effective") or {})) is not None:
+            raise CallFailed(Failure(kind="authentication_failed", text=why))
 
     async def _serve(self, turn: Turn) -> None:
         try:

@@ -1,6 +1,9 @@
 """What needs Anthropic's servers and a login: `pytest -m live`. Off by default, and not run when this was written."""
 
+import base64
 import os
+import struct
+import zlib
 
 import litellm
 import pytest
@@ -33,3 +36,22 @@ def test_effort_is_accepted() -> None:
     messages = [{"role": "user", "content": "What is 17 * 23?"}]
     response = litellm.completion("claude_code/sonnet", messages=messages, reasoning_effort="low")
     assert "391" in response.choices[0].message.content
+
+
+def test_a_request_of_a_megabyte_passes_whatever_the_login_starts() -> None:
+    # What the CLI starts for a credential (the macOS keychain tool, say) inherits the request in its environment.
+    rows = b"".join(b"\0" + os.urandom(3 * 600) for _ in range(600))
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", 600, 600, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    chunks = (struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts)
+    image = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)).decode()
+    assert len(image) > 1_000_000
+    content = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}},
+        {"type": "text", "text": "Say just: pong"},
+    ]
+    response = litellm.completion("claude_code/haiku", messages=[{"role": "user", "content": content}])
+    assert "pong" in response.choices[0].message.content.lower()

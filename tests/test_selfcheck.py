@@ -314,11 +314,11 @@ def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None
     assert f"The policy in {FILE} sets {', '.join(env)}, which a worker needs for itself" in told
 
 
-def test_a_policy_that_brings_a_credential_is_named(tmp_path: Path) -> None:
-    told = sentence_under({"apiKeyHelper": "echo of-the-company"}, tmp_path)
-    assert "It sends another credential than the key it is given: ANTHROPIC_API_KEY has no effect." in told
+@pytest.mark.parametrize("name", ["apiKeyHelper", "awsAuthRefresh"])
+def test_a_policy_whose_program_would_see_requests_is_refused(tmp_path: Path, name: str) -> None:
+    told = sentence_under({name: f"touch {tmp_path}/ran; echo of-the-company"}, tmp_path)
+    assert f"sets {name}, a program that Claude Code would start with the request in its environment" in told
     assert f"There is a policy in {FILE}, which may be why." in told
-    assert "of-the-company" not in told
 
 
 def test_a_policy_that_bars_models_is_named(tmp_path: Path) -> None:
