@@ -13,7 +13,6 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -86,8 +85,8 @@ def environment(
         **own,
         "CLAUDE_CODE_TMPDIR": str(private_folder()),
         "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
-        "LITELLM_CLAUDE_CODE_WRAPPER": _wrapper(death_signal),
         "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
+        **_bound_to_parent(death_signal),
     }
 
 
@@ -158,23 +157,21 @@ def _sweep(parent: Path) -> None:
             os.close(lock)
 
 
-@cache
-def _wrapper(death_signal: str) -> str:
-    """Return the command that a process is wrapped in, as far as this machine has it.
+def _bound_to_parent(death_signal: str) -> dict[str, str]:
+    """Say how `launch.sh` puts a process in a session of its own, and has it end with this Python process.
 
-    `setsid` keeps a terminal's or a notebook's Ctrl-C from it, which is for the caller. `setpriv` has Linux end it with
-    its parent; that signal comes when the *thread* that spawned ends, so the loop's own long-lived one does it.
+    `setsid` keeps a terminal's or a notebook's Ctrl-C from it, which is for the caller; without it Python does that.
+    `setpriv` has Linux end it with its parent; that signal comes when the *thread* that spawned ends, so the loop's own
+    long-lived one does it. Without it a watchdog does, for which the pid is.
     """
-    words = [
-        *_found("setsid"),
-        *(_found("setpriv", "--pdeathsig", death_signal, "--") if sys.platform == "linux" else ()),
-    ]
-    return " ".join(words)
-
-
-def _found(program: str, *arguments: str) -> list[str]:
-    path = shutil.which(program)
-    return [path, *arguments] if path else []
+    setsid, setpriv = shutil.which("setsid"), shutil.which("setpriv") if sys.platform == "linux" else None
+    words = [*([setsid] if setsid else []), *([setpriv, "--pdeathsig", death_signal, "--"] if setpriv else [])]
+    return {
+        "LITELLM_CLAUDE_CODE_WRAPPER": " ".join(words),
+        "LITELLM_CLAUDE_CODE_PYTHON": "" if setsid else sys.executable,
+        "LITELLM_CLAUDE_CODE_WATCHED": "" if setpriv else str(os.getpid()),
+        "LITELLM_CLAUDE_CODE_DEATH_SIGNAL": death_signal,
+    }
 
 
 async def _no_prompt() -> AsyncIterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
@@ -54,13 +56,13 @@ def respond(record: Any) -> Answer:
 class Script:
     """A Python process of a user's, and the Claude Code processes that it started."""
 
-    def __init__(self, stand_in: StandIn, home: Path, code: str) -> None:
+    def __init__(self, stand_in: StandIn, home: Path, code: str, **env: str) -> None:
         stand_in.respond = respond
         self._home = home
         self.cache = home / "cache" / "litellm_claude_code"
         self.process = subprocess.Popen(
             [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)],
-            env={**os.environ, "CLAUDE_CONFIG_DIR": str(home), "XDG_CACHE_HOME": str(home / "cache")},
+            env={**os.environ, "CLAUDE_CONFIG_DIR": str(home), "XDG_CACHE_HOME": str(home / "cache"), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -75,7 +77,7 @@ class Script:
         return claude_processes(self._home)
 
     def assert_nothing_is_left(self) -> None:
-        until = time.monotonic() + 8
+        until = time.monotonic() + 30
         while self.claude_processes():
             assert time.monotonic() < until, self.claude_processes()
             time.sleep(0.05)
@@ -85,8 +87,8 @@ class Script:
 def script(stand_in: StandIn, tmp_path: Path) -> Any:
     started: list[Script] = []
 
-    def start(code: str) -> Script:
-        started.append(Script(stand_in, tmp_path, code))
+    def start(code: str, **env: str) -> Script:
+        started.append(Script(stand_in, tmp_path, code, **env))
         return started[-1]
 
     yield start
@@ -133,6 +135,24 @@ def test_nothing_outlives_a_signal(script: Callable[[str], Script], state: str, 
         assert time.monotonic() < until
         time.sleep(0.02)
     os.kill(one.process.pid, number)
+    one.process.wait(timeout=20)
+    one.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("missing", [("setpriv",), ("setpriv", "setsid")], ids=" and ".join)
+def test_nothing_outlives_a_kill_where_the_kernel_does_not_see_to_it(
+    script: Callable[..., Script], tmp_path: Path, missing: tuple[str, ...]
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in {"sh", "sleep", "setsid", "setpriv"} - {*missing}:
+        (tools / tool).symlink_to(str(shutil.which(tool)))
+    one = script(BUSY["streaming with a forked child"] + "time.sleep(60)\n", PATH=str(tools))
+    one.wait_until_ready()
+    pids = [pid for pid in one.claude_processes() if psutil.Process(pid).name() == "claude"]  # and not its watchdog
+    assert pids
+    assert all(os.getsid(pid) not in (one.process.pid, os.getsid(0)) for pid in pids)
+    one.process.kill()
     one.process.wait(timeout=20)
     one.assert_nothing_is_left()
 
