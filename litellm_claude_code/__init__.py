@@ -5,6 +5,7 @@ import litellm, litellm_claude_code
 litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "content": "Hello"}])
 """
 
+from .agents.recording import agent_records
 from .errors import Cause, cause_of
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
@@ -14,6 +15,7 @@ __all__ = [
     "ClaudeCodeProvider",
     "Settings",
     "aclose",
+    "agent_records",
     "cause_of",
     "close",
     "load_profiles",

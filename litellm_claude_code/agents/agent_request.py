@@ -29,7 +29,9 @@ from ..errors import bad_request, unsupported
 from ..observing import NOBODY, Observer
 from ..translate import AGENT_PARAMS, Request, to_body
 from .profile import Profile
+from .recording import wanted
 from .registry import find
+from .trace import AgentRecord
 
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
 _KEY: Final = "user_api_key_hash"
@@ -51,6 +53,8 @@ class AgentCall(Call):
     """The conversation to go on with."""
     owner: str = field(default=LOCAL, repr=False)
     """Whose conversations this call may go on with."""
+    records: Sequence[list[AgentRecord]] = field(default=(), repr=False, compare=False)
+    """Whom to tell, beside the caller, what the agent did."""
 
 
 def to_agent_request(
@@ -103,6 +107,7 @@ def to_agent_request(
         max_tokens=_max_tokens(params, model=model),
         session_id=_session_id(params, profile, model=model),
         owner=owner_of(litellm_params),
+        records=wanted(),
     )
     return Request(model=model, call=call)
 

@@ -19,13 +19,13 @@ import anyio
 
 from .. import launch
 from ..call import ApiEvent, Call
-from ..errors import CallFailed, RunFailed, from_sdk, timed_out
+from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import conversations
 from .agent_process import AgentProcess
 from .agent_request import AgentCall
 from .conversations import Conversation
 from .functions import called
-from .trace import AgentEvent, Trace, api_usage, less
+from .trace import AgentEvent, AgentRecord, Trace, api_usage, less
 
 if TYPE_CHECKING:
     from ..pool import Pool
@@ -58,6 +58,7 @@ class AgentRun:
         self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
         self._early: list[AgentEvent] = []
         self._has_begun = False
+        self._is_told = False
         self._session_id: str | None = None
         self._life = asyncio.create_task(self._live(), name="claude-code-agent")
         pool.end_with_pool(self._life)
@@ -88,7 +89,8 @@ class AgentRun:
         except Exception as error:
             self._events.put_nowait(self._told(from_sdk(error, is_sent=True)))
         except BaseException:
-            self._events.put_nowait(self._told(timed_out(self._call.timeout_s)))  # nobody waits for it
+            ended = CallFailed(Failure(kind="lost", text="the run of the agent was ended"))
+            self._events.put_nowait(self._told(ended))
             raise
         else:
             for event in answer:
@@ -97,7 +99,18 @@ class AgentRun:
 
     def _told(self, failed: CallFailed) -> CallFailed:
         """Return a failure with what the agent had done by then, once it had done something."""
-        return RunFailed(failed.failure, record=self._record(None)) if self._trace.has_acted else failed
+        if not self._trace.has_acted:
+            return failed
+        record = self._record(None)
+        self._tell(record)
+        return RunFailed(failed.failure, record=record)
+
+    def _tell(self, record: AgentRecord) -> None:
+        """Tell those who collect what agents do, once."""
+        if not self._is_told:
+            self._is_told = True
+            for records in self._call.records:
+                records.append(record)
 
     async def _run(self) -> list[ApiEvent]:
         """Run the agent and return the end of its answer, once the process is gone."""
@@ -214,6 +227,7 @@ class AgentRun:
         """Return the events that end the answer: its text, what the agent did, and the usage of the whole run."""
         self._begin()
         record = self._record(conversation)
+        self._tell(record)
         delta = {"stop_reason": self._trace.api_stop_reason, "stop_sequence": None}
         text = [] if self._tells_all else [_text_delta(self._text())]
         return [
@@ -229,7 +243,7 @@ class AgentRun:
             return json.dumps(self._trace.structured, ensure_ascii=False)
         return self._trace.text()
 
-    def _record(self, conversation: Conversation | None) -> Any:
+    def _record(self, conversation: Conversation | None) -> AgentRecord:
         usage, cost_usd = self._trace.totals()
         before = conversation.usage_by_model if conversation else {}
         spent_usd = cost_usd - (conversation.cost_usd if conversation else 0.0)
