@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -17,11 +18,19 @@ import litellm
 import psutil
 import pytest
 from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 import litellm_claude_code
 from litellm_claude_code.agents import registry
 from litellm_claude_code.agents.agent_process import MARK
+from litellm_claude_code.auth import Login
+from litellm_claude_code.pool import Pool
+from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer
+from litellm_claude_code.testing.thread import ServerThread
 
 from .test_wire import user
 
@@ -225,6 +234,48 @@ def test_servers_in_this_process_and_in_another_are_really_called(stand_in: Stan
     until_nothing_is_left()
 
 
+def test_a_server_at_an_address_is_really_called_and_its_token_is_on_no_command_line(
+    stand_in: StandIn, folder: Path
+) -> None:
+    heard: list[str | None] = []
+    lines: list[str] = []
+
+    async def serve(request: Request) -> JSONResponse | Response:
+        heard.append(request.headers.get("authorization"))
+        lines.extend(" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+        asked = await request.json()
+        answers: dict[str, Any] = {
+            "initialize": {
+                "protocolVersion": asked.get("params", {}).get("protocolVersion"),
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "far", "version": "1"},
+            },
+            "tools/list": {"tools": [{"name": "tide", "description": "Tell it", "inputSchema": {"type": "object"}}]},
+            "tools/call": {"content": [{"type": "text", "text": "High at noon."}]},
+        }
+        if asked.get("method") not in answers:
+            return Response(status_code=202 if "id" not in asked else 404)
+        return JSONResponse({"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]})
+
+    app = Starlette(routes=[Route("/mcp", serve, methods=["POST"])])
+    server = ServerThread(app, 0)
+    try:
+        far = {
+            "type": "http",
+            "url": f"http://127.0.0.1:{server.port}/mcp",
+            "headers": {"Authorization": "Bearer t0ken"},
+        }
+        litellm_claude_code.profile("agent", cwd=folder, mcp_servers={"far": far}, allowed_tools=["mcp__far"])
+        stand_in.script(answer(ToolUse("mcp__far__tide", {})), "At noon.")
+        (call,) = record_of(litellm.completion(**request(stand_in)))["tool_calls"]
+    finally:
+        server.stop()
+    assert call["result"] == "High at noon."
+    assert set(heard) == {"Bearer t0ken"}
+    assert lines
+    assert "t0ken" not in " ".join(lines)
+
+
 def test_a_subagent_works_and_its_calls_and_tokens_are_told(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile(
         "agent",
@@ -317,6 +368,14 @@ async def test_a_stream_tells_what_happens_as_it_happens_and_says_what_a_plain_a
     assert whole.usage.total_tokens == plain.usage.total_tokens
 
 
+def test_litellms_router_takes_an_agent_like_any_deployment(stand_in: StandIn, folder: Path) -> None:
+    litellm_claude_code.profile("agent", tools=["Read"], cwd=folder)
+    params = {key: value for key, value in request(stand_in).items() if key not in ("messages", "max_retries")}
+    router = litellm.Router(model_list=[{"model_name": "reviewer", "litellm_params": params}], num_retries=0)
+    stand_in.script(answer(read(folder)), "On Tuesday.")
+    assert text_of(router.completion("reviewer", messages=[user("When?")])) == "On Tuesday."
+
+
 def test_sync_streams_work_too(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder)
     stand_in.script(answer("Let me look.", read(folder)), "On Tuesday.")
@@ -363,6 +422,25 @@ def test_a_timeout_ends_the_agent_and_all_it_has_started(stand_in: StandIn, fold
     assert (folder / "begun").exists()
     until_nothing_is_left()
     assert text_of(litellm.completion(**request(stand_in))).endswith("Go.")
+
+
+RUN_FOR_EVER = """
+import json, sys, litellm, litellm_claude_code
+litellm_claude_code.profile("agent", tools=["Bash"], allowed_tools=["Bash"], cwd=sys.argv[1])
+litellm.completion(**json.loads(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(stand_in: StandIn, folder: Path) -> None:
+    stand_in.script(answer(bash("touch begun; sleep 4324 & sleep 4325")))
+    arguments = [str(folder), json.dumps(request(stand_in))]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", RUN_FOR_EVER, *arguments], env=env)
+    asyncio.run(until((folder / "begun").exists))
+    parent.kill()
+    parent.wait()
+    until_nothing_is_left()
 
 
 async def test_cancelling_ends_the_agent_and_all_it_has_started(stand_in: StandIn, folder: Path) -> None:
@@ -526,3 +604,20 @@ def test_nothing_of_a_run_is_on_the_command_line_or_left_on_disk(stand_in: Stand
         path for path in config.rglob("*") if path.is_file() and "private question" in path.read_text(errors="ignore")
     ]
     assert left == []
+
+
+async def test_agents_share_the_pools_limit_on_processes_and_leave_a_place_to_plain_calls(stand_in: StandIn) -> None:
+    secrets = (("ANTHROPIC_API_KEY", str(stand_in.api_key)),)
+    login = Login(payer="gateway", base_url=stand_in.base_url, secrets=secrets)
+    pool = Pool(Settings(max_workers=2, self_check=False))
+    await pool.warm_up(login, system=None, n=2)
+    assert len(pool.workers) == 2
+    async with pool.place():
+        assert pool.stats()["agents"] == 1
+        assert sum(worker.is_alive for worker in pool.workers) == 1
+        second = asyncio.ensure_future(pool.place().__aenter__())
+        await asyncio.sleep(0.1)
+        assert not second.done()
+    await second
+    assert pool.stats()["agents"] == 1
+    await pool.aclose()

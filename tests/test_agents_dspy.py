@@ -55,7 +55,10 @@ def a_model_that_reads_where_it_is_told_to(folder: Path) -> Any:
         text = json.dumps(request.body["messages"])
         if "tools" not in request.body or not request.body["tools"]:
             rules = sorted({rule for rule in RULES.values() if rule in text})
-            return "```\nAnswer from the shop's files.\n" + "\n".join(rules) + "\n```"
+            better = "\n".join(["Answer from the shop's files.", *rules])
+            if "[[ ## new_instruction ## ]]" in json.dumps(request.body):
+                return f"[[ ## new_instruction ## ]]\n{better}\n\n[[ ## completed ## ]]"
+            return f"```\n{better}\n```"
         if '"tool_result"' in text:
             fact = next(fact for fact in FACTS.values() if fact in text)
             return f"[[ ## answer ## ]]\n{fact}\n\n[[ ## completed ## ]]"
@@ -113,7 +116,7 @@ def test_gepa_optimizes_the_instructions_of_an_agent_by_what_it_did(stand_in: St
         before = evaluate(program).score
         optimizer = dspy.GEPA(
             metric=score_with_feedback,
-            max_metric_calls=16,
+            max_metric_calls=12,
             reflection_lm=lm(stand_in, "opus"),
             reflection_minibatch_size=3,
             num_threads=2,
