@@ -56,9 +56,8 @@ def a_model_that_reads_where_it_is_told_to(folder: Path) -> Any:
         if "tools" not in request.body or not request.body["tools"]:
             rules = sorted({rule for rule in RULES.values() if rule in text})
             better = "\n".join(["Answer from the shop's files.", *rules])
-            if "[[ ## new_instruction ## ]]" in json.dumps(request.body):
-                return f"[[ ## new_instruction ## ]]\n{better}\n\n[[ ## completed ## ]]"
-            return f"```\n{better}\n```"
+            is_json = "output_config" in request.body
+            return json.dumps({"new_instruction": better}) if is_json else f"```\n{better}\n```"
         if '"tool_result"' in text:
             fact = next(fact for fact in FACTS.values() if fact in text)
             return f"[[ ## answer ## ]]\n{fact}\n\n[[ ## completed ## ]]"
@@ -113,17 +112,17 @@ def test_gepa_optimizes_the_instructions_of_an_agent_by_what_it_did(stand_in: St
     data, program = examples(), Reader()
     with dspy.context(lm=lm(stand_in, "haiku@reader")):
         evaluate = dspy.Evaluate(devset=data, metric=score, num_threads=2)
-        before = evaluate(program).score
         optimizer = dspy.GEPA(
             metric=score_with_feedback,
             max_metric_calls=12,
             reflection_lm=lm(stand_in, "opus"),
             reflection_minibatch_size=3,
             num_threads=2,
+            track_stats=True,
         )
         better = optimizer.compile(program, trainset=data, valset=data)
         after = evaluate(better).score
-    assert (before, after) == (0.0, 100.0)
+    assert (better.detailed_results.val_aggregate_scores[0], after) == (0.0, 100.0)
     assert all(rule in better.answer.signature.instructions for rule in RULES.values())
     agents = [record.body for record in stand_in.requests if record.body.get("tools")]
     reflections = [record.body for record in stand_in.requests if not record.body.get("tools")]
