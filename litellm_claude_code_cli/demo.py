@@ -31,6 +31,6 @@ def demo(
     ```
     """
     load_litellm()
-    from litellm_claude_code.demo import Options, demonstrate
+    from .evolution import Options, demonstrate
 
     demonstrate(Options(is_live=live, model=model, optimizer_model=optimizer_model, budget=budget, threads=threads))

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import dspy
 
-from litellm_claude_code.demo import TICKETS
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code.testing.scripted_model import respond
+from litellm_claude_code.testing.tickets import labelled
 
 THREADS = 8
 Team = Literal["billing", "care", "legal", "shipping", "technical"]
@@ -50,9 +50,8 @@ class Router(dspy.Module):  # type: ignore[misc]
 
 def examples(which: slice) -> list[Any]:
     return [
-        dspy.Example(ticket=ticket, team=rule.removesuffix(".").split()[-1], rule=rule).with_inputs("ticket")
-        for rule, tickets in TICKETS.items()
-        for ticket in tickets[which]
+        dspy.Example(ticket=ticket, team=team, rule=rule).with_inputs("ticket")
+        for ticket, team, rule in labelled(which)
     ]
 
 

@@ -50,7 +50,7 @@ def respond(request: RecordedRequest) -> str:
     system = _text(request.body.get("system", ""))
     *examples, last = request.body["messages"]
     asked = _text(last["content"])
-    names = _names(asked)
+    names = asked_for(asked)
     if not names and "new instruction" in system + asked:
         proposal = propose(asked)
         return json.dumps({"new_instruction": proposal}) if "output_config" in request.body else f"```\n{proposal}\n```"
@@ -107,7 +107,7 @@ def _shown(examples: Sequence[Json], name: str) -> list[Rule]:
     return [Rule("", _stems(_field(turn)), label) for turn, label in zip(turns[::2], answers, strict=False) if label]
 
 
-def _names(asked: str) -> list[str]:
+def asked_for(asked: str) -> list[str]:
     """Return the output fields that DSPy asks for in its chat and JSON layouts."""
     _, is_chat, order = asked.rpartition("Respond with the corresponding output fields")
     if is_chat:
