@@ -67,7 +67,13 @@ def scratch_home() -> Iterator[Path]:
 @contextmanager
 def stand_in(*options: str) -> Iterator[Address]:
     """Serve the Messages API from a process of its own; `options` are those of `litellm_claude_code.testing`."""
-    command = [sys.executable, "-m", "litellm_claude_code.testing", *options]
+    with served([sys.executable, "-m", "litellm_claude_code.testing", *options]) as address:
+        yield address
+
+
+@contextmanager
+def served(command: list[str]) -> Iterator[Address]:
+    """Run a stand-in that prints its address, for as long as the block lasts."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
