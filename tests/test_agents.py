@@ -353,7 +353,7 @@ async def test_a_stream_tells_what_happens_as_it_happens_and_says_what_a_plain_a
     heard, events[:] = list(events), []
     chunks = [chunk async for chunk in await litellm.acompletion(**request(stand_in), stream=True)]
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    assert streamed == text_of(plain) == ("On Tuesday." if content == "final" else "Let me look.On Tuesday.")
+    assert streamed == text_of(plain) == ("On Tuesday." if content == "final" else "Let me look.\n\nOn Tuesday.")
     told = [getattr(chunk.choices[0].delta, "provider_specific_fields", None) or {} for chunk in chunks]
     live = [event for fields in told for event in fields.get("agent_events", [])]
     assert [event["type"] for event in live if event["type"] != "text"] == ["started", "tool_call", "tool_result"]
@@ -401,6 +401,19 @@ def test_a_failure_is_litellms_and_tells_what_had_been_done(stand_in: StandIn, f
         litellm.completion(**request(stand_in))
     done: Any = raised.value
     assert [call["name"] for call in done.provider_specific_fields["agent"]["tool_calls"]] == ["Read"]
+
+
+async def test_a_process_that_ends_at_its_start_is_told_at_once_and_why(stand_in: StandIn, folder: Path) -> None:
+    (folder / "no-cli").write_text("#!/bin/sh\necho 'not today' >&2\nexit 3\n")
+    (folder / "no-cli").chmod(0o700)
+    litellm_claude_code.profile("agent", cwd=folder)
+    # Nobody waits so long: the test ends because the process has.
+    settings = Settings(cli_path=folder / "no-cli", self_check=False, boot_timeout_s=3600)
+    provider = litellm_claude_code.ClaudeCodeProvider(settings)
+    given = {key: value for key, value in request(stand_in).items() if key in ("messages", "api_base", "api_key")}
+    with pytest.raises(litellm.APIConnectionError, match="did not start: not today"):
+        await provider.acompletion(model="sonnet@agent", optional_params={}, **given)
+    await provider.aclose()
 
 
 def test_a_busy_service_is_asked_again_within_the_run(stand_in: StandIn, folder: Path) -> None:

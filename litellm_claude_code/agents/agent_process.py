@@ -115,7 +115,7 @@ class AgentProcess:
         """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
         try:
             with anyio.fail_after(self._settings.boot_timeout_s):
-                await self._client.connect()
+                await self._connect()
                 await self._until_servers_are_ready()
         except CallFailed:
             raise
@@ -125,6 +125,19 @@ class AgentProcess:
             raise CallFailed(Failure(kind="lost", text=text)) from error
         finally:
             self._remove_servers_file()
+
+    async def _connect(self) -> None:
+        """Connect the SDK's client, which would not notice that the process has ended."""
+        connecting = asyncio.ensure_future(self._client.connect())
+        exited = asyncio.ensure_future(self.transport.exited.wait())
+        try:
+            await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self.transport.exit_error or CLIConnectionError("the process has ended")
+            await connecting
+        finally:
+            connecting.cancel()
+            exited.cancel()
 
     async def _until_servers_are_ready(self) -> None:
         while self._profile.mcp_servers:

@@ -59,6 +59,7 @@ class AgentRun:
         self._early: list[AgentEvent] = []
         self._has_begun = False
         self._is_told = False
+        self._said_in: int | None = None
         self._session_id: str | None = None
         self._life = asyncio.create_task(self._live(), name="claude-code-agent")
         pool.end_with_pool(self._life)
@@ -194,13 +195,18 @@ class AgentRun:
             for each in self._early:
                 self._events.put_nowait({"type": "agent_event", "event": each})
                 if each["type"] == "text" and self._tells_all:
-                    self._events.put_nowait(_text_delta(each["text"]))
+                    self._events.put_nowait(_text_delta(self._parted(each["text"])))
             self._early.clear()
         if self._call.profile.on_event is not None:
             try:
                 await called(self._call.profile.on_event, event)
             except Exception:
                 _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
+
+    def _parted(self, text: str) -> str:
+        """Return a piece of text, parted from what was said with the tool call before."""
+        is_next, self._said_in = self._said_in not in (None, self._trace.answers), self._trace.answers
+        return f"\n\n{text}" if is_next else text
 
     @property
     def _tells_all(self) -> bool:

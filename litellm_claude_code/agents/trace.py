@@ -187,6 +187,11 @@ class Trace:
         elif (frame.get("num_turns") or 0) > 0 or frame.get("is_error"):
             raise CLIConnectionError("the process answered another message")
 
+    @property
+    def answers(self) -> int:
+        """Return how many messages the model has begun."""
+        return len(self._answers)
+
     def text(self) -> str:
         """Return the answer's text: what follows the last tool call, or was said with it, if the run ended there."""
         last: list[str] = []
