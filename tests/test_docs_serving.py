@@ -1,0 +1,72 @@
+"""docs/serving.md: its examples run, and its tables name what there is."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from litellm_claude_code.serving import fields
+from litellm_claude_code.testing import RecordedRequest, StandIn
+from litellm_claude_code_cli.serve import serve
+
+from .served import Served
+from .test_serve_nodes import redis_port
+
+__all__ = ["redis_port"]  # a fixture
+
+pytestmark = pytest.mark.xdist_group("serve")
+
+PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text()
+
+
+def respond(request: RecordedRequest) -> Any:
+    said = "The capital of France is Paris."
+    is_dspy = "[[ ## answer ## ]]" in str(request.body)
+    return f"[[ ## answer ## ]]\n{said}\n\n[[ ## completed ## ]]" if is_dspy else said
+
+
+def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int) -> None:
+    pytest.importorskip("dspy")
+    stand_in.respond = respond
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 5
+    program = "\n".join(blocks)
+    for address in ("http://127.0.0.1:4000", "http://node-1:4000", "http://node-2:4000"):
+        assert address in program
+        program = program.replace(address, server.url)
+    program = program.replace('"redis"', '"127.0.0.1"').replace("6379", str(redis_port))
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**os.environ, "LITELLM_MASTER_KEY": server.key},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.count("The capital of France is Paris.") == program.count("print(") == 5
+    assert len(stand_in.requests) == 5
+
+
+def test_the_tables_name_every_endpoint_and_option() -> None:
+    endpoints = PAGE.split("| endpoint |")[1].split("\n\n")[0]
+    options = PAGE.split("| option |")[1].split("\n\n")[0]
+    for path in {path for path in fields._POSTS if path.startswith("/v1")} | set(fields.OPEN):
+        assert path in endpoints
+    for name, parameter in inspect.signature(serve, eval_str=True).parameters.items():
+        assert f"`--{name.replace('_', '-')}`" in options
+        if isinstance(parameter.default, (int, str)) and not isinstance(parameter.default, bool):
+            assert str(parameter.default) in options
+
+
+def test_the_configuration_shown_is_one() -> None:
+    shown = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
+    assert shown["model_list"][0]["litellm_params"]["model"] == "claude_code/sonnet"
+    handler = shown["litellm_settings"]["custom_provider_map"][0]["custom_handler"]
+    import litellm_claude_code
+
+    assert handler == f"{litellm_claude_code.__name__}.provider"
