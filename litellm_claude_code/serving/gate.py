@@ -68,8 +68,6 @@ class _Exchange:
             self._content += message.get("body", b"")
             if not message.get("more_body"):
                 headers = [pair for pair in self._failed["headers"] if pair[0].lower() not in _OF_THE_BODY]
-                # litellm marks what the provider said; clients look for it without the mark.
-                headers += [(b"retry-after", value) for name, value in headers if name == b"llm_provider-retry-after"]
                 await self._send_error(
                     self._failed["status"], mended(self._content, self._failed["status"], self.shape), headers
                 )

@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -96,7 +96,8 @@ def serve(options: Options) -> None:
             server = _Server(
                 gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
             )
-            server.run(sockets=[listening])
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped gracefully, and raises it again
+                server.run(sockets=[listening])
         if not server.started:
             raise ConfigError(f"litellm's proxy did not start.\n{chatter.getvalue()}".rstrip())
 
@@ -151,7 +152,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _listening(options: Options) -> Any:
+def _listening(options: Options) -> Iterator[socket.socket]:
     """Give the socket, bound before anything slow begins."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -168,7 +169,7 @@ def _listening(options: Options) -> Any:
 
 
 @contextlib.contextmanager
-def _configured(options: Options, config: Config, inner_key: str) -> Any:
+def _configured(options: Options, config: Config, inner_key: str) -> Iterator[None]:
     """Tell litellm's proxy its configuration and its key, in this process's environment only."""
     for name in _NOT_FOR_THE_PROXY:
         os.environ.pop(name, None)
