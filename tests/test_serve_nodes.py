@@ -132,13 +132,17 @@ class Router:
 def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
     """Start both at once: one on the configuration that it makes, one on a file of ours."""
     env = {"LITELLM_MASTER_KEY": KEY, "LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}
+    printed = json.loads(CliRunner().invoke(app, ["serve", "--print-config"]).stdout)
+    reader = {"model_name": "reader", "litellm_params": {"model": "claude_code/sonnet@reader"}}
     config = folder / "config.yaml"
-    config.write_text(CliRunner().invoke(app, ["serve", "--print-config"]).stdout)
+    config.write_text(json.dumps({**printed, "model_list": [*printed["model_list"], reader]}))
+    (folder / "agents.toml").write_text('[reader]\ntools = ["Read"]\ncwd = "."\n')
+    agents = {"LITELLM_CLAUDE_CODE_PROFILES": str(folder / "agents.toml")}
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
         stand_ins = [stack.enter_context(StandIn()) for _ in range(2)]
         first = threads.submit(stack.enter_context, serving(folder / "first", stand_ins[0], **env))
         second = threads.submit(
-            stack.enter_context, serving(folder / "second", stand_ins[1], "--config", str(config), **env)
+            stack.enter_context, serving(folder / "second", stand_ins[1], "--config", str(config), **env, **agents)
         )
         yield stand_ins, [first.result(), second.result()]
 
@@ -178,6 +182,7 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
             assert_tells_a_limit(again, stand_ins[0])
             assert again.stop() == 0
 
+        assert_serves_the_agent(second)
         assert_stops_gracefully(second, stand_ins[1])
         wait_for(lambda: claude_processes(first.claude_config) == [])
 
@@ -192,6 +197,16 @@ def assert_tells_a_limit(node: Served, stand_in: StandIn) -> None:
             with pytest.raises(openai.RateLimitError, match="5-hour limit") as raised:
                 client.chat.completions.create(**ASKED)
             assert 3000 < float(raised.value.response.headers["retry-after"]) <= 3600
+
+
+def assert_serves_the_agent(node: Served) -> None:
+    """The agent that its configuration lists, and no other; nor anybody's conversation with it."""
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=KEY, max_retries=0) as client:
+        answered = client.chat.completions.create(**{**ASKED, "model": "reader"})
+        assert answered.choices[0].message.content == WORDS
+        for refused in ({"model": "sonnet@reader"}, {"model": "reader", "extra_body": {"session_id": "another's"}}):
+            with pytest.raises(openai.BadRequestError):
+                client.chat.completions.create(**{**ASKED, **refused})
 
 
 def assert_stops_gracefully(node: Served, stand_in: StandIn) -> None:
