@@ -7,7 +7,10 @@ import base64
 import copy
 import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -511,3 +514,45 @@ def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pyt
         ask("1")
         ask("2")
     assert "2 calls [" in capfd.readouterr().err
+
+
+# Programs that are not ours
+
+EVOLVE_SKILL = """
+import argparse, dspy
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--optimizer-model")
+parser.add_argument("--eval-model")
+models = parser.parse_args()
+dspy.configure(lm=dspy.LM(models.eval_model))
+examples = [dspy.Example(question=str(n), answer="Paris").with_inputs("question") for n in range(4)]
+optimizer = dspy.GEPA(
+    metric=lambda example, answer, *_: dspy.Prediction(score=0.5, feedback="More."),
+    max_metric_calls=12, reflection_lm=dspy.LM(models.optimizer_model), num_threads=4,
+)
+evolved = optimizer.compile(dspy.Predict("question -> answer"), trainset=examples, valset=examples)
+print("evolved:", evolved(question="5").answer)
+"""
+
+
+def test_a_dspy_program_that_knows_nothing_of_us_runs_unchanged(stand_in: StandIn, tmp_path: Path) -> None:
+    package = tmp_path / "skills"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "evolve_skill.py").write_text(EVOLVE_SKILL)
+    stand_in.respond = lambda request: "```\nAnswer.\n```" if "instruction" in str(request.body["messages"]) else PARIS
+    environment = {
+        **os.environ,
+        "ANTHROPIC_BASE_URL": stand_in.base_url,
+        "ANTHROPIC_AUTH_TOKEN": str(stand_in.api_key),
+        "DSPY_CACHEDIR": str(tmp_path / "cache"),
+    }
+    command = [sys.executable, "-m", "litellm_claude_code_cli", "run", "-m", "skills.evolve_skill"]
+    arguments = ["--optimizer-model", "claude_code/opus", "--eval-model", "claude_code/haiku"]
+    ran = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "evolved: Paris" in ran.stdout
+    assert {request.body["model"] for request in stand_in.requests} == {"claude-haiku-5-5", "claude-opus-5-5"}
