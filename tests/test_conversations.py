@@ -137,7 +137,7 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
     def ask(key: str | None, name: str = "agent", **more: Any) -> Any:
         # What litellm's proxy passes on of the client whose request it serves.
         client = {"proxy_server_request": {"body": {}}, "metadata": {"user_api_key_hash": key}} if key else {}
-        return litellm.completion(**request(stand_in, name=name, **client, **more))
+        return litellm.completion(**{**request(stand_in, name=name), **client, **more})
 
     session_id = record_of(ask("key-of-ann"))["session_id"]
     before = len(stand_in.requests)
@@ -150,6 +150,9 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
         ask("key-of-ann", session_id="../../etc/passwd")
     with pytest.raises(litellm.BadRequestError, match="there is no conversation"):
         ask("key-of-ann", session_id=str(uuid.uuid4()))
+    history = [user("Hi"), {"role": "assistant", "content": "Hello"}, user("Go on.")]
+    with pytest.raises(litellm.BadRequestError, match="give only the new message"):
+        ask("key-of-ann", session_id=session_id, messages=history)
     assert len(stand_in.requests) == before
     assert record_of(ask("key-of-ann", session_id=session_id))["session_id"] == session_id
 

@@ -105,7 +105,7 @@ def to_agent_request(
         turns=body["messages"],
         schema=_schema(params.get("response_format")),
         max_tokens=_max_tokens(params, model=model),
-        session_id=_session_id(params, profile, model=model),
+        session_id=_session_id(params, profile, turns=len(body["messages"]), model=model),
         owner=owner_of(litellm_params),
         records=wanted(),
     )
@@ -155,7 +155,7 @@ def _max_tokens(params: Mapping[str, Any], *, model: str) -> int | None:
     return value
 
 
-def _session_id(params: Mapping[str, Any], profile: Profile, *, model: str) -> str | None:
+def _session_id(params: Mapping[str, Any], profile: Profile, *, turns: int, model: str) -> str | None:
     value = params.get("session_id")
     if value is None:
         return None
@@ -164,6 +164,10 @@ def _session_id(params: Mapping[str, Any], profile: Profile, *, model: str) -> s
             f"The profile '{profile.name}' keeps no conversations: leave out `session_id`, and give the history with "
             "the call; or define the profile with sessions=True.",
             model=model,
+        )
+    if turns > 1:
+        raise bad_request(
+            "With `session_id`, give only the new message: the conversation has those before it.", model=model
         )
     try:
         return str(uuid.UUID(value))

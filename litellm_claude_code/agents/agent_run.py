@@ -117,12 +117,12 @@ class AgentRun:
         """Run the agent and return the end of its answer, once the process is gone."""
         profile = self._call.profile
         async with AsyncExitStack() as held:
-            conversation = await self._conversation(held)
             await held.enter_async_context(self._pool.place())
             if not profile.parallel:
                 folder = profile.cwd or launch.agent_folder(profile.name)
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
                 await held.enter_async_context(conversations.alone("folder", str(folder), hint=hint))
+            conversation = await self._conversation(held)
             process = self._process(conversation)
             is_done = False
             try:
