@@ -189,7 +189,7 @@ class Pool:
             worker.disown()
 
     async def _check_cli(self, timeout_s: float | None) -> None:
-        """Check a CLI that was not seen before, once, on loopback (`selfcheck.py`)."""
+        """Check a CLI that was not seen before, once, on loopback (`selfcheck/`)."""
         if not self.settings.self_check:
             return
         try:

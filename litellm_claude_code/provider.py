@@ -117,7 +117,7 @@ class ClaudeCodeProvider(CustomLLM):
         return await self._loop.arun(self._identify(api_base=api_base, api_key=api_key))
 
     def self_check(self) -> Report:
-        """Have the CLI prove on loopback that it does what is relied on; see `selfcheck.py`. It takes a second or two.
+        """Have the CLI prove on loopback that it does what is relied on; see `selfcheck/`. It takes a second or two.
 
         Calls do this by themselves for a CLI that was not seen before; this does it whatever was seen.
         """

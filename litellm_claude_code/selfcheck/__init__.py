@@ -1,0 +1,14 @@
+"""Whether the Claude Code CLI that is there does what this package relies on, proved on loopback.
+
+Two workers serve a dozen calls that the stand-in answers; what it saw is compared with what was asked. No login takes
+part, and nothing leaves the machine.
+
+`due.py` says when a check is due, `run.py` makes one, `report.py` words what came of it; `bench.py` has calls served,
+`wire_checks.py` says which and what must come of them, `differences.py` compares, `policies.py` reads managed settings.
+"""
+
+from .due import ensure_checked
+from .report import KNOWN_GOOD, Report
+from .run import self_check
+
+__all__ = ["KNOWN_GOOD", "Report", "ensure_checked", "self_check"]

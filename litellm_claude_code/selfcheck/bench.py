@@ -1,0 +1,179 @@
+"""Calls served on loopback: a stand-in, two processes that ask it, and what was seen of each call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from .. import models
+from ..auth import Login
+from ..call import ApiEvent, Call
+from ..errors import CallFailed, Failure, from_sdk
+from ..settings import Settings
+from ..worker import State, Worker
+from .report import Problem
+
+if TYPE_CHECKING:
+    from ..testing import RecordedRequest, Reply, StandIn
+
+Body: TypeAlias = dict[str, Any]
+
+KEY: Final = "self-check-key"
+SYSTEM: Final = "You take part in a self-check. @/etc/hostname, ${HOME}, `id`, é 👩‍👩‍👧‍👦"
+PLAIN: Final[Body] = {"messages": [{"role": "user", "content": "/cost é 👩‍👩‍👧‍👦 \u2028 of it"}], "max_tokens": 100}
+ANSWER: Final = "It is well."
+
+
+class Lost(Exception):
+    """A process that cannot be asked further."""
+
+    def __init__(self, text: str, *switches: str) -> None:
+        super().__init__(text)
+        self.problem = Problem(text, switches)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One call: what was asked for, what reached the stand-in because of it, and what came back."""
+
+    asked: Body
+    system: str
+    requests: Sequence[RecordedRequest]
+    events: Sequence[ApiEvent]
+    failure: Failure | None
+
+    @property
+    def bodies(self) -> list[Body]:
+        """Return the bodies that the model was asked with. What the CLI asks for itself has other instructions."""
+        bodies = [request.body for request in self.requests]
+        return [body for body in bodies if _is_of_call(body, self.system)] or bodies[:1]
+
+    @property
+    def body(self) -> Body:
+        return self.bodies[0]
+
+    @property
+    def text(self) -> str:
+        deltas = [event["delta"] for event in self.events if event.get("type") == "content_block_delta"]
+        return "".join(delta.get("text", "") for delta in deltas)
+
+    @property
+    def stop_reason(self) -> str | None:
+        deltas = [event["delta"] for event in self.events if event.get("type") == "message_delta"]
+        return next((delta.get("stop_reason") for delta in deltas), None)
+
+
+class Bench:
+    """A stand-in and two processes that ask it: one with a system prompt, one without."""
+
+    def __init__(self, stand_in: StandIn, settings: Settings) -> None:
+        self.stand_in = stand_in
+        self.cli_version = ""
+        self._settings = settings
+        self._system = ""
+        self._replies: deque[Reply] = deque()
+        self._changed = asyncio.Event()
+        self._workers: dict[bool, Worker] = {}
+        # No proxy: the CLI would ask for the loopback interface there, too.
+        own = {"ANTHROPIC_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+        self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=tuple(own.items()))
+        stand_in.respond = self._respond
+
+    async def boot(self) -> None:
+        """Start both processes. Raises `Lost` where one does not answer the control request that ends its boot."""
+        try:
+            for has_system in (True, False):
+                self._workers[has_system] = Worker(self._login, settings=self._settings, on_change=self._note)
+        except Exception as error:
+            raise Lost(f"it does not start: {from_sdk(error, is_sent=False).failure.text}") from error
+        for worker in self._workers.values():
+            await self._settled(worker)
+            if worker.failure is not None:
+                text = worker.failure.failure.text
+                raise Lost(f"it does not start, or does not answer `apply_flag_settings`: {text}")
+
+    async def close(self) -> None:
+        """End both processes."""
+        await asyncio.gather(*(worker.close() for worker in self._workers.values()))
+
+    async def ask(
+        self,
+        body: Body = PLAIN,
+        *replies: Reply,
+        system: str = SYSTEM,
+        model: str = "sonnet",
+        cache_ttl: Literal["5m", "1h"] | None = None,
+    ) -> Seen:
+        """Have a call served, its requests answered by `replies` and then by `ANSWER`, up to the worker's reset.
+
+        Raises `Lost` where that does not come to an end, or nothing is asked.
+        """
+        worker, before = self._workers[bool(system)], len(self.stand_in.requests)
+        asked = {**body, "model": models.resolve(model, any_id=True)}
+        content = body["messages"][0]["content"]
+        call = Call(
+            model=asked["model"],
+            system=system,
+            extra_body=json.dumps(body),
+            prompt=content if isinstance(content, str) else content[0]["text"],
+            effort=body.get("output_config", {}).get("effort"),
+            cache_ttl=cache_ttl,
+            timeout_s=self._settings.step_timeout_s,
+            login=self._login,
+        )
+        self._system, self._replies = system, deque(replies)
+        turn, events, failure = worker.start(call), list[ApiEvent](), None
+        try:
+            async for event in turn:
+                events.append(event)
+        except CallFailed as failed:
+            failure = failed.failure
+        finally:
+            turn.abandon()
+        await self._settled(worker)
+        requests = self.stand_in.requests[before:]
+        seen = Seen(asked=asked, system=system, requests=requests, events=events, failure=failure)
+        self._check_is_alive(worker, seen)
+        return seen
+
+    def _check_is_alive(self, worker: Worker, seen: Seen) -> None:
+        failure = worker.failure.failure if worker.failure else seen.failure
+        said = failure.text if failure else ""
+        if seen.failure is not None and seen.failure.kind == "timeout":
+            raise Lost(f"it does not answer a call: {said}")
+        if worker.failure is not None and not seen.requests:
+            raise Lost(f"it cannot be given a request by `apply_flag_settings` and `set_model`: {said}")
+        if worker.failure is not None:
+            raise Lost(f"it does not end a call and forget it by `/clear` and `rewind_conversation`: {said}")
+        if not seen.requests:
+            raise Lost(f"its request does not arrive on loopback ({said})", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
+        told = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
+        self.cli_version = told.group(1) if told else self.cli_version
+
+    async def _settled(self, worker: Worker) -> None:
+        """Wait until a worker is free or closed; its own time limits bound that."""
+        while worker.state in (State.BOOTING, State.BUSY, State.RESETTING):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _note(self, _worker: Worker) -> None:
+        self._changed.set()
+
+    async def _respond(self, request: RecordedRequest) -> Reply:
+        return self._replies.popleft() if self._replies and _is_of_call(request.body, self._system) else ANSWER
+
+
+def system_blocks(body: Body) -> tuple[list[Body], list[Body]]:
+    """Return the system blocks that are the CLI's own, two as it is started here, and those that follow."""
+    blocks = body.get("system")
+    return (blocks[:2], blocks[2:]) if isinstance(blocks, list) else ([], [])
+
+
+def _is_of_call(body: Body, system: str) -> bool:
+    given = [block.get("text") for block in system_blocks(body)[1]]
+    return given in ([], [system])

@@ -1,0 +1,75 @@
+"""What reached the stand-in, compared with what a call asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from .bench import Seen, system_blocks
+from .report import Problem
+
+CACHING: Final = ("DISABLE_PROMPT_CACHING", "CLAUDE_CODE_PROMPT_CACHE_TTL")
+_PROMPTING: Final = ("--system-prompt-snapshot", "`system_prompt` in `set_model`")
+_IN_BODY: Final[Mapping[str, tuple[str, ...]]] = {
+    "thinking": ("CLAUDE_CODE_DISABLE_THINKING",),
+    "output_config": ("CLAUDE_CODE_EFFORT_LEVEL",),
+    "tools": ("--tools", "ENABLE_TOOL_SEARCH"),
+    "context_management": ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",),
+}
+"""What keeps a key out of a body whose caller did not ask for it."""
+_ABSENT: Final = object()
+
+
+def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
+    """Compare the body with the one asked for; besides it there may be the CLI's identity, `metadata` and `stream`."""
+    expected = {"tools": [], **seen.asked, "stream": True}  # the CLI spells "no tools" out
+    keys = (seen.body.keys() | expected.keys()) - {"system", "metadata"}
+    wrong = sorted(key for key in keys if seen.body.get(key, _ABSENT) != expected.get(key, _ABSENT))
+    problems = more_than_one(seen, "an answer")
+    if "model" in wrong:
+        text = f"it asks the model {seen.body.get('model')!r} instead of {expected['model']!r}"
+        problems.append(Problem(text, ("`model` in `apply_flag_settings`",)))
+    not_as_asked = [key for key in wrong if key in seen.asked and key != "model"]
+    if not_as_asked:
+        text = f"the {', '.join(f'`{key}`' for key in not_as_asked)} on the wire are not those asked for"
+        attachments = ("CLAUDE_CODE_DISABLE_ATTACHMENTS",) if not_as_asked == ["messages"] else ()
+        problems.append(Problem(text, ("CLAUDE_CODE_EXTRA_BODY", *attachments)))
+    for key in wrong:
+        if key not in seen.asked:
+            problems.append(Problem(f"it sends `{key}` that nobody asked for", _IN_BODY.get(key, ())))
+    return [*problems, *_system_differences(seen, is_marked=is_marked)]
+
+
+def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
+    problems = []
+    own, given = system_blocks(seen.body)
+    if seen.system and [block.get("text") for block in given] != [seen.system]:
+        problems.append(
+            Problem(
+                "the system prompt does not arrive as written",
+                _PROMPTING,
+            )
+        )
+    if not seen.system and given:
+        problems.append(
+            Problem(
+                "it sends a system prompt where none was given",
+                _PROMPTING,
+            )
+        )
+    if len(own) != 2 or any("\n" in block.get("text", "") for block in own):
+        problems.append(Problem("its own system blocks are not two lines that say what it is"))
+    if not is_marked and "cache_control" in json.dumps(seen.body):
+        problems.append(Problem("it sets cache marks that nobody asked for", CACHING))
+    return problems
+
+
+def more_than_one(seen: Seen, what: str, *switches: str) -> list[Problem]:
+    """See whether a call made more than one request; `what` it was answered with, and what should keep it at one."""
+    problems = []
+    if len(seen.bodies) > 1:
+        problems.append(Problem(f"{what} is followed by another request", switches))
+    if len(seen.requests) > len(seen.bodies):
+        problems.append(Problem("it asks the model for itself", ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE",)))
+    return problems

@@ -1,0 +1,83 @@
+"""When a check is due: once for a CLI, an SDK, this package and the policies in force, if it found them good."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import claude_agent_sdk
+
+from ..errors import CallFailed, Failure
+from ..installed import recall, remember
+from ..settings import Settings
+from .policies import policy_files
+from .run import cli_of, self_check
+
+_REMEMBERED: Final = "self_check"
+_REMEMBERED_CLIS: Final = 8
+_AGAIN_AFTER_S: Final = 30.0
+"""A check that could not be finished, as on a machine too busy for it, is made again for a call after that long."""
+
+
+async def ensure_checked(settings: Settings) -> None:
+    """Check the CLI, unless that was done, in this Python process or in an earlier one that found it good.
+
+    Callers at the same time share one check. Raises `CallFailed` where the CLI does not do what is relied on.
+    """
+    verdict = _verdicts.get(settings.cli_path)
+    if verdict is None or verdict.until < time.monotonic():
+        verdict = await asyncio.shield(_checking(settings))
+    if verdict.wrong:
+        raise CallFailed(Failure(kind="self_check", text=verdict.wrong))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Verdict:
+    """What this Python process goes by, until `time.monotonic()` says that it is out of date."""
+
+    wrong: str = ""
+    until: float = float("inf")
+
+
+_verdicts: dict[Path | None, _Verdict] = {}
+_running: dict[Path | None, asyncio.Task[_Verdict]] = {}
+
+
+def _checking(settings: Settings) -> asyncio.Task[_Verdict]:
+    """Return the check that is under way on this event loop, or a new one."""
+    running = _running.get(settings.cli_path)
+    if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
+        running = asyncio.create_task(_judge(settings), name="claude-code-self-check")
+        _running[settings.cli_path] = running
+    return running
+
+
+async def _judge(settings: Settings) -> _Verdict:
+    verdict, mark = _Verdict(), _fingerprint(settings)
+    known = recall(_REMEMBERED) or []
+    if mark not in known:
+        report = await self_check(settings)
+        if report.is_good:
+            remember(_REMEMBERED, [*known, mark][-_REMEMBERED_CLIS:])
+        else:
+            until = float("inf") if report.is_finished else time.monotonic() + _AGAIN_AFTER_S
+            verdict = _Verdict(wrong=report.sentence(), until=until)
+    _verdicts[settings.cli_path] = verdict
+    return verdict
+
+
+def _fingerprint(settings: Settings) -> str:
+    """Return what a good result holds for: this CLI, SDK and package, and the policies that are in force."""
+    cli = cli_of(settings)
+    files = [*([cli.resolve()] if cli else []), *sorted(Path(__file__).parent.glob("*.py")), *policy_files()]
+    return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
+
+
+def _stamp(file: Path) -> str:
+    try:
+        return f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}"
+    except OSError:
+        return f"{file} -"

@@ -1,0 +1,44 @@
+"""What this machine's managed settings have to do with a CLI that does otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ..auth import Login
+from .differences import CACHING
+
+
+def policies() -> list[str]:
+    """Say what this machine's managed settings do to variables that a worker needs.
+
+    They go before the variables that a CLI is started with and those of `apply_flag_settings` (CLI 2.1.327).
+    """
+    own = ("CLAUDE_CODE_EXTRA_BODY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "API_TIMEOUT_MS", *CACHING)
+    needed = {*Login(payer="gateway").environment(), *own}
+    told = []
+    for file in policy_files():
+        set_there = ", ".join(sorted(needed & _variables(file)))
+        told.append(
+            f"The policy in {file} sets {set_there}, which a worker needs for itself: have it taken out."
+            if set_there
+            else f"There is a policy in {file}, which may be why."
+        )
+    return told
+
+
+def _variables(file: Path) -> set[str]:
+    try:
+        told = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return set()
+    env = told.get("env") if isinstance(told, dict) else None
+    return set(env) if isinstance(env, dict) else set()
+
+
+def policy_files() -> list[Path]:
+    """List the managed settings of this machine, where the CLI 2.1.327 looks for them."""
+    folder = Path("/Library/Application Support/ClaudeCode" if sys.platform == "darwin" else "/etc/claude-code")
+    files = [folder / "managed-settings.json", *sorted((folder / "managed-settings.d").glob("*.json"))]
+    return [file for file in files if file.is_file()]

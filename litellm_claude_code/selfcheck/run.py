@@ -1,0 +1,76 @@
+"""One self-check, from the first process's boot to the report."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import anyio
+import claude_agent_sdk
+
+from ..installed import find_cli
+from ..settings import Settings
+from .bench import Bench, Lost
+from .policies import policies
+from .report import Problem, Report
+from .wire_checks import CHECKS
+
+_VERSION_WITHIN_S: Final = 3.0
+
+
+async def self_check(settings: Settings) -> Report:
+    """Have the CLI serve a dozen calls on loopback, and report. Takes a second or two and makes no request elsewhere.
+
+    A failing check does not end the others; a process that is lost does.
+    """
+    from ..testing import StandIn  # here, because of the product only this and the command line need a web server
+
+    problems: list[Problem] = []
+    is_finished, version = True, ""
+    try:
+        with StandIn(api_key=None) as stand_in:
+            bench = Bench(stand_in, settings)
+            try:
+                await bench.boot()
+                for check in CHECKS:
+                    problems += await check(bench)
+            finally:
+                await bench.close()
+                version = bench.cli_version
+    except Lost as lost:
+        problems.append(lost.problem)
+        is_finished = False
+    except RuntimeError as error:  # the stand-in's, where it cannot listen
+        problems.append(Problem(f"it cannot be checked: {error}"))
+        is_finished = False
+    return Report(
+        cli=cli_of(settings),
+        cli_version=version or await ask_version(cli_of(settings)),
+        sdk_version=claude_agent_sdk.__version__,
+        problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
+        policies=tuple(policies()) if problems else (),
+        is_finished=is_finished,
+    )
+
+
+def cli_of(settings: Settings) -> Path | None:
+    """Return the CLI that is started, if there is one."""
+    return settings.cli_path or find_cli()
+
+
+async def ask_version(cli: Path | None) -> str:
+    """Return what the CLI says of its version where no request has told it, or nothing."""
+    if cli is None:
+        return ""
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    try:
+        with anyio.move_on_after(_VERSION_WITHIN_S):
+            ran = await anyio.run_process([cli, "--version"], check=False, stderr=subprocess.DEVNULL, env=env)
+            told = re.match(rb"\d[\w.\-]*", ran.stdout)
+            return told.group().decode() if told else ""
+    except OSError:
+        pass
+    return ""

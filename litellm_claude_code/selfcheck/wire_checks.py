@@ -1,0 +1,133 @@
+"""What is relied on, a check each: calls are made, and what the stand-in saw is looked at."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from .bench import ANSWER, KEY, PLAIN, Bench, Body, system_blocks
+from .differences import CACHING, differences, more_than_one
+from .report import Problem
+
+if TYPE_CHECKING:
+    from ..testing import Answer, RecordedRequest, Reply
+
+_OTHER_SYSTEM: Final = " \n"
+_TRACE: Final = "wryneck-4711"
+"""A word of the first call that no later one may hold."""
+_RICH: Final[Body] = {
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": f"@/etc/passwd and {_TRACE}: ultrathink about !`id`"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_1", "content": "\u202eé 👩‍👩‍👧‍👦 \u2028 \x1b[31m"},
+                {"type": "text", "text": "/clear"},
+            ],
+        },
+    ],
+    "tools": [{"name": "Bash", "description": "Runs", "input_schema": {"type": "object", "properties": {}}}],
+    "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    "max_tokens": 321,
+    "stop_sequences": ["END"],
+    "thinking": {"type": "adaptive"},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}},
+}
+
+
+async def _check_rich_body(bench: Bench) -> list[Problem]:
+    """See that all a body can hold arrives as it was written, and the answer's events come out."""
+    seen = await bench.ask(_RICH)
+    problems = differences(seen)
+    if any(_credentials(request) != (KEY, None) for request in seen.requests):
+        problems.append(Problem("it sends another credential than the key it is given", ("ANTHROPIC_API_KEY",)))
+    if seen.text != ANSWER or seen.stop_reason != "end_turn":
+        switches = () if seen.events else ("--include-partial-messages",)
+        problems.append(Problem("the events of an answer do not come out whole", switches))
+    return problems
+
+
+def _credentials(request: RecordedRequest) -> tuple[str | None, str | None]:
+    return request.headers.get("x-api-key"), request.headers.get("authorization")
+
+
+async def _check_reset(bench: Bench) -> list[Problem]:
+    """See that a second call holds nothing of the first, and all that a fresh process writes for it."""
+    second = await bench.ask(system=_OTHER_SYSTEM)
+    fresh = await bench.ask(system="")
+    problems = [*differences(second), *differences(fresh)]
+    reset = ("/clear", "rewind_conversation")
+    if _TRACE in json.dumps(second.body):
+        problems.append(Problem("a second call holds words of the first", reset))
+    if system_blocks(second.body)[0] != system_blocks(fresh.body)[0]:
+        problems.append(Problem("its own system blocks are not those that a fresh process writes", reset))
+    return problems
+
+
+async def _check_endings(bench: Bench) -> list[Problem]:
+    """See that an answer, however it ends, is one request and comes out with its own `stop_reason`."""
+    from ..testing import Answer, Text, ToolUse
+
+    budget, fallback = "--max-budget-usd", "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK"
+    endings: list[tuple[str, Answer, tuple[str, ...]]] = [
+        ("that ends at max_tokens", Answer(content=[Text("It")], stop_reason="max_tokens"), (budget,)),
+        ("that is empty", Answer(content=[], stop_reason="end_turn"), (budget,)),
+        ("that is a refusal", Answer(content=[Text("No.")], stop_reason="refusal"), (fallback, budget)),
+        ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), ("--max-turns", budget)),
+    ]
+    problems = []
+    for name, answer, switches in endings:
+        seen = await bench.ask(PLAIN, answer)
+        problems += more_than_one(seen, f"an answer {name}", *switches)
+        if len(seen.bodies) == 1 and seen.stop_reason != answer.stop_reason:
+            problems.append(Problem(f"an answer {name} does not come out with its `stop_reason`"))
+    return problems
+
+
+async def _check_failures(bench: Bench) -> list[Problem]:
+    """See that a failure is one request, and is told as what it is."""
+    from ..testing import Answer, Failure, Text
+
+    retries, betas = "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"
+    fallback, cut = "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", Answer(content=[Text("It is")], cut_after=0)
+    failures: list[tuple[str, Reply, int | None, tuple[str, ...]]] = [
+        ("the status 529", Failure(529), 529, (retries,)),
+        ("the status 400", Failure(400), 400, (betas, retries)),
+        ("a stream cut off", cut, None, (fallback, retries)),
+    ]
+    problems = []
+    for name, reply, status, switches in failures:
+        seen = await bench.ask(PLAIN, reply)
+        problems += more_than_one(seen, name, *switches)
+        if len(seen.bodies) == 1 and seen.failure is None:
+            problems.append(Problem(f"{name} is taken for an answer"))
+        elif len(seen.bodies) == 1 and seen.failure is not None and seen.failure.status != status:
+            problems.append(Problem(f"{name} is told as the status {seen.failure.status}"))
+    return problems
+
+
+async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
+    """See that the model and the cache marks are those of the call, and not those of the one before."""
+    marked = await bench.ask(model="haiku", cache_ttl="1h")
+    problems = differences(marked, is_marked=True)
+    if '"1h"' not in json.dumps(marked.body.get("system")):
+        problems.append(Problem("it sets no cache marks where they are asked for", CACHING))
+    return [*problems, *differences(await bench.ask())]
+
+
+async def _check_nothing_else(bench: Bench) -> list[Problem]:
+    """See that nothing was asked for besides the calls' own requests."""
+    asked = sorted({f"{request.method} {request.path}" for request in bench.stand_in.other_requests})
+    switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",)
+    return [Problem(f"it makes requests of its own ({', '.join(asked)})", switches)] if asked else []
+
+
+CHECKS: Final = (
+    _check_rich_body,
+    _check_reset,
+    _check_endings,
+    _check_failures,
+    _check_what_a_call_sets,
+    _check_nothing_else,
+)
