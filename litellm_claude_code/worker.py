@@ -39,6 +39,8 @@ _DISARMED: Final = json.dumps({"messages": []})
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
 _INTERRUPT_AGAIN_AFTER_S: Final = 0.2
+_LINGER_S: Final = 1.0
+"""A process that does not take a call is closed that long after the caller has gone."""
 _CLOSE_POLITELY_S: Final = 1.0
 _CLOSE_WITHIN_S: Final = 5.0
 
@@ -193,14 +195,21 @@ class Worker:
             "CLAUDE_CODE_PROMPT_CACHE_TTL": call.cache_ttl or "",
             "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
         }
-        await self._control("apply_flag_settings", settings={"model": call.model, "env": env})
+        settings = {"model": call.model, "env": env}
+        await self._control("apply_flag_settings", within_s=self._patience_s(call), settings=settings)
 
     async def _instruct(self, call: Call) -> None:
         """Put the system prompt in force, exactly as it is. Half a millisecond, and 15 ms for three megabytes.
 
         It travels with a model that must be the one in force: another would be tried with a request of the CLI's own.
         """
-        await self._control("set_model", model=call.model, system_prompt=call.system, only_if_model_is_current=True)
+        await self._control(
+            "set_model",
+            within_s=self._patience_s(call),
+            model=call.model,
+            system_prompt=call.system,
+            only_if_model_is_current=True,
+        )
         self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
@@ -250,8 +259,12 @@ class Worker:
             while (frame := await self._next()) is None or frame.get("type") != "result":
                 pass
 
-    async def _control(self, subtype: str, **fields: Any) -> dict[str, Any]:
-        return await self._launch.transport.control(subtype, timeout_s=self._settings.step_timeout_s, **fields)
+    def _patience_s(self, call: Call) -> float:
+        return min(self._settings.step_timeout_s, _LINGER_S + (math.inf if call.timeout_s is None else call.timeout_s))
+
+    async def _control(self, subtype: str, *, within_s: float | None = None, **fields: Any) -> dict[str, Any]:
+        timeout_s = self._settings.step_timeout_s if within_s is None else within_s
+        return await self._launch.transport.control(subtype, timeout_s=timeout_s, **fields)
 
     async def _next(self) -> Frame | None:
         """Return the next frame of the conversation, or `None` to look whether the caller has gone."""

@@ -2,8 +2,9 @@
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import pytest
 
 import litellm_claude_code
 from litellm_claude_code.installed import find_cli
-from litellm_claude_code.testing import StandIn, answer
+from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
 from .conftest import claude_processes
 from .test_answers import ask
+from .test_selfcheck import BETWEEN, INSTEAD
 
 
 @pytest.fixture
@@ -40,6 +42,7 @@ def stop(pids: list[int]) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_process_that_stopped_while_idle(stand_in: StandIn, fresh: Any, stream: bool) -> None:
+    fresh.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "600")  # its place is free again before that
     assert ask(stand_in).choices[0].message.content
     until_idle()
     stop(claude_processes())
@@ -78,6 +81,52 @@ def test_a_process_that_stops_while_it_boots(stand_in: StandIn, fresh: Any, tmp_
     with pytest.raises(litellm.Timeout):
         ask(stand_in, timeout=1, max_retries=0)
     assert ask(stand_in, timeout=60).choices[0].message.content  # a process that does not boot is replaced
+
+
+LOST = {
+    "/clear has no result": "if frame.get('message', {}).get('content') == '/clear': continue",
+    "a rewind is not answered": "if subtype == 'rewind_conversation': continue",
+}
+
+
+@pytest.fixture
+def between(fresh: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Have the first process that is started not be told of some frames."""
+
+    def install(change: str) -> None:
+        program, cli = tmp_path / "between.py", tmp_path / "claude"
+        program.write_text(BETWEEN.format(cli=str(find_cli()), change=change))
+        cli.write_text(
+            f'#!/bin/sh\n[ -e {tmp_path}/again ] && exec {find_cli()} "$@"\n'
+            f'touch {tmp_path}/again\nexec {sys.executable} {program} "$@"'
+        )
+        cli.chmod(0o700)
+        fresh.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(cli))
+        fresh.setenv("LITELLM_CLAUDE_CODE_SELF_CHECK", "false")
+
+    return install
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_reset_that_never_ends_costs_the_process_and_no_answer(stand_in: StandIn, between: Any, name: str) -> None:
+    between(LOST[name])
+    assert ask(stand_in, timeout=60).choices[0].message.content
+    assert ask(stand_in, timeout=60, max_retries=0).choices[0].message.content
+    assert (litellm_claude_code.stats()["boots"], len(stand_in.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_interrupt_that_is_acknowledged_and_lost_costs_the_process(
+    stand_in: StandIn, between: Any, stream: bool
+) -> None:
+    between(INSTEAD.format(when="subtype == 'interrupt'", reply={"subtype": "success"}))
+    assert ask(stand_in, timeout=60).choices[0].message.content
+    until_idle()
+    stand_in.script(Answer(content=[Text("It goes on")], hang_after=3))
+    with pytest.raises(litellm.Timeout):
+        list(ask(stand_in, timeout=2, stream=stream, max_retries=0))
+    assert ask(stand_in, timeout=60, max_retries=0).choices[0].message.content
+    assert (litellm_claude_code.stats()["boots"], len(stand_in.requests)) == (2, 3)
 
 
 def until_idle() -> None:
