@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from types import NoneType
 from typing import Any, Final
 
 import jsonschema
@@ -100,7 +101,12 @@ def check_tools(tools: object, *, model: str) -> None:
 
 
 def check_schema(response_format: object) -> None:
-    """Refuse a `response_format` of type `json_schema` without a schema, or with one that is none."""
+    """Refuse a `response_format` that is neither a dict nor a class, and a schema that is missing, or none."""
+    if not isinstance(response_format, (dict, type, NoneType)):
+        raise bad_request(
+            f"`response_format` is a {type(response_format).__name__}: give a dict, or a class of pydantic's.",
+            model=PROVIDER,
+        )
     if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
         return
     described = response_format.get("json_schema")
@@ -122,6 +128,12 @@ def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
         # The validator's own words quote the schema.
         path = ".".join(str(part) for part in error.absolute_path) or "its top level"
         raise bad_request(f"{where} is not a JSON schema: look at {path}.", model=model)
+
+
+def check_turns(body: Body, *, model: str) -> None:
+    """Refuse a body whose translation has left no turn."""
+    if not body["messages"]:
+        raise bad_request("`messages` says nothing: give text to at least one message of role 'user'.", model=model)
 
 
 def check_images(body: Body, *, model: str) -> None:

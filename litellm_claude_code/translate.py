@@ -40,6 +40,7 @@ from .checks import (
     check_numbers,
     check_schema,
     check_tools,
+    check_turns,
     without_user_id,
 )
 from .errors import alone, bad_request, unsupported, without_prompt
@@ -93,7 +94,11 @@ class ClaudeCodeConfig(AnthropicConfig):
     def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
         """Return the JSON schema of a `response_format`. Raises `BadRequestError` where it is none."""
         check_schema(response_format)
-        return super().get_json_schema_from_pydantic_object(response_format)
+        try:
+            return super().get_json_schema_from_pydantic_object(response_format)
+        except Exception as error:  # pydantic's, of a class that has no schema
+            why = f"`response_format` cannot be made a JSON schema ({type(error).__name__})."
+            raise bad_request(why, model=models.PROVIDER) from None
 
 
 def _full_id(model: str) -> str:
@@ -152,6 +157,7 @@ def to_request(
             model=model,
         )
     _merge(body, extra_body)
+    check_turns(body, model=model)
     check_images(body, model=model)
     check_numbers(body, model=model)
     marked = body.pop("system", None) or []

@@ -1,9 +1,11 @@
 """What cannot be sent is refused with a sentence, before anything is sent."""
 
+from collections.abc import Callable
 from typing import Any
 
 import litellm
 import pytest
+from pydantic import BaseModel
 
 from litellm_claude_code.testing import StandIn
 
@@ -15,6 +17,10 @@ MARKED = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
 SYSTEM_MARKED = {"role": "system", "content": [MARKED]}
 
 
+class Unspeakable(BaseModel):
+    act: Callable[[], None]
+
+
 def schema(value: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "x", "schema": value}}
 
@@ -22,6 +28,11 @@ def schema(value: Any) -> dict[str, Any]:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no messages": ({"messages": []}, "`messages` is empty"),
     "only a system prompt": ({"messages": [{"role": "system", "content": "Hi"}]}, "only system messages"),
+    "nothing said": ({"messages": [user([])]}, "`messages` says nothing"),
+    "nothing said by the assistant": (
+        {"messages": [{"role": "assistant", "tool_calls": []}]},
+        "`messages` says nothing",
+    ),
     "an unknown role": ({"messages": [{"role": "robot", "content": "SECRET"}]}, "role 'robot'"),
     "an unreadable image": ({"messages": [user([IMAGE])]}, "not readable"),
     "an image that is none": (
@@ -39,6 +50,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"tools\[0\].function.parameters is not a JSON schema",
     ),
     "a schema that is none": ({"response_format": schema({"type": "objekt"})}, "not a JSON schema"),
+    "a response_format that is none": ({"response_format": [True]}, "is a list: give a dict"),
+    "a class without a schema": ({"response_format": Unspeakable}, "cannot be made a JSON schema"),
     "no schema": ({"response_format": {"type": "json_schema"}}, "no schema"),
     "a lone surrogate": ({"messages": [user("SECRET \ud800")]}, "surrogate"),
     "a lone surrogate in the system prompt": (
