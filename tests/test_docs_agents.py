@@ -72,6 +72,6 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
 
 
 def test_every_field_of_a_profile_is_in_the_table() -> None:
-    table = PAGE.split("## What a profile can say")[1].split("## What a profile trusts")[0]
+    table = PAGE.split("## What a profile can say")[1].split("## What a call can say")[0]
     named = set(re.findall(r"`(\w+)`", table))
     assert Profile.model_fields.keys() - {"name"} <= named
