@@ -1,0 +1,68 @@
+"""Draw what was measured: `python benchmarks/plot.py overhead.json load.json`, the files that `--json` writes.
+
+Each picture that a file has the numbers for is written next to this module, as README.md here shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+_FOLDER: Final = Path(__file__).parent
+_OURS: Final = "claude_code/"
+_COLOURS: Final = {"busy": "#1f6f8b", "resetting": "#99c1de", "idle": "#e8e8e4", "booting": "#e07a5f"}
+
+
+def latency(measured: Mapping[str, Any]) -> None:
+    """Draw how long a plain call takes: the share of calls that were done after so many milliseconds."""
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for name, row in measured["rows"].items():
+        taken = sorted(row["latencies_ms"])
+        axes.step(taken, [(place + 1) / len(taken) for place in range(len(taken))], where="post", label=name)
+    axes.set(xscale="log", xlabel="milliseconds, answers at once", ylabel="share of calls done", ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(_FOLDER / "latency.svg")
+
+
+def optimizer(measured: Mapping[str, Any]) -> None:
+    """Draw the optimizer-shaped run: its wall time for each contender, and what our workers did meanwhile."""
+    runs = measured["parts"]["optimizer"]["runs"]
+    figure, (bars, states) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(2, 3), layout="constrained")
+    walls = [(f"{name}, {delay} s", run["wall_s"]) for delay, each in runs.items() for name, run in each.items()][::-1]
+    drawn = bars.barh(*zip(*walls, strict=True), color=["#1f6f8b" if _OURS in name else "#c8c8c0" for name, _ in walls])
+    bars.bar_label(drawn, fmt="%.1f s", padding=3, fontsize=8)
+    bars.set(xlabel="seconds for the whole run", xlim=(0, 1.15 * max(wall for _, wall in walls)))
+    bars.tick_params(axis="y", labelsize=8)
+
+    delay, run = next((delay, each[_OURS]) for delay, each in runs.items() if _OURS in each)
+    times = [at for at, _ in run["timeline"]]
+    counts = [[seen.get(state, 0) for _, seen in run["timeline"]] for state in _COLOURS]
+    began = times[0]
+    states.stackplot([at - began for at in times], counts, labels=[*_COLOURS], colors=[*_COLOURS.values()], step="post")
+    states.set(xlabel=f"seconds into our run, answers after {delay} s", ylabel="processes")
+    states.margins(x=0)
+    states.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.15))
+    figure.savefig(_FOLDER / "optimizer.svg")
+
+
+def main() -> None:
+    """Draw each picture that the given files have the numbers for."""
+    mpl.rcParams["svg.hashsalt"] = "litellm_claude_code"  # the same numbers give the same file
+    for path in map(Path, sys.argv[1:]):
+        measured = json.loads(path.read_text())
+        pictures: list[Callable[[Mapping[str, Any]], None]] = [latency] if "rows" in measured else []
+        pictures += [optimizer] if "optimizer" in measured.get("parts", {}) else []
+        if not pictures:
+            sys.exit(f"{path} holds nothing to draw: it is neither overhead.py's nor load.py's with the optimizer")
+        for draw in pictures:
+            draw(measured)
+
+
+if __name__ == "__main__":
+    main()
