@@ -29,7 +29,7 @@ FAILURES: dict[str, tuple[Any, type[Exception]]] = {
     "400": (Failure(400), litellm.BadRequestError),
     "400 too long": (Failure(400, message="prompt is too long: 9 tokens > 8"), litellm.ContextWindowExceededError),
     "401": (Failure(401), litellm.AuthenticationError),
-    "402": (Failure(402), litellm.BadRequestError),
+    "402": (Failure(402), litellm.exceptions.PaymentRequiredError),
     "403": (Failure(403), litellm.PermissionDeniedError),
     "404": (Failure(404), litellm.NotFoundError),
     "413": (Failure(413), litellm.BadRequestError),
