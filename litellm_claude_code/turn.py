@@ -6,12 +6,15 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from claude_agent_sdk import CLIConnectionError
 
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, timed_out
 from .transport import Frame
+
+_CUT: Final = "the connection to the API was lost before the answer was whole"
 
 
 class Turn:
@@ -146,6 +149,7 @@ class Reading:
                 kind=self._error or ("cut" if self._starts else "silent"),
                 status=result.get("api_error_status"),
                 reason=result.get("terminal_reason"),
-                text=result.get("result") or "the connection to the API was lost before the answer was whole",
+                # Without an error of the CLI's the result is the beginning of the answer, which is nobody's to read.
+                text=(self._error and result.get("result")) or _CUT,
             )
         )
