@@ -91,25 +91,31 @@ async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
     """
     folder = cache_folder() / "locks"
     folder.mkdir(mode=0o700, exist_ok=True)
-    lock = os.open(folder / _digest(f"{what} {name}"), os.O_CREAT | os.O_RDWR, 0o600)
+    path = folder / _digest(f"{what} {name}")
+    until = time.monotonic() + _PATIENCE_S
+    while (lock := _taken(path)) is None:
+        if time.monotonic() > until:
+            text = f"another run of an agent is at work in the {what} {name}: {hint}"
+            raise CallFailed(Failure(kind="busy", status=429, text=text, retry_after_s=1.0))
+        await anyio.sleep(_LOOK_EVERY_S)
     try:
-        until = time.monotonic() + _PATIENCE_S
-        while not _taken(lock):
-            if time.monotonic() > until:
-                text = f"another run of an agent is at work in the {what} {name}: {hint}"
-                raise CallFailed(Failure(kind="busy", status=429, text=text, retry_after_s=1.0))
-            await anyio.sleep(_LOOK_EVERY_S)
         yield
     finally:
+        path.unlink(missing_ok=True)
         os.close(lock)
 
 
-def _taken(lock: int) -> bool:
+def _taken(path: Path) -> int | None:
+    """Return the lock on a file, or `None` where somebody has it. Who has it removes the file in the end."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock), path.stat()):
+            return lock
     except OSError:
-        return False
-    return True
+        pass  # somebody has it, or has just removed the file
+    os.close(lock)
+    return None
 
 
 def _refused(text: str, *, status: int) -> CallFailed:
