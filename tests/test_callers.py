@@ -53,7 +53,15 @@ async def test_a_sync_call_works_where_a_loop_is_running(stand_in: StandIn) -> N
 
 
 async def test_async_calls_run_at_once_and_block_nobody(stand_in: StandIn) -> None:
-    stand_in.respond = lambda record: answer(Text(str(record.body["messages"][0]["content"][0]["text"])), delay_s=1)
+    four_ask = asyncio.Event()
+
+    async def answer_when_four_ask(record: Any) -> Answer:
+        if len(stand_in.requests) == 4:
+            four_ask.set()
+        await asyncio.wait_for(four_ask.wait(), 60)
+        return answer(Text(str(record.body["messages"][0]["content"][0]["text"])), delay_s=0.5)
+
+    stand_in.respond = answer_when_four_ask
     where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     await litellm_claude_code.provider.awarm_up("sonnet", "", n=4, **where)
     ticks = 0
@@ -69,7 +77,7 @@ async def test_async_calls_run_at_once_and_block_nobody(stand_in: StandIn) -> No
     ticking.cancel()
     assert [text_of(response) for response in responses] == ["0", "1", "2", "3"]
     assert stand_in.max_in_flight == 4
-    assert ticks > 20
+    assert ticks > 5
 
 
 async def test_an_async_stream_delivers_each_delta_as_it_comes(stand_in: StandIn) -> None:
