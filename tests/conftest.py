@@ -17,7 +17,8 @@ os.environ |= {
     "HOME": str(HOME),
 }
 
-import litellm  # noqa: E402 - the environment above must come first
+import hypothesis  # noqa: E402 - the environment above must come first
+import litellm  # noqa: E402
 import psutil  # noqa: E402
 import pytest  # noqa: E402
 
@@ -26,6 +27,10 @@ from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .anthropic_host import AnthropicHost  # noqa: E402
 from .served import Served, serving  # noqa: E402
+
+# How fast examples are says nothing on a busy machine, and they share the stand-in on purpose.
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+hypothesis.settings.load_profile("any machine")
 
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 

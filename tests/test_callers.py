@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -99,22 +98,21 @@ def test_several_loops_one_after_the_other_share_the_workers(stand_in: StandIn) 
 def test_a_timeout_is_litellms_and_stops_the_request(stand_in: StandIn, stream: bool) -> None:
     litellm.completion(**request(stand_in, "warm up"))
     stand_in.script(Answer(content=[Text("late")], delay_s=60))
-    started = time.monotonic()
     with pytest.raises(Exception, match="no answer within the timeout") as raised:
-        list(litellm.completion(**request(stand_in, "hang"), timeout=0.5, stream=stream, max_retries=0))
+        list(litellm.completion(**request(stand_in, "hang"), timeout=2, stream=stream, max_retries=0))
     error = getattr(raised.value, "original_exception", None) or raised.value
     assert isinstance(error, litellm.Timeout)
-    assert time.monotonic() - started < 30
-    assert stand_in.wait_for_disconnect(1, timeout_s=10)
+    assert stand_in.wait_for_disconnect(1, timeout_s=30)
     assert text_of(litellm.completion(**request(stand_in, "next"))) == "You said: next"
 
 
 def test_a_stream_that_stalls_is_a_timeout_too(stand_in: StandIn) -> None:
+    litellm.completion(**request(stand_in, "warm up"))
     stand_in.script(Answer(content=[Text("one two three four five six seven")], hang_after=5, chunk_chars=4))
     with pytest.raises(Exception, match="no answer within the timeout") as raised:
-        list(litellm.completion(**request(stand_in, "stall"), timeout=0.7, stream=True, max_retries=0))
+        list(litellm.completion(**request(stand_in, "stall"), timeout=2, stream=True, max_retries=0))
     assert isinstance(getattr(raised.value, "original_exception", None) or raised.value, litellm.Timeout)
-    assert stand_in.wait_for_disconnect(0, timeout_s=10)
+    assert stand_in.wait_for_disconnect(1, timeout_s=30)
 
 
 def test_a_timeout_bounds_the_wait_for_a_worker_too(stand_in: StandIn) -> None:
@@ -134,11 +132,11 @@ def test_a_timeout_bounds_the_wait_for_a_worker_too(stand_in: StandIn) -> None:
 async def test_cancelling_a_call_stops_its_request(stand_in: StandIn) -> None:
     stand_in.script(Answer(content=[Text("late")], delay_s=60))
     asking = asyncio.create_task(litellm.acompletion(**request(stand_in, "hang")))
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=20)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=10)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
     assert text_of(await litellm.acompletion(**request(stand_in, "next"))) == "You said: next"
 
 
@@ -156,21 +154,21 @@ async def test_cancelling_at_any_moment_leaves_no_warning(
 
 
 def test_leaving_a_stream_stops_its_request(stand_in: StandIn) -> None:
-    stand_in.script(Answer(content=[Text("word " * 500)], between_s=0.05))
+    stand_in.script(Answer(content=[Text("word " * 5000)], between_s=0.05))
     stream = litellm.completion(**request(stand_in, "long"), stream=True)
     next(stream)
     del stream
-    assert stand_in.wait_for_disconnect(0, timeout_s=10)
+    assert stand_in.wait_for_disconnect(0, timeout_s=30)
 
 
 async def test_leaving_an_async_stream_stops_its_request(stand_in: StandIn) -> None:
-    stand_in.script(Answer(content=[Text("word " * 500)], between_s=0.05))
+    stand_in.script(Answer(content=[Text("word " * 5000)], between_s=0.05))
     stream: Any = await litellm.acompletion(**request(stand_in, "long"), stream=True)
     async for _ in stream:
         break
     await stream.aclose() if hasattr(stream, "aclose") else None
     del stream
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=10)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
 
 
 def test_a_thread_that_ends_leaves_the_workers_alone(stand_in: StandIn) -> None:

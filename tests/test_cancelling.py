@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,13 +18,13 @@ from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.pool import Pool
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.testing import Answer, StandIn, Text
+from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 from litellm_claude_code.worker import State
 
 from .conftest import claude_processes
 
 
-def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 30) -> Call:
+def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 60) -> Call:
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
     login = Login(payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", str(stand_in.api_key)),))
     return Call(
@@ -52,13 +53,13 @@ async def text_of(pool: Pool, made: Call) -> str:
 def slow(record: Any) -> Answer:
     text = record.body["messages"][0]["content"]
     return (
-        Answer(content=[Text(f"{text} " * 40)], between_s=0.02, delay_s=0.01)
+        Answer(content=[Text(f"{text} " * 400)], between_s=0.02, delay_s=0.01)
         if "slow" in text
         else Answer(content=[Text(f"answer to {text}")])
     )
 
 
-async def settled(pool: Pool, within_s: float = 15) -> None:
+async def settled(pool: Pool, within_s: float = 60) -> None:
     """Wait until no worker is busy, resetting or booting."""
     until = time.monotonic() + within_s
     while {"busy", "resetting", "booting"} & pool.stats()["workers"].keys():
@@ -109,7 +110,7 @@ async def test_most_cancelled_workers_are_used_again(stand_in: StandIn, pool: Po
     await text_of(pool, call(stand_in, "first"))
     for attempt in range(10):
         asking = asyncio.create_task(text_of(pool, call(stand_in, f"slow {attempt}")))
-        await asyncio.to_thread(stand_in.wait_for, count=attempt + 2, timeout_s=10)
+        await asyncio.to_thread(stand_in.wait_for, count=attempt + 2, timeout_s=30)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await settled(pool)
@@ -117,25 +118,29 @@ async def test_most_cancelled_workers_are_used_again(stand_in: StandIn, pool: Po
 
 
 async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: StandIn, pool: Pool) -> None:
-    stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=2)
+    held_back = threading.Event()
+    stand_in.respond = lambda record: "late" if held_back.wait(60) else Failure(500)
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(6)]
-    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=20)
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=30)
     assert pool.stats()["queue"] == 2
     asking[4].cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert pool.stats()["queue"] == 1
+    held_back.set()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert [result == "late" for result in results] == [True, True, True, True, False, True]
 
 
 async def test_a_waiting_call_that_times_out_leaves_the_queue(stand_in: StandIn, pool: Pool) -> None:
-    stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=2)
+    held_back = threading.Event()
+    stand_in.respond = lambda record: "late" if held_back.wait(60) else Failure(500)
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(4)]
-    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=20)
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=30)
     with pytest.raises(Exception, match="no answer within the timeout"):
         await text_of(pool, call(stand_in, "5", timeout_s=0.2))
     assert pool.stats()["queue"] == 0
+    held_back.set()
     await asyncio.gather(*asking)
 
 
@@ -151,7 +156,7 @@ async def test_a_process_that_is_killed_when_idle_is_replaced(stand_in: StandIn,
 async def test_a_process_that_is_killed_in_a_call_fails_that_call_only(stand_in: StandIn, pool: Pool) -> None:
     stand_in.respond = slow
     asking = asyncio.create_task(text_of(pool, call(stand_in, "slow")))
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=20)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
     busy = next(worker for worker in pool.workers if worker.state is State.BUSY)
     os.kill(busy.pid or 0, signal.SIGKILL)
     with pytest.raises(Exception, match="the process ended"):
@@ -164,17 +169,17 @@ async def test_a_stream_that_nobody_holds_any_more_stops(stand_in: StandIn) -> N
     stand_in.respond = slow
     where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     message = [{"role": "user", "content": "slow"}]
-    stand_in.respond = lambda record: Answer(content=[Text("word " * 200)], between_s=0.05)
+    stand_in.respond = lambda record: Answer(content=[Text("word " * 2000)], between_s=0.05)
     stream = litellm.completion("claude_code/sonnet", messages=message, stream=True, **where)
     next(stream)
     del stream
     gc.collect()
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=10)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
 
 
 def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
     where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
-    stand_in.respond = lambda record: Answer(content=[Text("word " * 200)], between_s=0.05)
+    stand_in.respond = lambda record: Answer(content=[Text("word " * 2000)], between_s=0.05)
     kept: list[Any] = []
 
     async def begin() -> None:
@@ -186,7 +191,7 @@ def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
     asyncio.run(begin())
     kept.clear()
     gc.collect()
-    assert stand_in.wait_for_disconnect(0, timeout_s=10)
+    assert stand_in.wait_for_disconnect(0, timeout_s=30)
 
 
 async def test_closing_twice_and_calling_again(stand_in: StandIn) -> None:
@@ -202,8 +207,8 @@ async def test_closing_in_the_middle_of_a_call_fails_it_at_once(stand_in: StandI
     stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=60)
     pool = Pool(Settings(max_workers=1))
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(2)]
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=20)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
     await pool.aclose()
     for task in asking:
         with pytest.raises(Exception, match="was closed"):
-            await asyncio.wait_for(task, 1)
+            await asyncio.wait_for(task, 30)

@@ -78,7 +78,7 @@ def test_ctrl_c_ends_it_within_seconds(environment: Mapping[str, str], tmp_path:
         while "score before" not in (line := demo.stdout.readline()):
             assert line, demo.communicate()
         os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the Claude Code processes get it as well
-        stderr = demo.communicate(timeout=20)[1]
+        stderr = demo.communicate(timeout=60)[1]
     finally:
         demo.kill()
 
@@ -95,7 +95,7 @@ def _find(pattern: str, text: str) -> tuple[str, ...]:
 
 def _assert_nothing_left(environment: Mapping[str, str], folder: Path) -> None:
     """No process of the demo's, and no file but the CLI's own and the one small file that is ours."""
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 60
     while (left := _processes(environment)) and time.monotonic() < deadline_s:
         time.sleep(0.1)
     assert left == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import litellm
 import openai
-from hypothesis import HealthCheck, event, example, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from litellm_claude_code.testing import StandIn
@@ -53,7 +53,7 @@ PARAMS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40)
 @given(messages=MESSAGES, params=PARAMS, stream=st.booleans())
 @example(messages=[{"role": "user", "content": []}], params={}, stream=False)
 @example(messages=[{"role": "assistant", "tool_calls": []}], params={}, stream=True)

@@ -36,11 +36,11 @@ litellm_claude_code.warm_up("sonnet", **where); time.sleep(2); ready()
 """,
     "streaming": "stream = ask('slow', stream=True); next(stream); next(stream); next(stream); ready()\n",
     "booting": "threading.Thread(target=ask, args=('hello',), daemon=True).start(); ready()\n",
-    "with a forked child": IDLE + "child = os.fork()\nif child == 0: time.sleep(20); os._exit(0)\n",
+    "with a forked child": IDLE + "child = os.fork()\nif child == 0: time.sleep(600); os._exit(0)\n",
     "streaming with a forked child": """
 stream = ask('slow', stream=True); next(stream); next(stream)
 child = os.fork()
-if child == 0: time.sleep(20); os._exit(0)
+if child == 0: time.sleep(600); os._exit(0)
 ready()
 """,
 }
@@ -49,8 +49,8 @@ ready()
 def respond(record: Any) -> Answer:
     text = str(record.body["messages"])
     if "hang" in text:
-        return Answer(content=[Text("late")], delay_s=60)
-    return Answer(content=[Text("word " * 400)], between_s=0.05) if "slow" in text else Answer(content=[Text("hello")])
+        return Answer(content=[Text("late")], delay_s=600)
+    return Answer(content=[Text("word " * 4000)], between_s=0.05) if "slow" in text else Answer(content=[Text("hello")])
 
 
 class Script:
@@ -77,7 +77,7 @@ class Script:
         return claude_processes(self._home)
 
     def assert_nothing_is_left(self) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while self.claude_processes():
             assert time.monotonic() < until, self.claude_processes()
             time.sleep(0.05)
@@ -111,7 +111,7 @@ ENDS: dict[str, str] = {
 def test_nothing_outlives_an_end_of_the_scripts_own(script: Callable[[str], Script], state: str, end: str) -> None:
     one = script(BUSY[state] + ENDS[end])
     one.wait_until_ready()
-    _, errors = one.process.communicate(timeout=30)
+    _, errors = one.process.communicate(timeout=60)
     assert one.claude_processes() == []
     assert errors == "" or (end == "an exception" and errors.strip().endswith("RuntimeError: boom"))
     assert list((one.cache / "run").iterdir()) == []
@@ -128,14 +128,14 @@ SIGNALS = [
 
 @pytest.mark.parametrize(("state", "number"), SIGNALS, ids=lambda value: getattr(value, "name", value))
 def test_nothing_outlives_a_signal(script: Callable[[str], Script], state: str, number: signal.Signals) -> None:
-    one = script(BUSY[state] + "time.sleep(60)\n")
+    one = script(BUSY[state] + "time.sleep(600)\n")
     one.wait_until_ready()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not one.claude_processes():
         assert time.monotonic() < until
         time.sleep(0.02)
     os.kill(one.process.pid, number)
-    one.process.wait(timeout=20)
+    one.process.wait(timeout=60)
     one.assert_nothing_is_left()
 
 
@@ -147,25 +147,25 @@ def test_nothing_outlives_a_kill_where_the_kernel_does_not_see_to_it(
     tools.mkdir()
     for tool in {"sh", "sleep", "setsid", "setpriv"} - {*missing}:
         (tools / tool).symlink_to(str(shutil.which(tool)))
-    one = script(BUSY["streaming with a forked child"] + "time.sleep(60)\n", PATH=str(tools))
+    one = script(BUSY["streaming with a forked child"] + "time.sleep(600)\n", PATH=str(tools))
     one.wait_until_ready()
     pids = [pid for pid in one.claude_processes() if psutil.Process(pid).name() == "claude"]  # and not its watchdog
     assert pids
     assert all(os.getsid(pid) not in (one.process.pid, os.getsid(0)) for pid in pids)
     one.process.kill()
-    one.process.wait(timeout=20)
+    one.process.wait(timeout=60)
     one.assert_nothing_is_left()
 
 
 def test_what_a_killed_script_left_is_swept_by_the_next(script: Callable[[str], Script]) -> None:
-    one = script(BUSY["idle"] + "time.sleep(60)\n")
+    one = script(BUSY["idle"] + "time.sleep(600)\n")
     one.wait_until_ready()
     one.process.kill()
     one.process.wait()
     assert len(list((one.cache / "run").iterdir())) == 1
     other = script(BUSY["idle"])
     other.wait_until_ready()
-    other.process.communicate(timeout=30)
+    other.process.communicate(timeout=60)
     assert list((one.cache / "run").iterdir()) == []
 
 
@@ -217,8 +217,8 @@ except KeyboardInterrupt:
 """
     )
     one.wait_until_ready()
-    assert stand_in.wait_for(count=2, timeout_s=20)
+    assert stand_in.wait_for(count=2, timeout_s=60)
     os.killpg(one.process.pid, signal.SIGINT)  # as a terminal or a notebook does it: to the whole group
-    out, errors = one.process.communicate(timeout=30)
+    out, errors = one.process.communicate(timeout=60)
     assert (out, errors) == ("hello\n", "")
-    assert stand_in.wait_for_disconnect(1, timeout_s=5)
+    assert stand_in.wait_for_disconnect(1, timeout_s=60)

@@ -6,7 +6,7 @@ from datetime import timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -325,7 +325,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SEEN), st.data())
 def test_no_report_of_the_cli_can_break_anything(info: dict[str, Any], data: st.DataObject) -> None:
     broken = {**info, **data.draw(st.dictionaries(st.sampled_from(sorted({*ALLOWED, *OVERAGE})), json_values))}
@@ -339,7 +338,6 @@ def test_no_report_of_the_cli_can_break_anything(info: dict[str, Any], data: st.
     assert isinstance(Report.read(broken).status, str)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.dictionaries(st.sampled_from(["five_hour", "seven_day", "seven_day_opus", "extra_usage"]), json_values))
 def test_no_reply_about_usage_can_break_anything(limits_told: dict[str, Any]) -> None:
     for told in ({"rate_limits": limits_told}, {"rate_limits": {"five_hour": limits_told, "extra_usage": limits_told}}):
@@ -349,7 +347,6 @@ def test_no_reply_about_usage_can_break_anything(limits_told: dict[str, Any]) ->
         assert reached is None or limits.status(OWN, now=NOW)["overage"]["is_in_use"]
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(SEEN), st.sampled_from([OWN, OTHER]), st.integers(0, 100)), max_size=12))
 def test_allowing_extra_usage_never_refuses_more_and_no_login_hears_of_another(notes: Any) -> None:
     limits, alone, now = Limits(), Limits(), NOW

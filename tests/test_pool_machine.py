@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from claude_agent_sdk import CLINotFoundError
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
@@ -245,9 +245,7 @@ class PoolMachine(RuleBasedStateMachine):
         await asyncio.gather(*self.asking, return_exceptions=True)
 
 
-PoolMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 test_the_pools_rules_hold = PoolMachine.TestCase
 
 

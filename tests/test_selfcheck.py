@@ -34,7 +34,7 @@ def _no_process_is_left(one_stand_in: StandIn) -> Iterator[None]:  # whose end t
     before = set(claude_processes())
     yield
     gc.collect()  # what was not closed warns here
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while set(claude_processes()) - before:
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -255,7 +255,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_that_is_not_claude_code_is_told_as_such(script: Script, name: str) -> None:
     text, sentence = PROGRAMS[name]
-    report = check(script(text), boot_timeout_s=0.5)
+    report = check(script(text), boot_timeout_s=0.5 if "in time" in sentence else 60)
     assert not report.is_finished
     assert sentence in report.sentence()
     assert str(report.cli) in report.sentence()

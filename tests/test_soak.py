@@ -91,7 +91,7 @@ def test_two_thousand_mixed_calls(tmp_path: Path) -> None:
     finally:
         litellm_claude_code.close()
         served.terminate()
-        served.communicate(timeout=10)
+        served.communicate(timeout=60)
 
     bodies = [json.loads(line) for line in record.read_text().splitlines()]
     assert len(bodies) > CALLS * 0.8

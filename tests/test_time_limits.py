@@ -54,7 +54,7 @@ def test_a_process_that_stopped_while_idle(stand_in: StandIn, fresh: Any, stream
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_process_that_stopped_in_an_answer(stand_in: StandIn, fresh: Any, stream: bool) -> None:
-    assert ask(stand_in).choices[0].message.content  # booted and bound
+    assert ask(stand_in).choices[0].message.content
     until_idle()
 
     def respond(request: Any) -> Any:
@@ -130,5 +130,7 @@ def test_an_interrupt_that_is_acknowledged_and_lost_costs_the_process(
 
 
 def until_idle() -> None:
+    until = time.monotonic() + 60
     while "idle" not in litellm_claude_code.stats()["workers"]:
+        assert time.monotonic() < until, litellm_claude_code.stats()
         time.sleep(0.01)

@@ -39,7 +39,9 @@ def ask() -> str:
 
 def until(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Wait for what the CLI reports."""
+    until_s = time.monotonic() + 60
     while not is_so(status := litellm_claude_code.rate_limit_status()):
+        assert time.monotonic() < until_s, status
         time.sleep(0.01)
     return status
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litellm_claude_code.testing import StandIn
@@ -63,7 +63,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     return {"messages": messages, **{key: value for key, value in options.items() if value is not None}}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80)
 @given(request=requests(), model=st.sampled_from(["claude-sonnet-5-5", "claude-haiku-4-5", "claude-opus-5-5"]))
 def test_the_body_is_the_one_anthropic_sends(stand_in: StandIn, request: dict[str, Any], model: str) -> None:
     stand_in.respond = lambda record: "Well."
