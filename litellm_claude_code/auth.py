@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from litellm.exceptions import AuthenticationError
 
@@ -22,6 +23,7 @@ Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _ARGUMENT: Final = "`api_key` of the call"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
@@ -132,7 +134,7 @@ class Login:
         return {**_AGENT, **self._way()}
 
     def _way(self) -> dict[str, str]:
-        base = {"ANTHROPIC_BASE_URL": self.base_url} if self.base_url else {}
+        base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url)} if self.base_url else {}
         return {**base, **dict(self.secrets)}
 
     def redact(self, text: str) -> str:
@@ -146,6 +148,14 @@ class Login:
         if name in _PASSED_ON or name.startswith("LC_"):
             return True
         return self.is_cloud_passed and (name in _CLOUDS or name.startswith(_CLOUD_PREFIXES))
+
+
+def _past_proxies(base_url: str) -> dict[str, str]:
+    """Have a service on this machine asked without a proxy: the CLI would take one for the loopback interface, too."""
+    host = urlsplit(base_url).hostname or ""
+    if host not in _LOOPBACK:
+        return {}
+    return {name: ",".join(filter(None, [os.environ.get(name), host])) for name in ("NO_PROXY", "no_proxy")}
 
 
 def choose_login(

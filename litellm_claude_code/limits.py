@@ -217,6 +217,8 @@ def sentences(status: LimitStatus, now: float, *, tz: tzinfo | None = None) -> l
         said.append(f"{_NAMES.get(name, name)}: {', '.join(filter(None, parts)) or 'nothing more was said'}")
     if status["overage"]["is_in_use"]:
         said.append("extra usage, billed on top of the subscription, has begun")
+    elif status["overage"]["is_enabled"]:
+        said.append("extra usage, billed on top of the subscription, is switched on in the account")
     return said
 
 

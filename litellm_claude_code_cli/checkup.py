@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from .exits import describe
 from .provider import boot_no_spares, full_name, load_litellm
@@ -21,6 +21,8 @@ Verdict = Literal["good", "note", "bad", "skipped"]
 
 _QUESTION: Final = "Answer with the one word: ok"
 _ROUND_TRIPS: Final = 5
+_TOLD_WITHIN_S: Final = 5.0
+_UNTOLD: Final = ("CLAUDE_CODE_OAUTH_TOKEN",)
 _SETTINGS_PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 
 
@@ -46,19 +48,15 @@ def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Findi
         yield settings
         return
     yield _self_check()
-    payer, call = _skipped_login(), None
-    if not is_offline:
-        payer = _login()
-        if is_asking and payer.verdict != "bad":
-            call = _call(model)
+    payer = _skipped_login() if is_offline else _login()
     yield payer
-    yield _limits(payer)
+    yield _limits(payer, model)
     yield _loopback()
-    if call is not None:
-        yield call
-    else:
+    if is_offline or not is_asking or payer.verdict == "bad":
         why = "--offline" if is_offline else "--no-call" if not is_asking else "nobody would pay for it"
         yield Finding(about="call", verdict="skipped", sentences=[f"No model was asked: {why}."])
+    else:
+        yield _call(model)
     yield settings
     litellm_claude_code.close()
 
@@ -139,18 +137,29 @@ def _payment(identity: Identity) -> str:
             return f"A cloud account pays{known}, through {identity['cloud']}: every token is billed at its prices."
 
 
-def _limits(login: Finding) -> Finding:
+def _limits(login: Finding, model: str) -> Finding:
+    """Have the CLI ask for the account's usage, as it does when the first process is ready: a request, no model's."""
     from litellm_claude_code import provider
-    from litellm_claude_code.limits import sentences
+    from litellm_claude_code.limits import LimitStatus, sentences
 
     if login.verdict == "bad" or login.data.get("payer") != "subscription":
         return Finding(about="limits", verdict="skipped", sentences=["No subscription pays, so there are none of one."])
-    status = provider.rate_limit_status()
-    said = sentences(status, time.time()) if status else []  # type: ignore[arg-type]
+    try:
+        provider.warm_up(full_name(model))
+    except Exception as error:
+        return Finding(about="limits", verdict="bad", sentences=[describe(error)[1]])
+    until = time.monotonic() + (0 if login.data.get("source") in _UNTOLD else _TOLD_WITHIN_S)
+    while not (status := cast(LimitStatus, provider.rate_limit_status()))["windows"] and time.monotonic() < until:
+        time.sleep(0.05)
+    said, data = sentences(status, time.time()), dict(status)
     if not said:
-        nothing = "The CLI has said nothing of them, as it does while calls succeed."
-        return Finding(about="limits", verdict="skipped", sentences=[nothing], data=status)
-    return Finding(about="limits", verdict="bad" if status["reached"] else "note", sentences=said, data=status)
+        nothing = (
+            "The CLI tells nothing of them: with a token of `claude setup-token` it does not, until one is reached."
+        )
+        return Finding(about="limits", verdict="skipped", sentences=[nothing], data=data)
+    is_near = status["status"] != "allowed" or status["overage"]["is_in_use"]
+    verdict: Verdict = "bad" if status["reached"] else "note" if is_near else "good"
+    return Finding(about="limits", verdict=verdict, sentences=said, data=data)
 
 
 def _loopback() -> Finding:
@@ -181,7 +190,10 @@ def _loopback() -> Finding:
 
 def _call(model: str) -> Finding:
     """Ask the model itself for one word."""
+    from litellm_claude_code import warm_up
+
     try:
+        warm_up(full_name(model))
         response, took_ms = _ask(model)
     except Exception as error:
         code, sentence = describe(error)
@@ -191,7 +203,7 @@ def _call(model: str) -> Finding:
         about="call",
         verdict="good",
         sentences=[
-            f"{response.model} answered in {took_ms:.0f} ms, boot included: "
+            f"{response.model} answered in {took_ms:.0f} ms, on a process that was ready: "
             f"{used.prompt_tokens} tokens in, {used.completion_tokens} out."
         ],
         data={

@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
+from .exits import ExitCode, fail
+
 
 def stand_in(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
-    delay_s: Annotated[float, typer.Option(help="Time to the first byte of each answer, in seconds.")] = 0.0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    delay_s: Annotated[float, typer.Option(min=0, help="Time to the first byte of each answer, in seconds.")] = 0.0,
     text: Annotated[str | None, typer.Option(help="What to answer. By default the last user message.")] = None,
     record: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Append the body of each request to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl", dir_okay=False, writable=True, help="Append the body of each request to this file."
+        ),
     ] = None,
 ) -> None:
     """Serve a stand-in of the Messages API, for tests without login, quota or network.
@@ -24,4 +29,7 @@ def stand_in(
     """
     from litellm_claude_code.testing.serving import serve_until_stopped
 
-    serve_until_stopped(port=port, delay_s=delay_s, text=text, record_to=record)
+    try:
+        serve_until_stopped(port=port, delay_s=delay_s, text=text, record_to=record)
+    except RuntimeError as error:
+        fail(ExitCode.UNEXPECTED, f"{error}.")

@@ -6,6 +6,7 @@ from typing import Any
 import litellm
 import pytest
 
+import litellm_claude_code
 from litellm_claude_code.auth import Login, choose_login
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
@@ -95,3 +96,15 @@ def test_a_login_of_claude_codes_pays_only_as_what_it_is(
         with pytest.raises(litellm.AuthenticationError, match=r"bills the API|ANTHROPIC_API_KEY is empty"):
             litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
         assert stand_in.requests == []
+
+
+def test_a_service_on_this_machine_is_asked_without_the_proxy(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litellm_claude_code.close()
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    assert litellm.completion("claude_code/sonnet", messages=ASK, **where)
+    litellm_claude_code.close()

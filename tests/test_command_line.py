@@ -27,6 +27,9 @@ from litellm_claude_code_cli.app import app
 from litellm_claude_code_cli.ask import ask
 from litellm_claude_code_cli.exits import ExitCode
 
+from .anthropic_host import AnthropicHost
+from .test_usage import usage
+
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -209,6 +212,11 @@ def test_an_answer_cannot_steer_the_terminal(gateway: StandIn, monkeypatch: pyte
         assert seen.getvalue().decode() == "[31mred\n\té\n"
 
 
+def test_a_stand_in_that_cannot_listen_says_so(stand_in: StandIn) -> None:
+    port = stand_in.base_url.rpartition(":")[2]
+    assert_told(run("stand-in", "--port", port), ExitCode.UNEXPECTED, f"127.0.0.1:{port}.* in use")
+
+
 def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8")
     listed = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
@@ -263,6 +271,18 @@ def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
     assert "claude-haiku-5-5 answered in" in result.stdout
     assert "SPARE_WORKERS=0  (from the environment)" in result.stdout
     assert len(gateway.requests) == 1
+
+
+def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: AnthropicHost, stand_in: StandIn) -> None:
+    default_endpoint.usage = usage(42)
+    result = run("doctor", "--no-call")
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"A Claude subscription pays \(ada@example.org, Ada Ltd, plan max.*, from .*\.json\)", result.stdout
+    )
+    assert re.search(r"5-hour limit: 42% used, resets (on [\d-]+ )?at \d\d:\d\d", result.stdout)
+    assert "weekly limit: 30% used" in result.stdout
+    assert stand_in.requests == []
 
 
 def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> None:
