@@ -123,8 +123,9 @@ def malformed(error: Exception) -> CallFailed:
 
 
 HOW_TO_PAY: Final = (
-    "Log in with `claude setup-token` (then set CLAUDE_CODE_OAUTH_TOKEN) or `/login` in Claude Code; or pay with a "
-    "key: `api_key=` on the call, or LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."
+    "Log in with `litellm-claude-code claude auth login`, with `/login` in Claude Code, or with a token of `claude "
+    "setup-token` in CLAUDE_CODE_OAUTH_TOKEN; or pay with a key: `api_key=` on the call, or "
+    "LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."
 )
 
 _BY_STATUS: Final[dict[int, Any]] = {

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .ask import ask
+from .claude import claude
 from .demo import demo
 from .doctor import doctor
 from .models import models
@@ -16,6 +17,7 @@ from .serve import serve
 from .stand_in import stand_in
 
 PROGRAM = "litellm-claude-code"
+_ANOTHER_PROGRAMS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 app = typer.Typer(
     name=PROGRAM,
@@ -27,10 +29,11 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(models)
 app.command()(doctor)
-app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(run)
+app.command(context_settings=_ANOTHER_PROGRAMS)(run)
 app.command()(serve)
 app.command()(demo)
 app.command(name="stand-in")(stand_in)
+app.command(context_settings=_ANOTHER_PROGRAMS)(claude)
 
 
 def main() -> None:

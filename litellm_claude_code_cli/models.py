@@ -43,7 +43,7 @@ def models(
     """List the models: names, what they stand for, context, prices, capabilities.
 
     An alias means what the installed Claude Code makes of it, so that it moves on with new models; a full id stays.
-    Other full ids work, too. Makes no request.
+    Other full ids work, too. Agents are those of the files that LITELLM_CLAUDE_CODE_PROFILES names. Makes no request.
 
     ```
     litellm-claude-code models
@@ -55,15 +55,22 @@ def models(
         if as_json:
             print(json.dumps(listed, indent=2))
         else:
-            _print_table(listed)
+            _print_table([model for model in listed if "@" not in model["name"]], agents=_agents())
 
 
 def _list() -> list[Model]:
     litellm = load_litellm()
     from litellm_claude_code import models as ours
 
-    names = [*ALIASES, *sorted(ours.known_ids())]
-    return [_model(name, ours.resolve(name), litellm.model_cost.get(f"{PREFIX}/{name}", {})) for name in names]
+    names = [*ALIASES, *sorted(ours.known_ids()), *(f"{alias}@{agent}" for agent in _agents() for alias in ALIASES)]
+    entries = {name: litellm.model_cost.get(f"{PREFIX}/{name}", {}) for name in names}
+    return [_model(name, ours.resolve(name.partition("@")[0]), entry) for name, entry in entries.items()]
+
+
+def _agents() -> list[str]:
+    from litellm_claude_code.agents.registry import known_profiles
+
+    return sorted(known_profiles())
 
 
 def _model(name: str, model: str, entry: dict[str, Any]) -> Model:
@@ -85,7 +92,7 @@ def _per_million(price: float | None) -> float | None:
     return None if price is None else round(price * 1e6, 6)
 
 
-def _print_table(listed: list[Model]) -> None:
+def _print_table(listed: list[Model], *, agents: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -108,6 +115,8 @@ def _print_table(listed: list[Model]) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS, highlight=False)
     console.print(table)
     console.print(f"\nAll take {', '.join(shared)}. Prices are the API's, for a million tokens.")
+    if agents:
+        console.print(f"Agents, behind any of these names ({ALIASES[0]}@{agents[0]}): {', '.join(agents)}.")
 
 
 def _thousands(tokens: int | None) -> str:

@@ -219,7 +219,8 @@ def test_a_stand_in_that_cannot_listen_says_so(stand_in: StandIn) -> None:
 
 def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8")
-    listed = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
+    every = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
+    listed = {name: model for name, model in every.items() if "@" not in name}
     assert listed["claude_code/opus"]["model"] == "claude-opus-4-8"
     haiku = listed["claude_code/haiku"]
     info = litellm.get_model_info("claude_code/haiku")
@@ -234,6 +235,34 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(re.findall(r"^(\S+)(?: →| +\d)", table, re.MULTILINE)) == {
         name.removeprefix("claude_code/") for name in listed
     }
+
+
+def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_text('[reader]\ntools = ["Read"]\n[writer]\ntools = ["Write"]\n')
+    environment = {**os.environ, "LITELLM_CLAUDE_CODE_PROFILES": str(tmp_path / "profiles.toml")}
+
+    def listed(*how: str) -> str:
+        return subprocess.run([*COMMAND, "models", *how], env=environment, capture_output=True, text=True).stdout
+
+    agent = next(model for model in json.loads(listed("--json")) if model["name"] == "claude_code/haiku@writer")
+    assert (agent["model"], "tools" in agent["capabilities"]) == ("claude-haiku-5-5", False)
+    assert listed().endswith("Agents, behind any of these names (sonnet@reader): reader, writer.\n")
+
+
+@pytest.mark.parametrize("way", ["the SDK's", "the one of the setting"])
+def test_claude_code_itself_is_at_hand(way: str, tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    if way == "the one of the setting":
+        (tmp_path / "claude").write_text('#!/bin/sh\necho "another $*"; exit 7\n')
+        (tmp_path / "claude").chmod(0o700)
+        environment["LITELLM_CLAUDE_CODE_CLI_PATH"] = str(tmp_path / "claude")
+    arguments = ["setup-token", "--help"]
+    ran = subprocess.run([*COMMAND, "claude", *arguments], env=environment, capture_output=True, text=True)
+    if way == "the SDK's":
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert "claude setup-token" in ran.stdout
+    else:
+        assert (ran.returncode, ran.stdout, ran.stderr) == (7, "another setup-token --help\n", "")
 
 
 def findings(result: Result) -> dict[str, Any]:

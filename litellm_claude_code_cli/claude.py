@@ -1,0 +1,42 @@
+"""`claude`: the Claude Code CLI that calls use here, which the SDK brings along without putting it on PATH."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .exits import ExitCode, fail, told_in_one_line
+from .provider import load_litellm
+
+
+def claude(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="What you would write after `claude`.", show_default=False)
+    ] = None,
+) -> None:
+    """Run Claude Code itself: the CLI in the SDK's wheel, or the one of LITELLM_CLAUDE_CODE_CLI_PATH.
+
+    To log in, once. Everything after `claude` is Claude Code's own.
+
+    ```
+    litellm-claude-code claude auth login     # in the browser; Claude Code keeps the login
+    litellm-claude-code claude setup-token    # a token for CLAUDE_CODE_OAUTH_TOKEN, where there is no browser
+    litellm-claude-code claude --version
+    ```
+    """
+    with told_in_one_line():
+        load_litellm()
+        from litellm_claude_code.installed import find_cli
+        from litellm_claude_code.settings import from_environment
+
+        cli = from_environment().cli_path or find_cli()
+    if cli is None:
+        fail(ExitCode.UNEXPECTED, "no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+    sys.stdout.flush()
+    try:
+        os.execv(cli, [str(cli), *(arguments or [])])
+    except OSError as error:
+        fail(ExitCode.UNEXPECTED, f"{cli} cannot be started: {error.strerror}")
