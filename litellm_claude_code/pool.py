@@ -159,7 +159,8 @@ class Pool:
     def stats(self) -> dict[str, Any]:
         """Return `workers` by state, `agents` at work, the `queue`'s length, and what was counted.
 
-        Counted are `calls`, `binds`, `boots`, `characters` and `waited_s`.
+        Counted are `calls`, `binds` (calls that brought another system prompt than their process had), `boots`,
+        `characters` and `waited_s`.
         """
         return {
             "workers": dict(Counter(worker.state.value for worker in self.workers)),
