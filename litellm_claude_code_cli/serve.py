@@ -18,6 +18,9 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="A configuration of litellm's proxy, instead of ours.")
     ] = None,
+    profiles: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Serve the agents of this file, too (docs/agents.md).")
+    ] = None,
     master_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Holds the key clients send. Or set LITELLM_MASTER_KEY.")
     ] = None,
@@ -69,6 +72,7 @@ def serve(
                 host=host,
                 port=port,
                 config=config,
+                profiles=profiles,
                 master_key_file=master_key_file,
                 shares_login=share_my_login,
                 max_requests=max_requests,

@@ -140,7 +140,8 @@ def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
     agents = {"LITELLM_CLAUDE_CODE_PROFILES": str(folder / "agents.toml")}
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
         stand_ins = [stack.enter_context(StandIn()) for _ in range(2)]
-        first = threads.submit(stack.enter_context, serving(folder / "first", stand_ins[0], **env))
+        profiles = ("--profiles", str(folder / "agents.toml"))
+        first = threads.submit(stack.enter_context, serving(folder / "first", stand_ins[0], *profiles, **env))
         second = threads.submit(
             stack.enter_context, serving(folder / "second", stand_ins[1], "--config", str(config), **env, **agents)
         )
@@ -151,6 +152,10 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
     with contextlib.ExitStack() as stack, two_nodes(tmp_path) as (stand_ins, (first, second)):
         for stand_in in stand_ins:
             stand_in.respond = lambda _request: Answer(content=[Text(WORDS)], between_s=0.1)
+        with openai.OpenAI(base_url=f"{first.url}/v1", api_key=KEY, max_retries=0) as client:
+            assert "sonnet@reader" in [model.id for model in client.models.list()]
+            answered = client.chat.completions.create(**{**ASKED, "model": "haiku@reader"})
+            assert answered.choices[0].message.content == WORDS
         router, other = (Router([first.url, second.url], redis_port) for _ in range(2))
         stack.callback(router.close)
         stack.callback(other.close)

@@ -44,6 +44,7 @@ _SHORTEST_KEY: Final = 16
 # litellm's proxy would use these of the environment, which may be meant for another program.
 _NOT_FOR_THE_PROXY: Final = ("DATABASE_URL", "DIRECT_URL", "WORKER_CONFIG", "LITELLM_CONFIG_BUCKET_NAME")
 _KEEP_ALIVE_S: Final = 60
+_AGENTS_MODELS: Final = ("sonnet", "opus", "haiku")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -55,6 +56,8 @@ class Options:
     port: int = 4000
     """0 takes a free one."""
     config: Path | None = None
+    profiles: Path | None = None
+    """Agents to serve besides, in the generated configuration; one that is given lists its own."""
     master_key_file: Path | None = None
     shares_login: bool = False
     max_requests: int | None = None
@@ -74,7 +77,8 @@ class Key:
 def serve(options: Options) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is under way. Raises `ConfigError` where it cannot begin."""
     settings = _settings()
-    config = proxy_config.generate(models.names()) if options.config is None else proxy_config.read(options.config)
+    names = [*models.names(), *_agents(options)]
+    config = proxy_config.generate(names) if options.config is None else proxy_config.read(options.config)
     named_key = proxy_config.master_key(config, os.environ)
     key = choose_key(options, named_key, os.environ)
     payers = {
@@ -100,6 +104,19 @@ def serve(options: Options) -> None:
                 server.run(sockets=[listening])
         if not server.started:
             raise ConfigError(f"litellm's proxy did not start.\n{chatter.getvalue()}".rstrip())
+
+
+def _agents(options: Options) -> list[str]:
+    """Define the agents of a file, and return the names to serve them by."""
+    if options.profiles is None:
+        return []
+    from ..agents.profile import ProfileError
+
+    try:
+        profiles = provider.load_profiles(options.profiles)
+    except (ProfileError, OSError) as error:
+        raise ConfigError(str(error)) from None
+    return [f"{alias}@{profile.name}" for profile in profiles for alias in _AGENTS_MODELS]
 
 
 def _settings() -> Settings:
