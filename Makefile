@@ -20,7 +20,7 @@ demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses y
 	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 oldest: $(OLDEST_DSPY) ## the tests that tell, on the oldest DSPy that is supported
 	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest tests/test_dspy.py tests/test_optimizers.py -k "not halted or gepa"

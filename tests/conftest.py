@@ -35,6 +35,14 @@ hypothesis.settings.load_profile("any machine")
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
+# The files that take longest begin first where several processes share the tests.
+SLOWEST = ("test_soak", "test_optimizers", "test_lifetime", "test_agents", "test_selfcheck", "test_errors", "test_dspy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+
+
 @pytest.fixture(scope="session")
 def one_stand_in() -> Iterator[StandIn]:
     with StandIn() as stand_in:
