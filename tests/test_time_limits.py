@@ -30,9 +30,11 @@ def fresh(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "4")
     yield monkeypatch
     litellm_claude_code.close()
-    for pid in claude_processes():
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while left := claude_processes():
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def stop(pids: list[int]) -> None:
