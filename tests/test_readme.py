@@ -9,8 +9,11 @@ import pytest
 
 from litellm_claude_code import Settings
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
+from litellm_claude_code_cli.app import PROGRAM, app
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]
 EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
 
 
@@ -62,6 +65,26 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             assert str(field.default).lower() in row
         elif isinstance(field.default, (int, float)):
             assert f"{field.default:g}" in row
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_within_the_pages_leads_somewhere(page: Path) -> None:
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not heading or heading in {slug(line) for line in target.read_text().splitlines()}, heading
+
+
+def slug(line: str) -> str:
+    """Return a heading as links name it."""
+    return re.sub(r"[^\w -]", "", line.lstrip("#").strip().lower()).replace(" ", "-") if line.startswith("#") else ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_subcommand_that_is_named_exists(page: Path) -> None:
+    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    named = re.findall(rf"(?:^|[`$] ?|; ){PROGRAM} (\w[\w-]*)", page.read_text(), re.MULTILINE)
+    assert set(named) <= commands
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
