@@ -142,10 +142,9 @@ def anthropic(address: Address) -> Litellm:
     return Litellm(lambda alias: f"anthropic/{MODELS[alias]}", address)
 
 
-def pool_stats() -> dict[str, Any]:
-    """Return what this package's pool counts of itself; nothing where there is no pool."""
-    pool = litellm_claude_code.provider._pool
-    return {} if pool is None else pool.stats()
+def warm_up(address: Address, n: int) -> None:
+    """Boot this package's processes ahead of a run."""
+    litellm_claude_code.warm_up(ALIAS, SYSTEM, n=n, api_base=address.base_url, api_key=address.api_key)
 
 
 class QueryPerCall:

@@ -25,7 +25,10 @@ def measure() -> Part:
     """
     if not (_PROC / "self/smaps_rollup").exists():
         return Part(lines=["not measured: there is no /proc/self/smaps_rollup here"], goals=[], data={})
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    import contenders
+
+    import litellm_claude_code
 
     with surroundings.stand_in() as address:
         ours = contenders.claude_code(address)
@@ -36,10 +39,11 @@ def measure() -> Part:
             others = set(_children())
             before = _weigh("self")
             # From one thread, because the stacks and arenas of more would be weighed too.
-            for number in range(_WORKERS):
-                ours.ask(contenders.Question(user="Say one.", system=f"You are number {number}."))
-            _await_workers(contenders.pool_stats)
-            stats = contenders.pool_stats()
+            contenders.warm_up(address, _WORKERS)
+            for _ in range(_WORKERS):
+                ours.call("Say one.")
+            _await_workers(litellm_claude_code.stats)
+            stats = litellm_claude_code.stats()
             after = _weigh("self")
             workers = [_weigh(child) for child in _children() if child not in others]
             ours.close()

@@ -29,10 +29,11 @@ _SAMPLE_EVERY_S: Final = 0.05
 _PHASE_WITHIN_S: Final = 120.0
 
 _WAITING: Final = "calls waiting"
-_STATES: Final = ("booting", "spare", "idle", "busy", "resetting", _WAITING)
+_STATES: Final = ("booting", "idle", "busy", "resetting", _WAITING)
 
 OURS: Final = "claude_code/"
 OURS_AGAIN: Final = "claude_code/, once more"
+OURS_WARM: Final = "claude_code/, warmed up"
 QUERY: Final = "query(), a process per call"
 DIRECT: Final = "anthropic/"
 
@@ -104,10 +105,22 @@ class Run:
         return dict(spent)
 
 
-def play(name: str, contender: Asked, address: Address, phases: list[Phase], stats: Callable[[], Any]) -> Run:
-    """Go through the schedule from a cold start, and end every process. Raises if an answer is wrong."""
+def play(
+    name: str,
+    contender: Asked,
+    address: Address,
+    phases: list[Phase],
+    *,
+    stats: Callable[[], Any],
+    prepare: Callable[[], None],
+) -> Run:
+    """Go through the schedule, and end every process. Raises if an answer is wrong.
+
+    It is a cold start, but for what `prepare` does before the clock runs.
+    """
     contender.ask(phases[0].proposal)  # the imports, and what litellm does once
     contender.close()
+    prepare()
     run = Run(name=name)
     seen = surroundings.requests_seen(address)
     children_cpu_s, own_cpu_s = _children_cpu_s(), time.process_time()
@@ -169,7 +182,10 @@ def _children_cpu_s() -> float:
 
 def measure() -> Part:
     """Play the schedule with quick answers, ours before and after `query()`; and with answers of a second."""
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    import contenders
+
+    import litellm_claude_code
 
     phases = schedule()
     ways: dict[str, Callable[[Address], Asked]] = {
@@ -177,16 +193,19 @@ def measure() -> Part:
         DIRECT: contenders.anthropic,
         QUERY: contenders.QueryPerCall,
         OURS_AGAIN: contenders.claude_code,
+        OURS_WARM: contenders.claude_code,
     }
     runs: dict[str, dict[str, Run]] = {}
-    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT))):
+    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT, OURS_WARM))):
         runs[delay_s] = {}
         with surroundings.stand_in("--delay-s", delay_s) as address:
             for name in names:
                 contender = ways[name](address)
-                stats = contenders.pool_stats if ways[name] is contenders.claude_code else dict
+                stats = litellm_claude_code.stats if ways[name] is contenders.claude_code else dict
+                prepare = partial(contenders.warm_up, address, THREADS) if name == OURS_WARM else lambda: None
                 try:
-                    runs[delay_s][name] = play(name, contender, address, phases, stats)
+                    run = play(name, contender, address, phases, stats=stats, prepare=prepare)
+                    runs[delay_s][name] = run
                 finally:
                     contender.close()
                 print(f"  optimizer, {delay_s} s, {name}: {runs[delay_s][name].wall_s:.1f} s", file=sys.stderr)
@@ -198,7 +217,7 @@ def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
     quick, slow = runs["0.2"], runs["1"]
     ours_s = (quick[OURS].wall_s + quick[OURS_AGAIN].wall_s) / 2
     lines = [
-        f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start",
+        f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start where it does not say otherwise",
         *(_table(f"answers after {delay_s} s", each) for delay_s, each in runs.items()),
         _states_table([(f"{run.name}, {delay_s} s", run) for delay_s, each in runs.items() for run in each.values()]),
         *(
@@ -218,11 +237,14 @@ def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
                 limits=(3,),
                 is_ceiling=False,
             ),
-            Goal(
-                name="optimizer, 1 s: claude_code/ / anthropic/",
-                value=slow[OURS].wall_s / slow[DIRECT].wall_s,
-                unit="x",
-                limits=(1.1,),
+            *(
+                Goal(
+                    name=f"optimizer, 1 s: {ours} / anthropic/",
+                    value=slow[ours].wall_s / slow[DIRECT].wall_s,
+                    unit="x",
+                    limits=(1.1,),
+                )
+                for ours in (OURS, OURS_WARM)
             ),
         ],
         data={

@@ -52,7 +52,10 @@ class _Row:
 
 def measure() -> Part:
     """Play rounds of all contenders, on warm processes where they have any."""
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    import contenders
+
+    import litellm_claude_code
 
     with surroundings.stand_in() as address:
         ours, query, direct = (
@@ -73,7 +76,7 @@ def measure() -> Part:
                 for row in rows:
                     row.play()
                     time.sleep(_REST_S)
-            workers = contenders.pool_stats().get("workers", {})
+            workers = litellm_claude_code.stats().get("workers", {})
         finally:
             for contender in (ours, query, direct):
                 contender.close()
