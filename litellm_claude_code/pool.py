@@ -12,18 +12,17 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
-import psutil
 
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .flow import Flow
 from .limits import Limits
-from .schedule import Pace, Plan, decide, fits
+from .schedule import Plan, decide, fits
 from .selfcheck import ensure_checked
 from .settings import Settings
 from .turn import Turn
@@ -34,10 +33,6 @@ _FORGETTING: Final = 0.1
 """How much of a running average the latest value makes."""
 _HOUSEKEEPING_EVERY_S: Final = 1.0
 _COUNTDOWN_S: Final = 1.0
-
-
-def _average(so_far: float, latest: float) -> float:
-    return so_far + _FORGETTING * (latest - so_far)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -68,8 +63,8 @@ class Pool:
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
-        self._pace = Pace(cores=psutil.cpu_count() or 1)
-        self._boots: dict[Worker, tuple[float, float]] = {}
+        self._call_s = 1.0
+        """What a call takes: a running average."""
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
         self.limits = Limits()
@@ -105,7 +100,7 @@ class Pool:
                 async for event in turn:
                     yield event
                 took_s = time.monotonic() - started
-                self._pace = replace(self._pace, call_s=_average(self._pace.call_s, took_s))
+                self._call_s += _FORGETTING * (took_s - self._call_s)
                 return
             except WorkerLost:
                 if attempt == _ATTEMPTS:
@@ -274,7 +269,7 @@ class Pool:
                 settings=self.settings,
                 others=self._places_taken,
                 now=time.monotonic(),
-                pace=self._pace,
+                call_s=self._call_s,
             )
             self._act(plan)
         finally:
@@ -383,8 +378,6 @@ class Pool:
             self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
         else:
             self._counts["boots"] += 1
-            others = sum(other.state is State.BOOTING for other in self.workers)
-            self._boots[worker] = (time.monotonic(), 1 + others / self._pace.cores)
             self.workers.append(worker)
 
     def _changed(self, worker: Worker) -> None:
@@ -394,11 +387,6 @@ class Pool:
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
         if worker in self._flying and worker.state is not State.BUSY:
             self._landed(worker)
-        boot = self._boots.pop(worker, None)
-        if boot is not None and worker.state is State.IDLE:
-            started, crowding = boot
-            alone_s = (time.monotonic() - started) / crowding
-            self._pace = replace(self._pace, boot_s=_average(self._pace.boot_s, alone_s))
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
             self._close(worker)

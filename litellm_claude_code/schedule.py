@@ -15,6 +15,8 @@ from .auth import Login
 from .settings import Settings
 from .worker import State
 
+_PATIENCE_S: Final = 0.1
+"""A process costs 0.4 CPU-seconds and then serves hundreds of calls: it is worth more than a longer wait than this."""
 _MAKE_ROOM_AFTER_S: Final = 2.0
 """A worker unused for so long gives its place to a missing spare."""
 
@@ -50,33 +52,20 @@ class Plan:
     close: list[Any] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How fast things go here, in seconds: running averages."""
-
-    call_s: float = 1.0
-    boot_s: float = 0.5
-    cores: int = 2
-
-    def booted_in_s(self, booting: int) -> float:
-        """Return when a process would be ready that is started now, besides those that boot already."""
-        return self.boot_s * (1 + booting / self.cores)
-
-
 def fits(seat: Seat, login: Login, system: str) -> bool:
     """Say whether a worker can serve such a call, now or later: one that has had a system prompt cannot go without."""
     return seat.login == login and (bool(system) or not seat.system)
 
 
 def decide(
-    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, others: int = 0
+    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, call_s: float, others: int = 0
 ) -> Plan:
     """Return what to do with the workers there are, for the calls that wait, in order of arrival.
 
-    A call takes an idle worker. Else it waits for one that is being reset or booted, if nobody before it does; else for
-    whichever is sooner, the end of another call or a new process, for which an idle one of no use to it makes room (a
-    wait that turns out longer than a boot was misjudged). Where no call waits, spares are booted.
-    `others` are processes that are no seats: an agent's each.
+    A call takes an idle worker. Else it waits for one that is being reset or booted, if nobody before it does. Else a
+    process is booted for it, for which an idle one of no use to it makes room, unless another call is expected to end
+    at once. Where no call waits, spares are booted. Calls take `call_s` seconds on average; `others` are processes that
+    are no seats: an agent's each.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
@@ -98,8 +87,8 @@ def decide(
             continue
         kind = (call.login, bool(call.system))
         serving = sum(fits(seat, call.login, call.system) for seat in live) + plan.boot.count(call.login)
-        wait_s = (waiting[kind] // serving + 0.5) * pace.call_s if serving else math.inf
-        if max(wait_s, now - call.since) > pace.booted_in_s(len(plan.boot)):
+        wait_s = (waiting[kind] // serving + 0.5) * call_s if serving else math.inf
+        if max(wait_s, now - call.since) > _PATIENCE_S:
             room += _make_room(plan, idle) if room <= 0 else 0
             if room > 0:
                 plan.boot.append(call.login)
