@@ -10,7 +10,7 @@ OLDEST_DSPY := $(VENV)/dspy-3.3
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test oldest lint bench lock clean
+.PHONY: help demo test soak oldest lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -20,10 +20,14 @@ demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses y
 	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5
+
+soak: $(READY) ## two thousand calls of every kind, at eight in flight
+	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py
 
 oldest: $(OLDEST_DSPY) ## the tests that tell, on the oldest DSPy that is supported
-	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest tests/test_dspy.py tests/test_optimizers.py -k "not halted or gepa"
+	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest -n 2 --dist loadfile \
+		tests/test_dspy.py tests/test_optimizers.py -k "not halted or gepa"
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
