@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ os.environ |= {
     "HOME": str(HOME),
 }
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell does to a job in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 import hypothesis  # noqa: E402 - the environment above must come first
 import litellm  # noqa: E402
 import psutil  # noqa: E402
@@ -29,7 +33,13 @@ from .anthropic_host import AnthropicHost  # noqa: E402
 from .served import Served, serving  # noqa: E402
 
 # How fast examples are says nothing on a busy machine, and they share the stand-in on purpose.
-hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+# In CI the examples are the same every time: who changes something is not to meet what was wrong before.
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+    derandomize=bool(os.environ.get("CI")),
+)
 hypothesis.settings.load_profile("any machine")
 
 pytest_plugins = ["litellm_claude_code.testing.plugin"]

@@ -56,7 +56,7 @@ def broken(draw: st.DrawFn) -> list[dict[str, Any]]:
             case "change" if events:
                 key = draw(st.sampled_from(sorted(set(events[where]) - {"type"}) or ["type"]))
                 events[where][key] = draw(ODD)
-            case "remove a key" if events:
+            case "remove a key" if events and events[where]:
                 events[where].pop(draw(st.sampled_from(sorted(events[where]))), None)
             case "stop reason":
                 for event in events:
