@@ -35,6 +35,7 @@ class ControlTransport(Transport):
         """The conversation's frames. `None` says to look around: the process has ended, or the caller has gone."""
         self._sdk_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._pending: dict[str, asyncio.Future[Frame]] = {}
+        self._spawning: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._closing = asyncio.Lock()
         self.exited = asyncio.Event()
@@ -42,10 +43,17 @@ class ControlTransport(Transport):
         self.exit_error: Exception | None = None
 
     async def connect(self) -> None:
-        """Spawn the process and start reading. A second call does nothing: the SDK's client makes one of its own."""
-        if self._reader is None:
-            await self._inner.connect()
-            self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
+        """Spawn the process and start reading. A second call does nothing: the SDK's client makes one of its own.
+
+        Who is cancelled here leaves a process all the same: `close` waits for it, and ends it.
+        """
+        if self._spawning is None:
+            self._spawning = asyncio.create_task(self._spawn(), name="claude-code-spawn")
+        await asyncio.shield(self._spawning)
+
+    async def _spawn(self) -> None:
+        await self._inner.connect()
+        self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
 
     async def control(self, subtype: str, *, timeout_s: float, **fields: Any) -> Frame:
         """Send a control request and return the CLI's reply, `{}` where it has no body.
@@ -112,6 +120,8 @@ class ControlTransport(Transport):
 
     async def close(self) -> None:
         """End the process and stop reading. The SDK's client closes, too, where the handshake fails."""
+        if self._spawning is not None:
+            await asyncio.gather(self._spawning, return_exceptions=True)
         async with self._closing:
             await self._inner.close()
         if self._reader is not None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,10 @@ def one_stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
     """The stand-in that all tests share, so that workers stay warm. Each test finds nothing seen or scripted."""
+    until = time.monotonic() + 60
+    while any(map(litellm_claude_code.stats().get("workers", {}).get, ("busy", "resetting"))):
+        assert time.monotonic() < until, litellm_claude_code.stats()  # a call that a test before has left
+        time.sleep(0.01)
     one_stand_in.reset()
     respond = one_stand_in.respond
     yield one_stand_in
