@@ -22,7 +22,7 @@ import litellm_claude_code
 from .conftest import HOME, claude_processes
 from .test_wire import TOOLS
 
-CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "500")), 8
+CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "240")), 8
 MARK = re.compile(r"mark-(\d+)-")
 
 
