@@ -104,7 +104,7 @@ def test_mixed_calls(tmp_path: Path) -> None:
         assert len(set(MARK.findall(json.dumps(body)))) == 1
     early, late = sum(weights[5:9]) / 4, sum(weights[-4:]) / 4  # the first ones fill caches
     assert late - early < 30, weights
-    assert stats["boots"] < CALLS / 10, stats
+    assert stats["boots"] < 30 + CALLS / 20, stats  # up to a pool of them, and few that are replaced
     assert claude_processes() == []
     left = [path for path in (HOME / "cache" / "litellm_claude_code").rglob("*") if path.is_file()]
     assert {path.name for path in left} <= {"cli.json"}
