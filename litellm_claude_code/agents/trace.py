@@ -233,7 +233,8 @@ class Trace:
             kind=self._error or ("malformed" if "structured" in str(result.get("subtype")) else "lost"),
             status=result.get("api_error_status"),
             reason=result.get("terminal_reason"),
-            text=result.get("result") or "; ".join(told) or "the run ended without a result",
+            # Without an error of the CLI's the result is the beginning of the answer, which is nobody's to read.
+            text=(self._error and result.get("result")) or "; ".join(told) or "the run ended without a result",
         )
 
     def totals(self) -> tuple[dict[str, dict[str, Any]], float]:
