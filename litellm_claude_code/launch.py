@@ -5,6 +5,7 @@ Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -17,10 +18,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionError, CLINotFoundError
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from .auth import Login
+from .auth import Login, wrong_login
+from .errors import CallFailed, Failure
 from .installed import cache_folder, find_cli
 from .settings import Settings
 from .transport import ControlTransport
@@ -62,8 +64,35 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         stderr=stderr.append,
         env=environment(login, settings=settings),
     )
-    inner = SubprocessCLITransport(prompt=_no_prompt(), options=options)
-    return Launch(transport=ControlTransport(inner, on_exit=on_exit), options=options, stderr=stderr)
+    transport = ControlTransport(subprocess(options), on_exit=on_exit)
+    return Launch(transport=transport, options=options, stderr=stderr)
+
+
+def subprocess(options: ClaudeAgentOptions) -> SubprocessCLITransport:
+    """Return the SDK's own transport for a process that is yet to be spawned, and gets its prompts later."""
+    return SubprocessCLITransport(prompt=_no_prompt(), options=options)
+
+
+async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
+    """Have the SDK's client greet a process, and return what the CLI tells of itself.
+
+    Raises `CallFailed` where the process would pay in another way than `login`, and what has ended it where it ends:
+    the client would not notice.
+    """
+    connecting = asyncio.ensure_future(client.connect())
+    exited = asyncio.ensure_future(transport.exited.wait())
+    try:
+        await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            raise transport.exit_error or CLIConnectionError("the process has ended")
+        await connecting
+    finally:
+        connecting.cancel()
+        exited.cancel()
+    told = await client.get_server_info() or {}
+    if (why := wrong_login(login, told.get("account") or {})) is not None:
+        raise CallFailed(Failure(kind="authentication_failed", text=why))
+    return told
 
 
 def launcher() -> Path:

@@ -24,7 +24,7 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
-from .auth import Login, helper_in_force, wrong_login
+from .auth import Login, helper_in_force
 from .call import Call
 from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from .settings import Settings
@@ -174,19 +174,7 @@ class Worker:
         """Have the SDK's client greet the CLI, which tells what its model aliases mean."""
         transport = self._launch.transport
         self._client = ClaudeSDKClient(self._launch.options, transport=transport)
-        connecting = asyncio.ensure_future(self._client.connect())
-        exited = asyncio.ensure_future(transport.exited.wait())
-        try:
-            await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
-                raise transport.exit_error or CLIConnectionError("the process has ended")
-            await connecting
-        finally:
-            connecting.cancel()
-            exited.cancel()
-        told = await self._client.get_server_info() or {}
-        if (why := wrong_login(self.login, told.get("account") or {})) is not None:
-            raise CallFailed(Failure(kind="authentication_failed", text=why))
+        told = await launch.shake_hands(self._client, transport, login=self.login)
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
 
     async def _load(self, call: Call) -> None:

@@ -80,21 +80,28 @@ def test_without_a_login_the_error_says_how_to_log_in_and_how_to_opt_in(
     assert KEY not in str(raised.value)
 
 
+@pytest.mark.parametrize("model", ["haiku", "haiku@agent"])
 @pytest.mark.parametrize("auth", ["subscription", "api_key"])
 @pytest.mark.parametrize("kind", ["subscription", "api_key"])
 def test_a_login_of_claude_codes_pays_only_as_what_it_is(
-    default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, auth: str, kind: str
+    default_endpoint: AnthropicHost,
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    auth: str,
+    kind: str,
 ) -> None:
+    litellm_claude_code.profile("agent", tools=[])
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_AUTH", auth)
     if kind == "api_key":  # what `/login` leaves for an account of the Anthropic Console
         (default_endpoint.config / ".credentials.json").unlink()
         (default_endpoint.config / ".claude.json").write_text(json.dumps({"primaryApiKey": stand_in.api_key}))
     if auth == kind:
-        assert litellm.completion("claude_code/haiku", messages=ASK).choices[0].message.content
+        assert litellm.completion(f"claude_code/{model}", messages=ASK).choices[0].message.content
         assert ("x-api-key" in stand_in.requests[0].headers) == (kind == "api_key")
     else:
         with pytest.raises(litellm.AuthenticationError, match=r"bills the API|ANTHROPIC_API_KEY is empty"):
-            litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
+            litellm.completion(f"claude_code/{model}", messages=ASK, max_retries=0)
         assert stand_in.requests == []
 
 

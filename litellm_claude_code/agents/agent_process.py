@@ -14,7 +14,7 @@ import signal
 import tempfile
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ import anyio
 import anyio.to_thread
 import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
-from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .. import launch
 from ..auth import Login
@@ -72,6 +71,7 @@ class AgentProcess:
         max_tokens: int | None = None,
     ) -> None:
         self._profile = profile
+        self._login = login
         self._settings = settings
         self._mark = uuid.uuid4().hex
         self._stderr: deque[str] = deque(maxlen=20)
@@ -90,15 +90,14 @@ class AgentProcess:
             session_id=None if resumes else session_id,
             resume=session_id if resumes else None,
             extra_args={} if session_id else {"no-session-persistence": None},
-            env=self._environment(login, max_tokens=max_tokens),
+            env=self._environment(max_tokens=max_tokens),
         )
-        inner = SubprocessCLITransport(prompt=_no_prompt(), options=flags)
-        self.transport = AgentTransport(inner)
+        self.transport = AgentTransport(launch.subprocess(flags))
         self.transport.initialize = initialize or {}
         self._client = ClaudeSDKClient(options.dialogue, transport=self.transport)
 
-    def _environment(self, login: Login, *, max_tokens: int | None) -> dict[str, str]:
-        profile = self._profile
+    def _environment(self, *, max_tokens: int | None) -> dict[str, str]:
+        profile, login = self._profile, self._login
         own = {
             **login.agent_environment(),
             "CLAUDE_CODE_MAX_RETRIES": str(profile.max_retries),
@@ -115,29 +114,16 @@ class AgentProcess:
         """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
         try:
             with anyio.fail_after(self._settings.boot_timeout_s):
-                await self._connect()
+                await launch.shake_hands(self._client, self.transport, login=self._login)
                 await self._until_servers_are_ready()
         except CallFailed:
             raise
         except Exception as error:
             # No prompt has been sent yet, so that what the CLI printed can be shown.
-            text = f"the agent's process did not start: {next(reversed(self._stderr), type(error).__name__)}"
-            raise CallFailed(Failure(kind="lost", text=text)) from error
+            said = self._login.redact(next(reversed(self._stderr), type(error).__name__))
+            raise CallFailed(Failure(kind="lost", text=f"the agent's process did not start: {said}")) from error
         finally:
             self._remove_servers_file()
-
-    async def _connect(self) -> None:
-        """Connect the SDK's client, which would not notice that the process has ended."""
-        connecting = asyncio.ensure_future(self._client.connect())
-        exited = asyncio.ensure_future(self.transport.exited.wait())
-        try:
-            await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
-            if not connecting.done():
-                raise self.transport.exit_error or CLIConnectionError("the process has ended")
-            await connecting
-        finally:
-            connecting.cancel()
-            exited.cancel()
 
     async def _until_servers_are_ready(self) -> None:
         while self._profile.mcp_servers:
@@ -210,8 +196,8 @@ async def check_servers(profiles: Iterable[Profile], *, settings: Settings) -> N
 
 
 async def _check_servers(profile: Profile, *, settings: Settings) -> None:
-    # No request is made: whose login it would be does not matter.
-    process = AgentProcess(profile, Login(payer="subscription"), settings=settings)
+    # No request is made: whose login it would be does not matter, and a gateway's is not looked at.
+    process = AgentProcess(profile, Login(payer="gateway"), settings=settings)
     try:
         await process.start()
     finally:
@@ -223,8 +209,3 @@ def _private_file(text: str) -> Path:
     with os.fdopen(number, "w") as file:
         file.write(text)
     return Path(path)
-
-
-async def _no_prompt() -> AsyncIterator[dict[str, Any]]:
-    return
-    yield {}
