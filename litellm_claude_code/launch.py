@@ -6,6 +6,7 @@ Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import shutil
@@ -127,9 +128,16 @@ def _cli(settings: Settings) -> Path:
 
 
 def empty_folder() -> Path:
-    """Return the one folder every process works in. It stays empty: there is nothing for the CLI to find."""
+    """Return the one folder every process works in. There is nothing for the CLI to find in it.
+
+    Its `.claude` is a link to nothing. At each change of settings, and so twice a call, the CLI 2.1.327 wants to know
+    whether git tracks the settings in there. For a link it does not ask git, which would take 10 ms of a call's 50, and
+    would have the request in its environment.
+    """
     folder = cache_folder() / "empty"
     folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / ".claude").symlink_to("nowhere")
     return folder
 
 

@@ -1,10 +1,13 @@
 """One call makes one request and nothing else, however it ends, and a failed call never looks like an answer."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import litellm
 import pytest
 
+import litellm_claude_code
 from litellm_claude_code.testing import Answer, Failure, RawBody, RawEvents, StandIn, Text, ToolUse, answer
 
 from .test_answers import ask
@@ -107,6 +110,20 @@ def test_a_failure_is_raised_as_what_it_is(stand_in: StandIn, name: str, stream:
     assert len(stand_in.requests) == posts
     assert stand_in.other_requests == []
     assert ask(stand_in, messages=[user("next")]).choices[0].message.content.startswith("a second")
+
+
+def test_a_call_starts_no_program(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CLI would ask git twice a call: 10 ms, and the request would be in the environment of another program."""
+    started = tmp_path / "started"
+    git = tmp_path / "git"
+    git.write_text(f'#!/bin/sh\necho "$@" >> {started}\nexit 128\n')
+    git.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    litellm_claude_code.close()  # a worker has the environment that was there when it was booted
+    for text in ("one", "two"):
+        ask(stand_in, messages=[user(text)])
+    litellm_claude_code.close()
+    assert not started.exists()
 
 
 def test_a_refused_connection_is_a_connection_error() -> None:
