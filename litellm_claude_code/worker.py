@@ -15,7 +15,7 @@ import math
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -204,10 +204,10 @@ class Worker:
         self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
-        assert self._client is not None
         turn.is_sent = True
         text = turn.call.prompt[:_FIRED_CHARACTERS]
-        await self._client.query(_user_message(text if text.strip() else ".", uuid=turn.id, client_composed=True))
+        message = _user_message(text if text.strip() else ".", uuid=turn.id, client_composed=True)
+        await self._launch.transport.send(message)
 
     async def _read(self, turn: Turn) -> None:
         """Hand the turn's events on up to the CLI's result, then the end or what went wrong."""
@@ -234,28 +234,23 @@ class Worker:
 
     async def _reset(self) -> None:
         """Forget the call: disarm the body, clear the conversation, and take back the trace of the clearing too."""
-        assert self._client is not None
         mark = str(uuid.uuid4())
-        await asyncio.gather(
-            self._control("apply_flag_settings", settings={"env": {"CLAUDE_CODE_EXTRA_BODY": _DISARMED}}),
-            self._clear(self._client, mark),
-        )
+        disarmed = {"env": {"CLAUDE_CODE_EXTRA_BODY": _DISARMED}}
+        clear = _user_message("/clear", uuid=mark)
+        await self._control("apply_flag_settings", then=(clear,), settings=disarmed)
+        with anyio.fail_after(self._settings.step_timeout_s):
+            while (frame := await self._next()) is None or frame.get("type") != "result":
+                pass
         reply = await self._control("rewind_conversation", target_message_uuid=mark)
         if not reply.get("rewound"):
             raise CLIConnectionError("the CLI did not rewind")
 
-    async def _clear(self, client: ClaudeSDKClient, mark: str) -> None:
-        await client.query(_user_message("/clear", uuid=mark))
-        with anyio.fail_after(self._settings.step_timeout_s):
-            while (frame := await self._next()) is None or frame.get("type") != "result":
-                pass
-
     def _patience_s(self, call: Call) -> float:
         return min(self._settings.step_timeout_s, _LINGER_S + (math.inf if call.timeout_s is None else call.timeout_s))
 
-    async def _control(self, subtype: str, *, within_s: float | None = None, **fields: Any) -> dict[str, Any]:
+    async def _control(self, subtype: str, *, within_s: float | None = None, **more: Any) -> dict[str, Any]:
         timeout_s = self._settings.step_timeout_s if within_s is None else within_s
-        return await self._launch.transport.control(subtype, timeout_s=timeout_s, **fields)
+        return await self._launch.transport.control(subtype, timeout_s=timeout_s, **more)
 
     async def _next(self) -> Frame | None:
         """Return the next frame of the conversation, or `None` to look whether the caller has gone."""
@@ -316,5 +311,5 @@ def _is_lasting(model: dict[str, Any]) -> bool:
     return bool(model.get("resolvedModel")) and model.get("value") != "default"
 
 
-async def _user_message(text: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
-    yield {"type": "user", "message": {"role": "user", "content": text}, "parent_tool_use_id": None, **more}
+def _user_message(text: str, **more: Any) -> Frame:
+    return {"type": "user", "message": {"role": "user", "content": text}, "parent_tool_use_id": None, **more}

@@ -60,7 +60,7 @@ def one_stand_in() -> Iterator[StandIn]:
         yield stand_in
     litellm_claude_code.provider.close()
     assert claude_processes() == []
-    left = list((HOME / "cache" / "litellm_claude_code" / "empty").iterdir())
+    left = list((HOME / "cache" / "litellm_claude_code" / "empty").glob("*"))
     assert [path.name for path in left if path.exists()] == []  # a link to nothing is ours (launch.py)
     shutil.rmtree(HOME, ignore_errors=True)
 
