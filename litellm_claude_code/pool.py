@@ -22,15 +22,13 @@ from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
 from .flow import Flow
 from .limits import Limits
-from .schedule import Plan, decide, fits
+from .schedule import Pace, Plan, decide, fits
 from .selfcheck import ensure_checked
 from .settings import Settings
 from .turn import Turn
 from .worker import State, Worker
 
 _ATTEMPTS: Final = 3
-_FORGETTING: Final = 0.1
-"""How much of a running average the latest value makes."""
 _HOUSEKEEPING_EVERY_S: Final = 1.0
 _COUNTDOWN_S: Final = 1.0
 
@@ -63,8 +61,7 @@ class Pool:
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
-        self._call_s = 1.0
-        """What a call takes: a running average."""
+        self._pace = Pace()
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
         self.limits = Limits()
@@ -95,12 +92,9 @@ class Pool:
             if (refused := self._refusal(call)) is not None:
                 raise refused
             turn = await self._lease(call)
-            started = time.monotonic()
             try:
                 async for event in turn:
                     yield event
-                took_s = time.monotonic() - started
-                self._call_s += _FORGETTING * (took_s - self._call_s)
                 return
             except WorkerLost:
                 if attempt == _ATTEMPTS:
@@ -269,7 +263,7 @@ class Pool:
                 settings=self.settings,
                 others=self._places_taken,
                 now=time.monotonic(),
-                call_s=self._call_s,
+                pace=self._pace,
             )
             self._act(plan)
         finally:
@@ -387,6 +381,9 @@ class Pool:
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
         if worker in self._flying and worker.state is not State.BUSY:
             self._landed(worker)
+        if worker.cycle is not None:
+            self._pace.note(api_s=worker.cycle.api_s, own_s=worker.cycle.own_s)
+            worker.cycle = None
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
             self._close(worker)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,46 @@ from .worker import State
 
 _PATIENCE_S: Final = 0.1
 """A process costs 0.4 CPU-seconds and then serves hundreds of calls: it is worth more than a longer wait than this."""
+_BOOTS_WITHIN_S: Final = 2.0
+"""A boot keeps a core busy; one that takes longer is waiting for something else."""
+_FORGETTING: Final = 0.1
+"""How much of a running average the latest value makes."""
 _MAKE_ROOM_AFTER_S: Final = 2.0
 """A worker unused for so long gives its place to a missing spare."""
+
+
+class Pace:
+    """What calls take: running averages over those that were answered."""
+
+    def __init__(self) -> None:
+        self._api_s: float | None = None
+        self._own_s = 0.0
+
+    def note(self, *, api_s: float, own_s: float) -> None:
+        """Take note of a call: how long it waited for the API, and what its process took besides."""
+        if self._api_s is None:
+            self._api_s, self._own_s = api_s, own_s
+        self._api_s += _FORGETTING * (api_s - self._api_s)
+        self._own_s += _FORGETTING * (own_s - self._own_s)
+
+    @property
+    def call_s(self) -> float:
+        """Return how long a call holds a worker."""
+        return 1.0 if self._api_s is None else self._api_s + self._own_s
+
+    def useful_workers(self, waits_s: Sequence[float]) -> float:
+        """Return how many workers keep the machine's cores busy: more would only share them.
+
+        `waits_s` are the waits for the API of the calls in flight, so far: it may have become slower.
+        """
+        if self._api_s is None or not self._own_s:
+            return math.inf
+        api_s = max(self._api_s, sum(waits_s) / len(waits_s)) if waits_s else self._api_s
+        return _cores() * (1 + api_s / self._own_s)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Seat(Protocol):
@@ -30,6 +69,9 @@ class Seat(Protocol):
     calls: int
     growth_mib: float
     used_at: float
+
+    @property
+    def asked_at(self) -> float | None: ...
 
 
 class Demand(Protocol):
@@ -58,14 +100,15 @@ def fits(seat: Seat, login: Login, system: str) -> bool:
 
 
 def decide(
-    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, call_s: float, others: int = 0
+    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, others: int = 0
 ) -> Plan:
     """Return what to do with the workers there are, for the calls that wait, in order of arrival.
 
     A call takes an idle worker. Else it waits for one that is being reset or booted, if nobody before it does. Else a
     process is booted for it, for which an idle one of no use to it makes room, unless another call is expected to end
-    at once. Where no call waits, spares are booted. Calls take `call_s` seconds on average; `others` are processes that
-    are no seats: an agent's each.
+    at once. Where no call waits, spares are booted. A boot keeps a core busy, so that there are no more of them at once
+    than cores; nor are there more workers than it takes to keep these busy. `others` are processes that are no seats:
+    an agent's each.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
@@ -73,6 +116,8 @@ def decide(
     idle = [seat for seat in live if seat.state is State.IDLE]
     coming = [seat for state in (State.RESETTING, State.BOOTING) for seat in live if seat.state is state]
     room = settings.max_workers - others - len(live)
+    free_cores = _cores() - sum(seat.state is State.BOOTING and now - seat.used_at < _BOOTS_WITHIN_S for seat in live)
+    useful = pace.useful_workers([now - seat.asked_at for seat in live if seat.asked_at is not None])
     waiting: Counter[tuple[Login, bool]] = Counter()
     is_short = False
 
@@ -87,8 +132,9 @@ def decide(
             continue
         kind = (call.login, bool(call.system))
         serving = sum(fits(seat, call.login, call.system) for seat in live) + plan.boot.count(call.login)
-        wait_s = (waiting[kind] // serving + 0.5) * call_s if serving else math.inf
-        if max(wait_s, now - call.since) > _PATIENCE_S:
+        wait_s = (waiting[kind] // serving + 0.5) * pace.call_s if serving else math.inf
+        is_of_use = free_cores > len(plan.boot) and (not serving or len(live) + len(plan.boot) < useful)
+        if is_of_use and max(wait_s, now - call.since) > _PATIENCE_S:
             room += _make_room(plan, idle) if room <= 0 else 0
             if room > 0:
                 plan.boot.append(call.login)
@@ -96,7 +142,7 @@ def decide(
                 continue
         waiting[kind] += 1
 
-    if not is_short:
+    if not is_short and free_cores > 0 and len(live) < useful:
         _keep_spares(plan, live, idle, coming, room=room, spares=settings.spare_workers, now=now)
     return plan
 

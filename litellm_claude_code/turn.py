@@ -28,6 +28,8 @@ class Turn:
         self.is_abandoned = False
         self.is_over = False
         self.failed: CallFailed | None = None
+        self.asked_at: float | None = None
+        """When the API was asked (`time.monotonic`), as far as is known."""
         self.limit: Frame | None = None
         """What the CLI said of the subscription's limits (`rate_limit_info`), if it did."""
         self._wake = wake
@@ -47,6 +49,11 @@ class Turn:
         if event is None:
             raise StopAsyncIteration
         return event
+
+    @property
+    def api_s(self) -> float:
+        """Return how long the API was waited for, up to its last event."""
+        return self._moved_at - self.asked_at if self.asked_at is not None else 0.0
 
     def abandon(self) -> None:
         """Say that nobody reads on: the model request is stopped. A turn that is over takes no notice."""
@@ -90,6 +97,8 @@ class Reading:
         self._result: Frame | None = None
         self.limit: Frame | None = None
         self.has_begun = False
+        self.is_asked = False
+        """Whether the API has been asked."""
 
     @property
     def has_result(self) -> bool:
@@ -110,6 +119,8 @@ class Reading:
                 return self._take_event(event)
             case {"type": "system", "subtype": "init"}:
                 self.has_begun = True
+            case {"type": "system", "subtype": "status", "status": "requesting"}:
+                self.is_asked = True
             case {"type": "assistant", "error": str(error)}:
                 self._error = error
                 # A limit that was told before makes no event of its own again, but is here.

@@ -16,7 +16,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import anyio
@@ -57,6 +57,16 @@ class State(enum.Enum):
     CLOSED = "closed"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """How long a worker took for a call, from its start until the worker was idle again."""
+
+    api_s: float
+    """The wait for the API."""
+    own_s: float
+    """All else, nearly all of it the CPU's: loading, reading, clearing."""
+
+
 class Worker:
     """A Claude Code process. All it does runs on the loop that made it; `on_change` is told of every new state."""
 
@@ -69,6 +79,8 @@ class Worker:
         self.used_at = time.monotonic()
         self.growth_mib = 0.0
         """How much more memory it holds than after its first call."""
+        self.cycle: Cycle | None = None
+        """How long the last call took, where it was answered."""
         self.failure: CallFailed | None = None
         """Why it closed, where that was not asked for."""
         self._first_mib: float | None = None
@@ -87,6 +99,11 @@ class Worker:
     def pid(self) -> int | None:
         """Return the process id, once there is one."""
         return self._launch.transport.pid
+
+    @property
+    def asked_at(self) -> float | None:
+        """Return since when the API is waited for (`time.monotonic`), if it is."""
+        return self._turn.asked_at if self._turn is not None and self.state is State.BUSY else None
 
     @property
     def is_alive(self) -> bool:
@@ -127,6 +144,7 @@ class Worker:
             raise CallFailed(Failure(kind="authentication_failed", text=why))
 
     async def _serve(self, turn: Turn) -> None:
+        began = time.monotonic()
         try:
             await self._load(turn.call)
             if turn.call.system != self.system:
@@ -140,6 +158,8 @@ class Worker:
             self._give_up(error, is_sent=turn.is_sent)
         else:
             self.used_at = time.monotonic()
+            is_answered = turn.is_over and turn.failed is None
+            self.cycle = Cycle(api_s=turn.api_s, own_s=self.used_at - began - turn.api_s) if is_answered else None
             if self.calls % _WEIGH_EVERY == 1:
                 self._weigh()
             self._become(State.IDLE)
@@ -214,6 +234,8 @@ class Worker:
         reading = Reading(turn.id)
         while not reading.is_over and not turn.is_abandoned:
             event = reading.take(await self._next())
+            if turn.asked_at is None and reading.is_asked:
+                turn.asked_at = time.monotonic()
             if event is not None:
                 turn.deliver(event)
         turn.limit = reading.limit

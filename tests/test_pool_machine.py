@@ -19,7 +19,7 @@ from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
 from litellm_claude_code.pool import Pool
 from litellm_claude_code.schedule import fits
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.worker import State, Turn
+from litellm_claude_code.worker import Cycle, State, Turn
 
 SYSTEMS = ("", "A", "B")
 LOGINS = (Login(payer="subscription"), Login(payer="gateway", base_url="http://127.0.0.1:1"))
@@ -32,6 +32,8 @@ class ScriptedWorker:
         self.login, self.system, self.state = login, "", State.BOOTING
         self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
         self.failure: CallFailed | None = None
+        self.cycle: Cycle | None = None
+        self.asked_at: float | None = None
         self.turn: Turn | None = None
         self.is_closing_allowed = False
         self._on_change = on_change
@@ -164,9 +166,10 @@ class PoolMachine(RuleBasedStateMachine):
             self.on_the_loop(worker.turn.end)
             self.on_the_loop(worker.become, State.RESETTING)
 
-    @rule(data=st.data())
-    def reset_ends(self, data: Any) -> None:
+    @rule(data=st.data(), api_s=st.sampled_from([0.0, 0.1, 10.0]))
+    def reset_ends(self, data: Any, api_s: float) -> None:
         if worker := self._pick(data, State.RESETTING):
+            worker.cycle = Cycle(api_s=api_s, own_s=0.1)
             self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data(), is_sent=st.booleans())

@@ -1,0 +1,92 @@
+"""When a process is booted for a waiting call, and when not: the decision by itself, without processes."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from litellm_claude_code import schedule
+from litellm_claude_code.auth import Login
+from litellm_claude_code.schedule import Pace, decide
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.worker import State
+
+HERE, ELSEWHERE = Login(payer="subscription"), Login(payer="api_key")
+NOW = 1000.0
+CORES = 4
+
+
+@dataclass(kw_only=True)
+class Seat:
+    state: State
+    login: Login = HERE
+    system: str = "S"
+    calls: int = 1
+    growth_mib: float = 0.0
+    used_at: float = NOW - 1
+    asked_at: float | None = None
+
+
+@dataclass(kw_only=True)
+class Waiting:
+    login: Login = HERE
+    system: str = "S"
+    since: float = NOW
+
+
+@pytest.fixture(autouse=True)
+def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_cores", lambda: CORES)
+
+
+def boots(seats: list[Seat], waiting: list[Waiting], *, pace: Pace | None = None, spares: int = 0) -> list[Login]:
+    settings = Settings(max_workers=32, spare_workers=spares)
+    return decide(seats, waiting, settings=settings, now=NOW, pace=pace or Pace()).boot
+
+
+def pace(*, api_s: float, own_s: float = 0.05) -> Pace:
+    made = Pace()
+    made.note(api_s=api_s, own_s=own_s)
+    return made
+
+
+def test_of_many_calls_that_come_at_once_as_many_boot_a_process_as_there_are_cores() -> None:
+    assert boots([], [Waiting()] * 10) == [HERE] * CORES
+    booting = Seat(state=State.BOOTING, used_at=NOW - 0.5)
+    assert boots([booting] * 3, [Waiting()] * 10) == [HERE]
+    assert boots([booting] * CORES, [Waiting()] * 10 + [Waiting(login=ELSEWHERE)]) == []
+
+
+def test_a_boot_that_hangs_keeps_no_core_from_others() -> None:
+    hanging = Seat(state=State.BOOTING, used_at=NOW - 30)
+    assert boots([hanging] * CORES, [Waiting()] * 10) == [HERE] * CORES
+
+
+@pytest.mark.parametrize(("api_s", "expected"), [(0.0, 0), (0.05, 2), (1.0, CORES)])
+def test_no_more_workers_than_keep_the_cores_busy(api_s: float, expected: int) -> None:
+    busy = [Seat(state=State.BUSY, asked_at=NOW)] * 6
+    assert len(boots(busy, [Waiting(since=NOW - 1)] * 10, pace=pace(api_s=api_s))) == expected
+
+
+def test_an_api_that_has_become_slow_is_noticed_before_it_answers() -> None:
+    busy = [Seat(state=State.BUSY, asked_at=NOW - 5)] * 6
+    assert len(boots(busy, [Waiting(since=NOW - 1)] * 10, pace=pace(api_s=0.0))) == CORES
+
+
+def test_a_login_without_a_worker_gets_one_whatever_the_others_do() -> None:
+    busy = [Seat(state=State.BUSY, asked_at=NOW)] * 6
+    assert boots(busy, [Waiting(login=ELSEWHERE)], pace=pace(api_s=0.0)) == [ELSEWHERE]
+
+
+def test_a_spare_is_kept_where_it_is_of_use() -> None:
+    busy = [Seat(state=State.BUSY, asked_at=NOW)] * CORES
+    assert boots(busy, [], pace=pace(api_s=1.0), spares=1) == [HERE]
+    assert boots(busy, [], pace=pace(api_s=0.0), spares=1) == []
+
+
+def test_the_pace_follows_the_calls() -> None:
+    changing = pace(api_s=0.0)
+    assert changing.useful_workers([]) == CORES
+    for _ in range(50):
+        changing.note(api_s=1.0, own_s=0.05)
+    assert changing.useful_workers([]) == pytest.approx(CORES * 21, rel=0.02)
+    assert changing.call_s == pytest.approx(1.05, rel=0.02)
