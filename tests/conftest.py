@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -110,6 +111,13 @@ def _litellm_as_it_was() -> Iterator[None]:
     yield
     litellm.logging_callback_manager._reset_all_callbacks()
     litellm.drop_params, litellm.modify_params, litellm.custom_provider_map = before
+
+
+@pytest.fixture(autouse=True)
+def _no_profiles() -> Iterator[None]:
+    yield
+    if registry := sys.modules.get("litellm_claude_code.agents.registry"):
+        registry.clear()
 
 
 def claude_processes(config: Path = HOME / "claude") -> list[int]:

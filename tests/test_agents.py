@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import litellm_claude_code
-from litellm_claude_code.agents import registry
 from litellm_claude_code.agents.agent_process import MARK
 from litellm_claude_code.auth import Login
 from litellm_claude_code.pool import Pool
@@ -48,12 +47,6 @@ def add(a: int, b: int) -> int:
 
 server.run()
 '''
-
-
-@pytest.fixture(autouse=True)
-def _no_profiles() -> Iterator[None]:
-    yield
-    registry.clear()
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.agents import registry
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
 
 dspy = pytest.importorskip("dspy")
@@ -33,12 +31,6 @@ QUESTIONS = [
     ("When is visiting possible?", "hours.txt"),
     ("Is sending back possible?", "returns.txt"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _no_profiles() -> Iterator[None]:
-    yield
-    registry.clear()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.agents import conversations, registry
+from litellm_claude_code.agents import conversations
 from litellm_claude_code.testing import StandIn, Usage, answer
 
 from .test_agents import read, record_of, request, text_of
@@ -23,10 +22,8 @@ from .test_wire import user
 
 
 @pytest.fixture(autouse=True)
-def _no_profiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _own_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    yield
-    registry.clear()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,6 @@ from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answe
 
 PAGE = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
-
-
-@pytest.fixture(autouse=True)
-def _no_profiles() -> Iterator[None]:
-    yield
-    registry.clear()
 
 
 def model(request: RecordedRequest) -> Any:

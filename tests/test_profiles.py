@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,6 @@ from litellm_claude_code import models
 from litellm_claude_code.agents import registry
 from litellm_claude_code.agents.agent_options import MANAGED, MAPPED, REFUSED, to_options
 from litellm_claude_code.agents.profile import Hook, Profile, ProfileError, Sandbox, SandboxNetwork, Subagent
-
-
-@pytest.fixture(autouse=True)
-def no_profiles() -> Iterator[None]:
-    yield
-    registry.clear()
 
 
 def add(a: int, b: int) -> int:
