@@ -166,4 +166,4 @@ def _is_elsewhere(kwargs: Mapping[str, Any]) -> bool:
         )
     except AuthenticationError:
         return True  # for the call to tell: the key may come later
-    return login.payer in ("gateway", "cloud")
+    return login.is_elsewhere

@@ -125,6 +125,11 @@ class Login:
         """Say whether the CLI can be asked what this login has used: not at another base URL."""
         return self.payer == "subscription" and self.base_url is None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Say whether it leads to another service than Anthropic's, where any model may exist."""
+        return self.payer in ("gateway", "cloud")
+
     def environment(self) -> dict[str, str]:
         """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
         return {**_WIRE, **self._way()}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from litellm import exceptions
 
+from .installed import NO_CLI
 from .limits import Reached
 from .models import PROVIDER
 
@@ -203,8 +204,7 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
     if isinstance(error, CallFailed):
         return error
     if isinstance(error, sdk.CLINotFoundError):
-        reinstall = "the CLI was not found: pip install --force-reinstall claude-agent-sdk"
-        return CallFailed(Failure(kind="cli_not_found", text=reinstall))
+        return CallFailed(Failure(kind="cli_not_found", text=NO_CLI))
     if isinstance(error, StepRefused):
         failure = Failure(kind="lost", text=str(error))
         return CallFailed(failure) if is_sent else WorkerLost(failure)

@@ -13,11 +13,14 @@ from typing import Any, Final
 
 import platformdirs
 
+NO_CLI: Final = "no Claude Code CLI: pip install --force-reinstall claude-agent-sdk"
 _TOLD_FILE: Final = "cli.json"
 
 
-def find_cli() -> Path | None:
-    """Return the CLI in the SDK's wheel, or else the one on PATH, or `None`."""
+def find_cli(given: Path | None = None) -> Path | None:
+    """Return the CLI that the settings give, or else the one in the SDK's wheel, or the one on PATH, or `None`."""
+    if given is not None:
+        return given
     spec = importlib.util.find_spec("claude_agent_sdk")
     if spec is not None and spec.origin is not None:
         bundled = Path(spec.origin).with_name("_bundled") / "claude"

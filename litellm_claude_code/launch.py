@@ -24,7 +24,7 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 
 from .auth import Login, wrong_login
 from .errors import CallFailed, Failure
-from .installed import cache_folder, find_cli
+from .installed import NO_CLI, cache_folder, find_cli
 from .settings import Settings
 from .transport import ControlTransport
 
@@ -121,9 +121,9 @@ def environment(
 
 
 def _cli(settings: Settings) -> Path:
-    found = settings.cli_path or find_cli()
+    found = find_cli(settings.cli_path)
     if found is None:
-        raise CLINotFoundError("no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+        raise CLINotFoundError(NO_CLI)
     return found
 
 

@@ -19,7 +19,6 @@ import litellm
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import GenericStreamingChunk, LlmProviders, LlmProvidersSet, ModelResponse, ModelResponseStream
 from litellm.utils import ProviderConfigManager, custom_llm_setup
-from pydantic import ValidationError
 
 from . import models
 from .auth import choose_login
@@ -29,7 +28,7 @@ from .fence import check_proxied
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
 from .observing import Observer, current, failures_told, told
-from .settings import Settings, from_environment
+from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
 from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
 if TYPE_CHECKING:
@@ -212,7 +211,7 @@ class ClaudeCodeProvider(CustomLLM):
     ) -> None:
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
-        models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.payer in ("gateway", "cloud"))
+        models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.is_elsewhere)
         try:
             await self._current_pool().warm_up(login, system=system, n=n)
         except CallFailed as failed:
@@ -245,10 +244,8 @@ class ClaudeCodeProvider(CustomLLM):
                     try:
                         response = await self._answer_once(request)
                         break
-                    except RunFailed:
-                        raise
-                    except CallFailed:
-                        if not self._current_pool().is_limited(request.call):
+                    except CallFailed as failed:
+                        if not self._begins_again(failed, request):
                             raise
             except CallFailed as failed:
                 raise self._raised(failed, request) from failed
@@ -306,11 +303,13 @@ class ClaudeCodeProvider(CustomLLM):
                         has_begun = True
                         yield event
                 return
-            except RunFailed:
-                raise
-            except CallFailed:
-                if has_begun or not self._current_pool().is_limited(request.call):
+            except CallFailed as failed:
+                if has_begun or not self._begins_again(failed, request):
                     raise
+
+    def _begins_again(self, failed: CallFailed, request: Request) -> bool:
+        """Say whether a call met a limit, which may be waited for. An agent's run is not repeated: it has acted."""
+        return not isinstance(failed, RunFailed) and self._current_pool().is_limited(request.call)
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         if models.split_profile(request.model)[1]:
@@ -329,10 +328,8 @@ class ClaudeCodeProvider(CustomLLM):
     def _current_settings(self) -> Settings:
         try:
             return self._settings or from_environment()
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            name = f"LITELLM_CLAUDE_CODE_{str(wrong['loc'][0]).upper()}"
-            raise bad_request(f"{name} cannot be used: {wrong['msg']}.", model=PROVIDER) from None
+        except SettingsError as error:
+            raise bad_request(str(error), model=PROVIDER) from None
 
     def _disown_pool(self) -> Pool | None:
         """Leave the processes to the parent: a forked child has a pool of its own."""
@@ -363,7 +360,7 @@ def register() -> None:
     custom_llm_setup()  # type: ignore[no-untyped-call]
     _register_config()
     models.register_models()
-    if os.environ.get("LITELLM_CLAUDE_CODE_PROFILES"):
+    if os.environ.get(PROFILES_VARIABLE):
         from .agents.registry import load_from_environment  # brings the SDK with it
 
         load_from_environment()

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-_PREFIX: Final = "LITELLM_CLAUDE_CODE_"
+PREFIX: Final = "LITELLM_CLAUDE_CODE_"
+PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
+"""Names files of agents' profiles (`agents/registry.py`); no setting of the processes."""
 # One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
 _WORKER_MIB = 170
 
@@ -25,10 +27,14 @@ def default_max_workers() -> int:
     return max(2, min(8 * (psutil.cpu_count() or 1), memory_mib // (3 * _WORKER_MIB), 64))
 
 
+class SettingsError(ValueError):
+    """A setting in the environment that cannot be used; the message names it and says why."""
+
+
 class Settings(BaseSettings):
     """How Claude Code processes are started, kept and paid for. Frozen: make another one to change anything."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     auth: Literal["subscription", "api_key", "cloud"] = Field(
         default="subscription",
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     )
     self_check: bool = Field(default=True, description="Check a CLI that was not seen before, on loopback")
     max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
-    spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need, without a system prompt")
+    spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need")
     max_calls_per_worker: int = Field(default=400, ge=1, description="A process is replaced after so many calls")
     max_worker_growth_mib: int = Field(default=300, ge=1, description="A process that has grown by so much is replaced")
     idle_timeout_s: float = Field(default=300.0, gt=0, description="A process unused for so long is closed")
@@ -62,8 +68,15 @@ class Settings(BaseSettings):
 
 
 def from_environment() -> Settings:
-    """Return the settings that the environment holds now. Reading them takes a quarter of a millisecond, once."""
-    return _from(tuple((name, value) for name, value in os.environ.items() if name.startswith(_PREFIX)))
+    """Return the settings that the environment holds now. Reading them takes a quarter of a millisecond, once.
+
+    Raises `SettingsError` for the first that cannot be used.
+    """
+    try:
+        return _from(tuple((name, value) for name, value in os.environ.items() if name.startswith(PREFIX)))
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise SettingsError(f"{PREFIX}{str(wrong['loc'][0]).upper()} cannot be used: {wrong['msg']}.") from None
 
 
 @lru_cache(maxsize=8)

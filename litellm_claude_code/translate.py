@@ -136,7 +136,7 @@ def to_request(
 
     Raises `BadRequestError`, `UnsupportedParamsError` or `NotFoundError` of litellm's, saying what to change.
     """
-    resolved = models.resolve(model, any_id=login.payer in ("gateway", "cloud"))
+    resolved = models.resolve(model, any_id=login.is_elsewhere)
     drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
     params = copy.deepcopy(dict(optional_params))
     n, is_json_mode = params.pop("n", 1), params.pop("json_mode", False)

@@ -23,7 +23,6 @@ _QUESTION: Final = "Answer with the one word: ok"
 _ROUND_TRIPS: Final = 5
 _TOLD_WITHIN_S: Final = 5.0
 _UNTOLD: Final = ("CLAUDE_CODE_OAUTH_TOKEN",)
-_SETTINGS_PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def _login() -> Finding:
         sentences.append(f"Where its limits are reached, calls {extra} extra usage, which is billed.")
         if os.environ.get("ANTHROPIC_API_KEY"):
             sentences.append("The ANTHROPIC_API_KEY in the environment is not used.")
-    is_surprise = identity["payer"] == "api_key" and os.environ.get(f"{_SETTINGS_PREFIX}AUTH") != "api_key"
+    is_surprise = identity["payer"] == "api_key" and os.environ.get("LITELLM_CLAUDE_CODE_AUTH") != "api_key"
     return Finding(about="login", verdict="note" if is_surprise else "good", sentences=sentences, data=data)
 
 
@@ -224,20 +223,16 @@ def _ask(model: str, **where: str) -> tuple[Any, float]:
 
 
 def _settings() -> Finding:
-    from pydantic import ValidationError
-
-    from litellm_claude_code.settings import Settings, from_environment
+    from litellm_claude_code.settings import PREFIX, Settings, SettingsError, from_environment
 
     try:
         settings = from_environment()
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = f"{_SETTINGS_PREFIX}{str(wrong['loc'][0]).upper()}"
-        return Finding(about="settings", verdict="bad", sentences=[f"{name} cannot be used: {wrong['msg']}."])
+    except SettingsError as error:
+        return Finding(about="settings", verdict="bad", sentences=[str(error)])
     values = settings.model_dump(mode="json")
     told = []
     for name in Settings.model_fields:
-        is_set = f"{_SETTINGS_PREFIX}{name}".upper() in os.environ
+        is_set = f"{PREFIX}{name}".upper() in os.environ
         told.append(f"{name.upper()}={_shown(values[name])}{'  (from the environment)' if is_set else ''}")
     return Finding(about="settings", verdict="good", sentences=told, data=values)
 

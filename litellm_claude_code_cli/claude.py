@@ -29,12 +29,12 @@ def claude(
     """
     with told_in_one_line():
         load_litellm()
-        from litellm_claude_code.installed import find_cli
+        from litellm_claude_code.installed import NO_CLI, find_cli
         from litellm_claude_code.settings import from_environment
 
-        cli = from_environment().cli_path or find_cli()
+        cli = find_cli(from_environment().cli_path)
     if cli is None:
-        fail(ExitCode.UNEXPECTED, "no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+        fail(ExitCode.UNEXPECTED, NO_CLI)
     sys.stdout.flush()
     try:
         os.execv(cli, [str(cli), *(arguments or [])])

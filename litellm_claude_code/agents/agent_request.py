@@ -76,7 +76,7 @@ def to_agent_request(
     base, name = models.split_profile(model)
     assert name is not None, model
     profile = find(name, model=model)
-    resolved = models.resolve(base, any_id=login.payer in ("gateway", "cloud"))
+    resolved = models.resolve(base, any_id=login.is_elsewhere)
     drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
     params = {**optional_params, **(optional_params.get("extra_body") or {})}
     params.pop("extra_body", None)

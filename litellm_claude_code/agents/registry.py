@@ -20,6 +20,7 @@ from litellm.exceptions import NotFoundError
 
 from .. import models
 from ..models import PROVIDER
+from ..settings import PROFILES_VARIABLE
 from .profile import Profile, ProfileError
 
 if sys.version_info >= (3, 11):
@@ -27,7 +28,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PROFILES_VARIABLE: Final = "LITELLM_CLAUDE_CODE_PROFILES"
 _PATHS: Final = ("cwd",)
 _LISTS_OF_PATHS: Final = ("add_dirs", "plugins")
 

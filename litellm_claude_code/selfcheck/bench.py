@@ -79,9 +79,7 @@ class Bench:
         self._replies: deque[Reply] = deque()
         self._changed = asyncio.Event()
         self._workers: dict[bool, Worker] = {}
-        # No proxy: the CLI would ask for the loopback interface there, too.
-        own = {"ANTHROPIC_API_KEY": KEY, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=tuple(own.items()))
+        self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", KEY),))
         stand_in.respond = self._respond
 
     async def boot(self) -> None:

@@ -45,19 +45,9 @@ def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
     problems = []
     own, given = system_blocks(seen.body)
     if seen.system and [block.get("text") for block in given] != [seen.system]:
-        problems.append(
-            Problem(
-                "the system prompt does not arrive as written",
-                _PROMPTING,
-            )
-        )
+        problems.append(Problem("the system prompt does not arrive as written", _PROMPTING))
     if not seen.system and given:
-        problems.append(
-            Problem(
-                "it sends a system prompt where none was given",
-                _PROMPTING,
-            )
-        )
+        problems.append(Problem("it sends a system prompt where none was given", _PROMPTING))
     if len(own) != 2 or any("\n" in block.get("text", "") for block in own):
         problems.append(Problem("its own system blocks are not two lines that say what it is"))
     if not is_marked and "cache_control" in json.dumps(seen.body):

@@ -11,10 +11,10 @@ from typing import Final
 import claude_agent_sdk
 
 from ..errors import CallFailed, Failure
-from ..installed import recall, remember
+from ..installed import find_cli, recall, remember
 from ..settings import Settings
 from .policies import policy_files
-from .run import cli_of, self_check
+from .run import self_check
 
 _REMEMBERED: Final = "self_check"
 _REMEMBERED_CLIS: Final = 8
@@ -71,7 +71,7 @@ async def _judge(settings: Settings) -> _Verdict:
 
 def _fingerprint(settings: Settings) -> str:
     """Return what a good result holds for: this CLI, SDK and package, and the policies that are in force."""
-    cli = cli_of(settings)
+    cli = find_cli(settings.cli_path)
     files = [*([cli.resolve()] if cli else []), *sorted(Path(__file__).parent.glob("*.py")), *policy_files()]
     return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
 

@@ -47,18 +47,13 @@ async def self_check(settings: Settings) -> Report:
         problems.append(Problem(f"it cannot be checked: {error}"))
         is_finished = False
     return Report(
-        cli=cli_of(settings),
-        cli_version=version or await ask_version(cli_of(settings)),
+        cli=find_cli(settings.cli_path),
+        cli_version=version or await ask_version(find_cli(settings.cli_path)),
         sdk_version=claude_agent_sdk.__version__,
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(policies()) if problems else (),
         is_finished=is_finished,
     )
-
-
-def cli_of(settings: Settings) -> Path | None:
-    """Return the CLI that is started, if there is one."""
-    return settings.cli_path or find_cli()
 
 
 async def ask_version(cli: Path | None) -> str:

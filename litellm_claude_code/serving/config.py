@@ -70,11 +70,6 @@ def deployments(config: Mapping[str, Any], environ: Mapping[str, str]) -> list[d
     return found
 
 
-def needs_database(config: Mapping[str, Any]) -> bool:
-    """Say whether a configuration is one for litellm's database, which is not served here."""
-    return bool((config.get("general_settings") or {}).get("database_url"))
-
-
 def _resolved(value: object, environ: Mapping[str, str]) -> str | None:
     if not isinstance(value, str):
         return None

@@ -22,12 +22,11 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 import uvicorn
-from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from .. import models, provider
 from ..auth import choose_login
-from ..settings import Settings, from_environment
+from ..settings import Settings, SettingsError, from_environment
 from . import config as proxy_config
 from .config import Config, ConfigError
 from .gate import Gate, Limits
@@ -122,10 +121,8 @@ def _agents(options: Options) -> list[str]:
 def _settings() -> Settings:
     try:
         return from_environment()
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        name = f"LITELLM_CLAUDE_CODE_{str(wrong['loc'][0]).upper()}"
-        raise ConfigError(f"{name} cannot be used: {wrong['msg']}.") from None
+    except SettingsError as error:
+        raise ConfigError(str(error)) from None
 
 
 def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) -> Key:
