@@ -48,7 +48,8 @@ class Pace:
     def useful_workers(self, waits_s: Sequence[float]) -> float:
         """Return how many workers keep the machine's cores busy: more would only share them.
 
-        `waits_s` are the waits for the API of the calls in flight, so far: it may have become slower.
+        Seen on two cores, with answers at once: 40 calls a second on two workers, 25 on nine. Each process has its own
+        code to compile. `waits_s` are the waits for the API of the calls in flight, so far: it may have become slower.
         """
         if self._api_s is None or not self._own_s:
             return math.inf
