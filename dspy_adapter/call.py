@@ -44,7 +44,11 @@ class LMCall:
         self.requests += n
 
     def waits(self, left_s: float) -> None:
-        """Count the time, and show how long it still is."""
+        """Count the time, and show how long it still is. Raises `RunHalted` where the budget's time would not last."""
+        budget, spent_s = self.budget, self._ledger.spending().time_s
+        if budget is not None and budget.max_time_s is not None and spent_s + left_s > budget.max_time_s:
+            what = f"A usage limit is reached, and the {budget.max_time_s:g} s of {budget.name!r} end before it resets."
+            raise self._halted("limit", what, resets_at=time.time() + left_s)
         COUNTDOWN.show(self, left_s)
         if self._waits_since is None:
             self._waits_since = time.monotonic()

@@ -19,7 +19,7 @@ OnLimit = Literal["raise", "wait"]
 class Observer(Protocol):
     """Is told of one caller's calls, on the background loop: its methods return at once.
 
-    What `asked` and `failed` raise reaches the caller as it is, a `BaseException` too.
+    What `asked`, `waits` and `failed` raise reaches the caller as it is, a `BaseException` too.
     """
 
     on_limit: OnLimit | None
@@ -29,7 +29,10 @@ class Observer(Protocol):
         """Hear that `n` requests to `model` are about to be made. What it raises keeps them from being made."""
 
     def waits(self, left_s: float) -> None:
-        """Hear, every second, that the call waits for a limit's reset, and how long still; 0 when it goes on."""
+        """Hear, every second, that the call waits for a limit's reset, and how long still; 0 when it goes on.
+
+        What it raises ends the wait, and the call.
+        """
 
     def answered(self, usage: Usage | None) -> None:
         """Hear that the answer is there. `usage` is None where the API did not report any."""

@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -506,6 +507,19 @@ def test_waiting_for_a_limits_reset_is_counted_and_shown(
     assert 1 < numbers["limit_wait_s"] <= numbers["elapsed_s"]
     assert "1 calls waited for a usage limit" in str(run)
     assert "Claude's usage limit is reached: 1 call waits for its reset at " in capfd.readouterr().err
+
+
+def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, login: Any) -> None:
+    stand_in.script(limited(600), PARIS)
+    budget = Budget("an hour", max_time_s=60)
+    budget.reset()
+    lm = ClaudeCodeLM("sonnet", on_limit="wait", budget=budget, api_base=stand_in.base_url)
+    began = time.time()
+    with dspy.context(lm=lm), pytest.raises(RunHalted, match="the 60 s of 'an hour' end before") as raised:
+        ask()
+    assert raised.value.reason == "limit"
+    assert raised.value.resets_at == pytest.approx(began + 600, abs=30)
+    assert budget.spent.in_flight == 0
 
 
 def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pytest.CaptureFixture[str]) -> None:
