@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ MODELS: Final = {ALIAS: "claude-sonnet-5-5", OTHER_ALIAS: "claude-opus-5-5"}
 MODEL: Final = MODELS[ALIAS]
 MAX_TOKENS: Final = 256
 _DEADLINE_S: Final = 60.0
+_WARM_UP_CALLS: Final = 5
 
 
 class Contender(Protocol):
@@ -245,6 +248,52 @@ class BareWorker:
         async for message in self._received():
             if isinstance(message, ResultMessage):
                 break
+
+
+class BareWorkers:
+    """Warm bare workers, one more than there are threads: no pool of such processes can be faster.
+
+    Each is cleared behind its answer, and none asks git anything. All have `SYSTEM`, and get the last message alone.
+    """
+
+    def __init__(self, address: Address, n: int) -> None:
+        self._address = address
+        self._n = n
+        self._workers: list[BareWorker] = []
+        self._free: queue.LifoQueue[BareWorker] = queue.LifoQueue()
+        self._clearing = ThreadPoolExecutor(n)
+
+    def warm_up(self) -> None:
+        """Start them, and have each answer a few calls."""
+        self._workers = [BareWorker(self._address) for _ in range(self._n)]
+        for worker in self._workers:
+            (Path(worker._options.cwd or "") / ".claude").symlink_to("nowhere")  # as in launch.empty_folder
+        list(self._clearing.map(self._warm_up, self._workers))
+
+    def ask(self, question: Question) -> str:
+        """Return the answer's text."""
+        if not self._workers:
+            self.warm_up()
+        worker = self._free.get(timeout=_DEADLINE_S)
+        answer = worker.call(question.user)
+        self._clearing.submit(self._clear, worker)
+        return answer
+
+    def close(self) -> None:
+        """End every process. The next question starts others."""
+        for _ in self._workers:
+            self._free.get(timeout=_DEADLINE_S).close()
+        self._workers = []
+
+    def _warm_up(self, worker: BareWorker) -> None:
+        for _ in range(_WARM_UP_CALLS):
+            worker.call("Hi")
+            worker.settle()
+        self._free.put(worker)
+
+    def _clear(self, worker: BareWorker) -> None:
+        worker.settle()
+        self._free.put(worker)
 
 
 class BareFirstChunk(BareWorker):

@@ -34,6 +34,7 @@ _STATES: Final = ("booting", "idle", "busy", "resetting", _WAITING)
 OURS: Final = "claude_code/"
 OURS_AGAIN: Final = "claude_code/, once more"
 OURS_WARM: Final = "claude_code/, warmed up"
+FLOOR: Final = "bare workers, warmed up"
 QUERY: Final = "query(), a process per call"
 DIRECT: Final = "anthropic/"
 
@@ -194,15 +195,20 @@ def measure() -> Part:
         QUERY: contenders.QueryPerCall,
         OURS_AGAIN: contenders.claude_code,
         OURS_WARM: contenders.claude_code,
+        FLOOR: lambda address: contenders.BareWorkers(address, THREADS + 1),
     }
     runs: dict[str, dict[str, Run]] = {}
-    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT, OURS_WARM))):
+    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT, OURS_WARM, FLOOR))):
         runs[delay_s] = {}
         with surroundings.stand_in("--delay-s", delay_s) as address:
             for name in names:
                 contender = ways[name](address)
                 stats = litellm_claude_code.stats if ways[name] is contenders.claude_code else dict
-                prepare = partial(contenders.warm_up, address, THREADS) if name == OURS_WARM else lambda: None
+                prepare: Callable[[], None] = lambda: None  # noqa: E731
+                if name == OURS_WARM:
+                    prepare = partial(contenders.warm_up, address, THREADS)
+                elif isinstance(contender, contenders.BareWorkers):
+                    prepare = contender.warm_up
                 try:
                     run = play(name, contender, address, phases, stats=stats, prepare=prepare)
                     runs[delay_s][name] = run
