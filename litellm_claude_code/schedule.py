@@ -134,7 +134,8 @@ def decide(
         kind = (call.login, bool(call.system))
         serving = sum(fits(seat, call.login, call.system) for seat in live) + plan.boot.count(call.login)
         wait_s = (waiting[kind] // serving + 0.5) * pace.call_s if serving else math.inf
-        is_of_use = free_cores > len(plan.boot) and (not serving or len(live) + len(plan.boot) < useful)
+        working = len(live) - len(idle) + len(plan.boot)
+        is_of_use = free_cores > len(plan.boot) and (not serving or working < useful)
         if is_of_use and max(wait_s, now - call.since) > _PATIENCE_S:
             room += _make_room(plan, idle) if room <= 0 else 0
             if room > 0:
@@ -143,7 +144,7 @@ def decide(
                 continue
         waiting[kind] += 1
 
-    if not is_short and free_cores > 0 and len(live) < useful:
+    if not is_short and free_cores > 0 and len(live) - len(idle) < useful:
         _keep_spares(plan, live, idle, coming, room=room, spares=settings.spare_workers, now=now)
     return plan
 

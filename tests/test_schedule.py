@@ -77,6 +77,12 @@ def test_a_login_without_a_worker_gets_one_whatever_the_others_do() -> None:
     assert boots(busy, [Waiting(login=ELSEWHERE)], pace=pace(api_s=0.0)) == [ELSEWHERE]
 
 
+def test_idle_workers_of_another_login_do_not_count() -> None:
+    others = [Seat(state=State.IDLE, login=ELSEWHERE)] * 6
+    busy = [Seat(state=State.BUSY, asked_at=NOW)] * 2
+    assert boots([*others, *busy], [Waiting(since=NOW - 1)] * 10, pace=pace(api_s=0.0)) == [HERE] * 2
+
+
 def test_a_spare_is_kept_where_it_is_of_use() -> None:
     busy = [Seat(state=State.BUSY, asked_at=NOW)] * CORES
     assert boots(busy, [], pace=pace(api_s=1.0), spares=1) == [HERE]
