@@ -46,9 +46,10 @@ async def self_check(settings: Settings) -> Report:
     except RuntimeError as error:  # the stand-in's, where it cannot listen
         problems.append(Problem(f"it cannot be checked: {error}"))
         is_finished = False
+    cli = find_cli(settings.cli_path)
     return Report(
-        cli=find_cli(settings.cli_path),
-        cli_version=version or await ask_version(find_cli(settings.cli_path)),
+        cli=cli,
+        cli_version=version or await ask_version(cli),
         sdk_version=claude_agent_sdk.__version__,
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(policies()) if problems else (),
