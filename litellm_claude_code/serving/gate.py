@@ -129,7 +129,7 @@ class Gate:
             if exchange.status is None:
                 await exchange.refuse(Refused(500, "Something went wrong here; the log says where."))
         finally:
-            self._under_way -= exchange.weight
+            self._release(exchange)
             took_s = time.monotonic() - exchange.began
             _log.info(
                 "%s %s %s %.3f s%s",
@@ -182,6 +182,10 @@ class Gate:
         self._under_way += weight - exchange.weight
         exchange.weight = weight
 
+    def _release(self, exchange: _Exchange) -> None:
+        self._under_way -= exchange.weight
+        exchange.weight = 0
+
     async def _read(self, receive: Receive, scope: Scope) -> bytes:
         limit = self._limits.max_body_bytes
         too_large = Refused(413, f"The body is larger than the {limit} bytes taken here.")
@@ -203,7 +207,14 @@ class Gate:
         """Have litellm answer; when the client goes away first, stop that, and with it the request to the model."""
         messages: asyncio.Queue[Message] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": content, "more_body": False})
-        serving = asyncio.ensure_future(self._app(scope, messages.get, exchange.reply))
+
+        async def reply(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                # The client may ask again as soon as it has its answer, while litellm still keeps its books.
+                self._release(exchange)
+            await exchange.reply(message)
+
+        serving = asyncio.ensure_future(self._app(scope, messages.get, reply))
         leaving = asyncio.ensure_future(_until_disconnect(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
