@@ -197,6 +197,7 @@ class ClaudeCodeProvider(CustomLLM):
             )
 
     def _streamable(self, **given: Any) -> Request:
+        _finalize_quietly(given.get("logging_obj"))
         request = self._request(**given)
         if request.n > 1:
             raise unsupported(
@@ -374,7 +375,7 @@ def _register_config() -> None:
     """Make litellm map this provider's parameters with `ClaudeCodeConfig`.
 
     litellm 1.106.2 has no hook for that: it looks providers up in an enum, and their configs in a table. Everything
-    that reaches into litellm is in this function, and tests/test_registration.py pins it.
+    that reaches into litellm is in this function and the next, and tests/test_registration.py pins it.
     """
     if PROVIDER not in LlmProvidersSet:
         member = str.__new__(LlmProviders, PROVIDER)
@@ -386,3 +387,14 @@ def _register_config() -> None:
     if ProviderConfigManager._PROVIDER_CONFIG_MAP is None:
         ProviderConfigManager._PROVIDER_CONFIG_MAP = ProviderConfigManager._build_provider_config_map()
     ProviderConfigManager._PROVIDER_CONFIG_MAP[LlmProviders(PROVIDER)] = (ClaudeCodeConfig, False)
+
+
+def _finalize_quietly(logging: Any) -> None:
+    """Keep the stream that litellm makes of a call from setting context variables when it is collected as garbage.
+
+    litellm 1.106.2 restores the ids of its correlated logs there, although it keeps none unless it is told to. CPython
+    before 3.12 collects garbage in the middle of `ContextVar.set`, too, and a finalizer that sets one then crashes the
+    process (https://github.com/python/cpython/issues/148891; seen here as the end of a server).
+    """
+    if logging is not None and not litellm.request_correlation_in_logs:
+        logging._own_trace_id = None  # is compared with the variable before anything is set; no variable holds None

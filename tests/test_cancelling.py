@@ -1,7 +1,9 @@
 """Calls that nobody waits for any more, on real processes: the request stops and the worker serves the next caller."""
 
 import asyncio
+import contextvars
 import gc
+import itertools
 import json
 import os
 import random
@@ -192,6 +194,29 @@ def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
     kept.clear()
     gc.collect()
     assert stand_in.wait_for_disconnect(0, timeout_s=30)
+
+
+@pytest.mark.parametrize("chunks", [1, 1000], ids=["left", "read"])
+async def test_a_stream_that_is_collected_as_garbage_sets_no_context_variable(stand_in: StandIn, chunks: int) -> None:
+    """Before 3.12, Python crashes where that happens in the middle of setting another."""
+    message = [{"role": "user", "content": "Hi"}]
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    context = contextvars.Context()
+    gc.disable()
+    try:
+        synchronous: Any = litellm.completion("claude_code/sonnet", messages=message, stream=True, **where)
+        asynchronous: Any = await litellm.acompletion("claude_code/sonnet", messages=message, stream=True, **where)
+        assert len(list(itertools.islice(synchronous, chunks))) > 0
+        for _ in range(chunks):
+            if await anext(asynchronous, None) is None:
+                break
+        garbage: list[Any] = [synchronous, asynchronous]
+        garbage.append(garbage)
+        del synchronous, asynchronous, garbage
+        context.run(gc.collect)
+    finally:
+        gc.enable()
+    assert dict(context) == {}
 
 
 async def test_closing_twice_and_calling_again(stand_in: StandIn) -> None:
