@@ -37,7 +37,7 @@ def optimizer(measured: Mapping[str, Any]) -> None:
     walls = [(f"{name}, {delay} s", run["wall_s"]) for delay, each in runs.items() for name, run in each.items()][::-1]
     drawn = bars.barh(*zip(*walls, strict=True), color=["#1f6f8b" if _OURS in name else "#c8c8c0" for name, _ in walls])
     bars.bar_label(drawn, fmt="%.1f s", padding=3, fontsize=8)
-    bars.set(xlabel="seconds for the whole run", xlim=(0, 1.15 * max(wall for _, wall in walls)))
+    bars.set(xlabel="seconds for the whole run", xlim=(0, 1.2 * max(wall for _, wall in walls)))
     bars.tick_params(axis="y", labelsize=8)
 
     delay, run = next((delay, each[_OURS]) for delay, each in runs.items() if _OURS in each)
