@@ -1,5 +1,6 @@
 """What every test shares: a home of its own, one stand-in of the Messages API, and a look at what is left behind."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -19,6 +20,8 @@ os.environ |= {
     "XDG_CACHE_HOME": str(HOME / "cache"),
     "HOME": str(HOME),
 }
+
+asyncio.set_event_loop(None)  # else litellm's client of OpenAI's API makes one here, and leaves it
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell does to a job in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -134,8 +137,6 @@ def claude_processes(config: Path = HOME / "claude") -> list[int]:
 @pytest.fixture(scope="session")
 def told_by_the_cli(one_stand_in: StandIn) -> dict[str, object]:
     """What the real CLI says of itself in its reply to `initialize`."""
-    import asyncio
-
     from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 
     async def ask() -> dict[str, object]:
