@@ -375,7 +375,7 @@ def _register_config() -> None:
     """Make litellm map this provider's parameters with `ClaudeCodeConfig`.
 
     litellm 1.106.2 has no hook for that: it looks providers up in an enum, and their configs in a table. Everything
-    that reaches into litellm is in this function and the next, and tests/test_registration.py pins it.
+    that reaches into litellm is in this function and the next, and tests pin what they do.
     """
     if PROVIDER not in LlmProvidersSet:
         member = str.__new__(LlmProviders, PROVIDER)

@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -212,8 +213,13 @@ async def test_a_stream_that_is_collected_as_garbage_sets_no_context_variable(st
                 break
         garbage: list[Any] = [synchronous, asynchronous]
         garbage.append(garbage)
+        kept = [weakref.ref(synchronous), weakref.ref(asynchronous)]
         del synchronous, asynchronous, garbage
-        context.run(gc.collect)
+        until = time.monotonic() + 30
+        while any(stream() is not None for stream in kept):  # litellm's tasks hold them for a moment
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+            context.run(gc.collect)
     finally:
         gc.enable()
     assert dict(context) == {}
