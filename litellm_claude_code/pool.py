@@ -232,6 +232,8 @@ class Pool:
         waiter = Waiter(call=call, turn=asyncio.get_running_loop().create_future(), since=time.monotonic())
         self._queue.append(waiter)
         self._advance()
+        if waiter.turn.done():
+            return waiter.turn.result()
         try:
             with anyio.fail_after(call.timeout_s):
                 return await waiter.turn
@@ -309,7 +311,9 @@ class Pool:
             self._boot(login)
 
     def _flow(self, login: Login) -> Flow:
-        return self._flows.setdefault(login, Flow(self.settings.max_workers))
+        if login not in self._flows:
+            self._flows[login] = Flow(self.settings.max_workers)
+        return self._flows[login]
 
     def _startable(self) -> list[Waiter]:
         """Return the waiting calls that may start now: as many as an overloaded service was seen to bear."""

@@ -320,9 +320,9 @@ class ClaudeCodeProvider(CustomLLM):
         return self._current_pool().events(request.call)
 
     def _current_pool(self) -> Pool:
-        from .pool import Pool  # here, because the SDK takes half a second to import
-
         if self._pool is None:
+            from .pool import Pool  # here, because the SDK takes half a second to import
+
             self._pool = Pool(self._current_settings())
         return self._pool
 

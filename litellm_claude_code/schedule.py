@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from .auth import Login
-from .settings import Settings
+from .settings import Settings, cores
 from .worker import State
 
 _PATIENCE_S: Final = 0.1
@@ -54,11 +53,7 @@ class Pace:
         if self._api_s is None or not self._own_s:
             return math.inf
         api_s = max(self._api_s, sum(waits_s) / len(waits_s)) if waits_s else self._api_s
-        return _cores() * (1 + api_s / self._own_s)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores() * (1 + api_s / self._own_s)
 
 
 class Seat(Protocol):
@@ -117,7 +112,7 @@ def decide(
     idle = [seat for seat in live if seat.state is State.IDLE]
     coming = [seat for state in (State.RESETTING, State.BOOTING) for seat in live if seat.state is state]
     room = settings.max_workers - others - len(live)
-    free_cores = _cores() - sum(seat.state is State.BOOTING and now - seat.used_at < _BOOTS_WITHIN_S for seat in live)
+    free_cores = cores() - sum(seat.state is State.BOOTING and now - seat.used_at < _BOOTS_WITHIN_S for seat in live)
     useful = pace.useful_workers([now - seat.asked_at for seat in live if seat.asked_at is not None])
     waiting: Counter[tuple[Login, bool]] = Counter()
     is_short = False

@@ -6,7 +6,7 @@ What belongs to one call (model, `timeout`, `api_base`, `api_key`…) is litellm
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -21,10 +21,16 @@ PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
 _WORKER_MIB = 170
 
 
+@cache
+def cores() -> int:
+    """Return how many cores this Python process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_max_workers() -> int:
     """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64."""
     memory_mib = psutil.virtual_memory().total // 2**20
-    return max(2, min(8 * (psutil.cpu_count() or 1), memory_mib // (3 * _WORKER_MIB), 64))
+    return max(2, min(8 * cores(), memory_mib // (3 * _WORKER_MIB), 64))
 
 
 class SettingsError(ValueError):

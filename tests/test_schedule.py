@@ -35,7 +35,7 @@ class Waiting:
 
 @pytest.fixture(autouse=True)
 def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "_cores", lambda: CORES)
+    monkeypatch.setattr(schedule, "cores", lambda: CORES)
 
 
 def boots(seats: list[Seat], waiting: list[Waiting], *, pace: Pace | None = None, spares: int = 0) -> list[Login]:
