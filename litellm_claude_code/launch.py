@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionError, CLINotFoundError
+from claude_agent_sdk._internal.transport import subprocess_cli
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .auth import Login, wrong_login
@@ -94,6 +95,14 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
     if (why := wrong_login(login, told.get("account") or {})) is not None:
         raise CallFailed(Failure(kind="authentication_failed", text=why))
     return told
+
+
+def disown_processes() -> None:
+    """In a forked child: keep the SDK (0.2.184) from ending its processes when the child exits: they are the parent's.
+
+    asyncio does not send a signal to another's child; uvloop does.
+    """
+    getattr(subprocess_cli, "_ACTIVE_CHILDREN", set()).clear()
 
 
 def launcher() -> Path:

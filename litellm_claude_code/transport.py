@@ -148,13 +148,17 @@ class ControlTransport(Transport):
                 os.kill(process.pid, signal)
 
     def disown(self) -> None:
-        """In a forked child: close its copies of the pipes. Only the files: the loop they belong to is the parent's."""
+        """In a forked child: close its copies of the pipes. Only the files: the loop they belong to is the parent's.
+
+        uvloop does not hand them out. They stay open there, and the process ends with the parent all the same: its
+        launcher sees to that.
+        """
         process = getattr(getattr(self._inner, "_process", None), "_process", None)
         subprocess = getattr(process, "_transport", None)
-        for number in range(3):
-            pipe = subprocess.get_pipe_transport(number) if subprocess is not None else None
-            if pipe is not None:
-                pipe.get_extra_info("pipe").close()
+        pipes = [subprocess.get_pipe_transport(number) for number in range(3)] if subprocess is not None else []
+        for pipe in pipes:
+            if pipe is not None and (file := pipe.get_extra_info("pipe")) is not None:
+                file.close()
 
     def is_ready(self) -> bool:
         """Say whether the process can be written to."""

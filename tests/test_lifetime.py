@@ -46,6 +46,17 @@ ready()
 }
 
 
+LOOPS = {
+    "asyncio": "",
+    "uvloop": """
+import asyncio, uvloop, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+""",
+}
+"""Which event loops a program may have chosen for all of its threads, and so for ours."""
+
+
 def respond(record: Any) -> Answer:
     text = str(record.body["messages"])
     if "hang" in text:
@@ -169,9 +180,20 @@ def test_what_a_killed_script_left_is_swept_by_the_next(script: Callable[[str], 
     assert list((one.cache / "run").iterdir()) == []
 
 
-def test_a_forked_child_has_a_pool_of_its_own(script: Callable[[str], Script]) -> None:
+def test_nothing_outlives_a_kill_on_uvloop(script: Callable[[str], Script]) -> None:
+    one = script(LOOPS["uvloop"] + BUSY["streaming with a forked child"] + "time.sleep(600)\n")
+    one.wait_until_ready()
+    assert one.claude_processes()
+    one.process.kill()
+    one.process.wait(timeout=60)
+    one.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_forked_child_has_a_pool_of_its_own(script: Callable[[str], Script], loop: str) -> None:
     one = script(
-        """
+        LOOPS[loop]
+        + """
 ask("hello")
 child = os.fork()
 if child == 0:
@@ -188,9 +210,13 @@ print(ask("parent").choices[0].message.content, litellm_claude_code.stats()["boo
     assert (out, errors) == ("hello\nhello 0\n", "")
 
 
-def test_a_forked_child_that_exits_by_itself_leaves_the_parents_processes(script: Callable[[str], Script]) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_forked_child_that_exits_by_itself_leaves_the_parents_processes(
+    script: Callable[[str], Script], loop: str
+) -> None:
     one = script(
-        """
+        LOOPS[loop]
+        + """
 ask("hello"); time.sleep(1)
 child = os.fork()
 if child == 0: sys.exit(0)
