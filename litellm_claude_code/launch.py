@@ -70,9 +70,21 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
     return Launch(transport=transport, options=options, stderr=stderr)
 
 
+class _Subprocess(SubprocessCLITransport):
+    """The SDK's transport, whose process this package ends.
+
+    At exit the SDK (0.2.184) signals those it knows of: also in a forked child, whose parent's they are, and in the
+    middle of asyncio's own look at one that has just ended, which then complains on stderr.
+    """
+
+    async def connect(self) -> None:
+        await super().connect()
+        getattr(subprocess_cli, "_ACTIVE_CHILDREN", set()).discard(self._process)
+
+
 def subprocess(options: ClaudeAgentOptions) -> SubprocessCLITransport:
     """Return the SDK's own transport for a process that is yet to be spawned, and gets its prompts later."""
-    return SubprocessCLITransport(prompt=_no_prompt(), options=options)
+    return _Subprocess(prompt=_no_prompt(), options=options)
 
 
 async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
@@ -95,14 +107,6 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
     if (why := wrong_login(login, told.get("account") or {})) is not None:
         raise CallFailed(Failure(kind="authentication_failed", text=why))
     return told
-
-
-def disown_processes() -> None:
-    """In a forked child: keep the SDK (0.2.184) from ending its processes when the child exits: they are the parent's.
-
-    asyncio does not send a signal to another's child; uvloop does.
-    """
-    getattr(subprocess_cli, "_ACTIVE_CHILDREN", set()).clear()
 
 
 def launcher() -> Path:

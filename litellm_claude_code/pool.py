@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import anyio
 
-from . import launch
 from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
@@ -176,7 +175,6 @@ class Pool:
 
     def disown(self) -> None:
         """In a forked child: let go of the parent's processes, so that they end with the parent."""
-        launch.disown_processes()
         for worker in self.workers:
             worker.disown()
 
