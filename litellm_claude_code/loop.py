@@ -71,6 +71,10 @@ class BackgroundLoop:
         """Iterate on the loop and hand each item over, as it comes, to whichever loop asks for it."""
         return AsyncStream(self, items)
 
+    def is_ending_here(self) -> bool:
+        """Say whether the caller runs on a loop that was stopped, or is about to be: another may be in use by now."""
+        return asyncio.get_running_loop() is not self._loop
+
     def stop(self) -> None:
         """Await the clean-ups, stop the loop and join its thread. Idempotent; the next use starts again."""
         with self._lock:

@@ -23,7 +23,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, RunFailed, alone, bad_request, malformed, timed_out, to_litellm, unsupported
+from .errors import CallFailed, Failure, RunFailed, alone, bad_request, malformed, timed_out, to_litellm, unsupported
 from .fence import check_proxied
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
@@ -320,6 +320,8 @@ class ClaudeCodeProvider(CustomLLM):
         return self._current_pool().events(request.call)
 
     def _current_pool(self) -> Pool:
+        if self._loop.is_ending_here():  # what is started now, nobody would end
+            raise CallFailed(Failure(kind="lost", text="the pool was closed"))
         if self._pool is None:
             from .pool import Pool  # here, because the SDK takes half a second to import
 

@@ -10,6 +10,8 @@ import litellm
 import pytest
 
 import litellm_claude_code
+from litellm_claude_code.errors import CallFailed
+from litellm_claude_code.provider import ClaudeCodeProvider
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
 from .test_wire import user
@@ -180,3 +182,20 @@ def test_a_thread_that_ends_leaves_the_workers_alone(stand_in: StandIn) -> None:
         one.start()
         one.join()
     assert texts == ["You said: 0", "You said: 1", "You said: 2"]
+
+
+def test_a_call_under_way_while_all_is_closed_starts_nothing_anew() -> None:
+    provider = ClaudeCodeProvider()
+    refused: list[str] = []
+
+    async def call() -> None:
+        try:
+            provider._current_pool()
+        except CallFailed as failed:
+            refused.append(failed.failure.text)
+
+    provider._loop.at_exit(call)
+    provider._loop.run(asyncio.sleep(0))
+    provider.close()
+    assert refused == ["the pool was closed"]
+    assert provider._pool is None
