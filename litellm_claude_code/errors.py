@@ -112,6 +112,11 @@ class RunFailed(CallFailed):
         """What the agent had done; see `AgentRecord`."""
 
 
+def closed() -> CallFailed:
+    """Return the failure of a call that met the end of the pool."""
+    return CallFailed(Failure(kind="lost", text="the pool was closed"))
+
+
 def timed_out(timeout_s: float | None) -> CallFailed:
     """Return the failure of a call that waited longer than its caller would."""
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))

@@ -19,7 +19,7 @@ import anyio
 
 from .auth import Login
 from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, WorkerLost, from_sdk, timed_out
+from .errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
 from .flow import Flow
 from .limits import Limits
 from .schedule import Pace, Plan, decide, fits
@@ -162,7 +162,7 @@ class Pool:
     async def aclose(self) -> None:
         """End every process and fail every waiting call. A closed pool takes no more calls."""
         self._is_closed = True
-        self._fail(list(self._queue), CallFailed(Failure(kind="lost", text="the pool was closed")))
+        self._fail(list(self._queue), closed())
         if self._housekeeper is not None:
             self._housekeeper.cancel()
             self._housekeeper = None
@@ -228,7 +228,7 @@ class Pool:
 
     async def _lease(self, call: Call) -> Turn:
         if self._is_closed:
-            raise CallFailed(Failure(kind="lost", text="the pool was closed"))
+            raise closed()
         waiter = Waiter(call=call, turn=asyncio.get_running_loop().create_future(), since=time.monotonic())
         self._queue.append(waiter)
         self._advance()

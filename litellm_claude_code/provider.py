@@ -23,7 +23,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, Failure, RunFailed, alone, bad_request, malformed, timed_out, to_litellm, unsupported
+from .errors import CallFailed, RunFailed, alone, bad_request, closed, malformed, timed_out, to_litellm, unsupported
 from .fence import check_proxied
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
@@ -223,8 +223,8 @@ class ClaudeCodeProvider(CustomLLM):
 
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
-        limits = self._current_pool().limits.status(login, now=time.time())
         try:
+            limits = self._current_pool().limits.status(login, now=time.time())
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
             raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
@@ -321,7 +321,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     def _current_pool(self) -> Pool:
         if self._loop.is_ending_here():  # what is started now, nobody would end
-            raise CallFailed(Failure(kind="lost", text="the pool was closed"))
+            raise closed()
         if self._pool is None:
             from .pool import Pool  # here, because the SDK takes half a second to import
 
