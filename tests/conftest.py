@@ -1,25 +1,14 @@
 """What every test shares: a home of its own, one stand-in of the Messages API, and a look at what is left behind."""
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-HOME = Path(tempfile.mkdtemp(prefix="litellm-claude-code-tests-"))
-for name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_CODE_", "LITELLM_"))]:
-    del os.environ[name]
-os.environ |= {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "CLAUDE_CONFIG_DIR": str(HOME / "claude"),
-    "XDG_CACHE_HOME": str(HOME / "cache"),
-    "HOME": str(HOME),
-}
+from .support.home import HOME  # sets the environment, so it comes before litellm
 
 asyncio.set_event_loop(None)  # else litellm's client of OpenAI's API makes one here, and leaves it
 
@@ -28,14 +17,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell does to a 
 
 import hypothesis  # noqa: E402 - the environment above must come first
 import litellm  # noqa: E402
-import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
-from .anthropic_host import AnthropicHost  # noqa: E402
-from .served import Served, serving  # noqa: E402
+from .support.anthropic_host import AnthropicHost  # noqa: E402
+from .support.processes import claude_processes  # noqa: E402
+from .support.redis import redis_server  # noqa: E402
+from .support.served import Served, serving  # noqa: E402
+from .support.waiting import wait_until  # noqa: E402
 
 # How fast examples are says nothing on a busy machine, and they share the stand-in on purpose.
 # In CI the examples are the same every time: who changes something is not to meet what was wrong before.
@@ -72,10 +63,8 @@ def one_stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
     """The stand-in that all tests share, so that workers stay warm. Each test finds nothing seen or scripted."""
-    until = time.monotonic() + 60
-    while any(map(litellm_claude_code.stats().get("workers", {}).get, ("busy", "resetting"))):
-        assert time.monotonic() < until, litellm_claude_code.stats()  # a call that a test before has left
-        time.sleep(0.01)
+    under_way = {"busy", "resetting"}  # a call that an earlier test has left
+    wait_until(lambda: not under_way & litellm_claude_code.stats().get("workers", {}).keys(), litellm_claude_code.stats)
     one_stand_in.reset()
     respond = one_stand_in.respond
     yield one_stand_in
@@ -108,6 +97,37 @@ def server(stand_in: StandIn, one_server: Served) -> Served:
     return one_server
 
 
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
+
+
+@pytest.fixture
+def login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A subscription's token, which a setting allows to be sent to the stand-in; and a pool that knows of no limit."""
+    litellm_claude_code.close()
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
+    yield monkeypatch
+    litellm_claude_code.close()
+
+
+@pytest.fixture
+def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """The stand-in as the gateway that the environment of `litellm-claude-code` names."""
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
+    return stand_in
+
+
+@pytest.fixture
+def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo, after the test, what a command changes for the rest of its process."""
+    monkeypatch.setattr(litellm, "suppress_debug_info", False)
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+
+
 @pytest.fixture(autouse=True)
 def _litellm_as_it_was() -> Iterator[None]:
     before = (litellm.drop_params, litellm.modify_params, list(litellm.custom_provider_map))
@@ -121,17 +141,6 @@ def _no_profiles() -> Iterator[None]:
     yield
     if registry := sys.modules.get("litellm_claude_code.agents.registry"):
         registry.clear()
-
-
-def claude_processes(config: Path = HOME / "claude") -> list[int]:
-    """List the Claude Code processes that were started with this configuration folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(psutil.Error):
-            is_cli = "--input-format" in (process.info["cmdline"] or [])
-            if is_cli and process.environ().get("CLAUDE_CONFIG_DIR") == str(config):
-                found.append(process.pid)
-    return found
 
 
 @pytest.fixture(scope="session")

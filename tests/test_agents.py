@@ -9,8 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,10 @@ from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer
 from litellm_claude_code.testing.thread import ServerThread
 
-from .test_wire import user
+from .support.calls import agent_request as request
+from .support.calls import read, record_of, text_of
+from .support.requests import user
+from .support.waiting import wait_until, wait_until_async
 
 SERVER = '''
 from mcp.server import MCPServer
@@ -55,23 +56,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def request(stand_in: StandIn, text: str = "Go.", name: str = "agent", **more: Any) -> dict[str, Any]:
-    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
-    return {"model": f"claude_code/sonnet@{name}", "messages": [user(text)], "max_retries": 0, **where, **more}
-
-
-def record_of(response: Any) -> dict[str, Any]:
-    return dict(response.choices[0].message.provider_specific_fields["agent"])
-
-
-def text_of(response: Any) -> str:
-    return str(response.choices[0].message.content)
-
-
-def read(folder: Path) -> ToolUse:
-    return ToolUse("Read", {"file_path": str(folder / "notes.txt")})
-
-
 def bash(command: str) -> ToolUse:
     return ToolUse("Bash", {"command": command})
 
@@ -86,18 +70,8 @@ def started_by_agents() -> list[str]:
     return found
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
-def until_nothing_is_left() -> None:
-    until = time.monotonic() + 60
-    while left := started_by_agents():
-        assert time.monotonic() < until, left
-        time.sleep(0.05)
+def wait_until_nothing_is_left() -> None:
+    wait_until(lambda: not started_by_agents(), started_by_agents)
 
 
 def test_a_file_is_really_read_and_the_answer_tells_what_was_done(stand_in: StandIn, folder: Path) -> None:
@@ -224,7 +198,7 @@ def test_servers_in_this_process_and_in_another_are_really_called(stand_in: Stan
     assert shout_tool["input_schema"]["properties"]["times"]["type"] == "integer"
     assert shout_tool["input_schema"]["required"] == ["text"]
     assert "Say it loudly." in shout_tool["description"]
-    until_nothing_is_left()
+    wait_until_nothing_is_left()
 
 
 def test_a_server_at_an_address_is_really_called_and_its_token_is_on_no_command_line(
@@ -426,7 +400,7 @@ def test_a_timeout_ends_the_agent_and_all_it_has_started(stand_in: StandIn, fold
     with pytest.raises(litellm.Timeout, match="no answer within the timeout"):
         litellm.completion(**request(stand_in), timeout=10)
     assert (folder / "begun").exists()
-    until_nothing_is_left()
+    wait_until_nothing_is_left()
     assert text_of(litellm.completion(**request(stand_in))).endswith("Go.")
 
 
@@ -443,23 +417,23 @@ def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(stan
     arguments = [str(folder), json.dumps(request(stand_in))]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", RUN_FOR_EVER, *arguments], env=env)
-    asyncio.run(until((folder / "begun").exists))
+    wait_until((folder / "begun").exists)
     parent.kill()
     parent.wait()
-    until_nothing_is_left()
+    wait_until_nothing_is_left()
 
 
 async def test_cancelling_ends_the_agent_and_all_it_has_started(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", tools=["Bash"], allowed_tools=["Bash"], cwd=folder)
     stand_in.script(answer(bash(f"touch begun; {LONG}")))
     running = asyncio.create_task(litellm.acompletion(**request(stand_in)))
-    await until((folder / "begun").exists)
+    await wait_until_async((folder / "begun").exists)
     assert litellm_claude_code.stats()["agents"] == 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await asyncio.to_thread(until_nothing_is_left)
-    await until(lambda: litellm_claude_code.stats()["agents"] == 0)
+    await asyncio.to_thread(wait_until_nothing_is_left)
+    await wait_until_async(lambda: litellm_claude_code.stats()["agents"] == 0)
 
 
 async def test_leaving_a_stream_ends_the_agent(stand_in: StandIn, folder: Path) -> None:
@@ -472,7 +446,7 @@ async def test_leaving_a_stream_ends_the_agent(stand_in: StandIn, folder: Path) 
             break
     await stream.aclose() if hasattr(stream, "aclose") else None
     del stream
-    await asyncio.to_thread(until_nothing_is_left)
+    await asyncio.to_thread(wait_until_nothing_is_left)
 
 
 async def test_one_run_at_a_time_in_a_folder_unless_the_profile_says_it_is_safe(

@@ -9,7 +9,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import httpx
 import pytest
 
 from litellm_claude_code.testing import StandIn, ToolUse, answer
+
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("agents_proxy")
 
@@ -75,21 +76,21 @@ def proxy(one_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> It
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            _await_ready(url, process, home / "log.txt")
+            _wait_until_ready(url, process, home / "log.txt")
             yield url
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _await_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 180
-    while time.monotonic() < until and process.poll() is None:
-        time.sleep(0.2)
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def is_ready() -> bool:
+        assert process.poll() is None, f"the proxy did not start:\n{log.read_text()[-3000:]}"
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200:
-                return
-    raise RuntimeError(f"the proxy did not start:\n{log.read_text()[-3000:]}")
+            return httpx.get(f"{url}/health/liveliness", timeout=5).status_code == 200
+        return False
+
+    wait_until(is_ready, lambda: log.read_text()[-3000:], within_s=180)
 
 
 def ask(url: str, who: str, text: str = "Go.", path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:

@@ -1,7 +1,5 @@
 """Answers, plain and streamed, on the real CLI: what they hold, and that both say the same."""
 
-import asyncio
-import time
 from typing import Any
 
 import litellm
@@ -22,12 +20,9 @@ from litellm_claude_code.testing import (
     answer,
 )
 
-from .test_wire import ASK, TOOLS, Capital
-
-
-def ask(stand_in: StandIn, **more: Any) -> Any:
-    request = {"model": "claude_code/sonnet", "messages": ASK, **more}
-    return litellm.completion(**request, api_base=stand_in.base_url, api_key=stand_in.api_key)
+from .support.calls import ask
+from .support.requests import ASK, TOOLS, Capital
+from .support.waiting import wait_until
 
 
 def folded(stream: Any) -> Any:
@@ -94,10 +89,7 @@ def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: py
     stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN), Answer(content=[Text("Paris.")], usage=SEEN))
     plain = ask(stand_in, messages=counted)
     list(ask(stand_in, messages=counted, stream=True))
-    for _ in range(600):
-        if len(told) == 2:
-            break
-        asyncio.run(asyncio.sleep(0.05))
+    wait_until(lambda: len(told) == 2)
     assert told == [plain._hidden_params["response_cost"]] * 2
 
 
@@ -183,10 +175,7 @@ def test_where_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -
     stand_in.script(Failure(500), Answer(content=[Text("late")], delay_s=60))
     with pytest.raises(litellm.InternalServerError):
         ask(stand_in, n=2, max_retries=0)
-    until = time.monotonic() + 30
-    while stand_in.in_flight:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait_until(lambda: not stand_in.in_flight)
 
 
 def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:

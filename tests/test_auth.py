@@ -11,8 +11,8 @@ from litellm_claude_code.auth import Login, choose_login
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 
-from .anthropic_host import AnthropicHost
-from .test_wire import ASK
+from .support.anthropic_host import AnthropicHost
+from .support.requests import ASK
 
 KEY, TOKEN = "sk-ant-api03-of-the-environment", "sk-ant-oat01-of-the-environment"
 

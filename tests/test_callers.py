@@ -14,7 +14,7 @@ from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.provider import ClaudeCodeProvider
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
-from .test_wire import user
+from .support.requests import user
 
 
 def request(stand_in: StandIn, text: str, **more: Any) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 from litellm_claude_code.worker import State
 
-from .conftest import claude_processes
+from .support.processes import claude_processes
+from .support.waiting import wait_until_async
 
 
 def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 60) -> Call:
@@ -62,12 +63,10 @@ def slow(record: Any) -> Answer:
     )
 
 
-async def settled(pool: Pool, within_s: float = 60) -> None:
+async def settled(pool: Pool) -> None:
     """Wait until no worker is busy, resetting or booting."""
-    until = time.monotonic() + within_s
-    while {"busy", "resetting", "booting"} & pool.stats()["workers"].keys():
-        assert time.monotonic() < until, pool
-        await asyncio.sleep(0.02)
+    under_way = {"busy", "resetting", "booting"}
+    await wait_until_async(lambda: not under_way & pool.stats()["workers"].keys(), pool.stats)
 
 
 @pytest.mark.parametrize("idle_s", [0, 1.2])

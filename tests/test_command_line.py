@@ -27,28 +27,12 @@ from litellm_claude_code_cli.app import app
 from litellm_claude_code_cli.ask import ask
 from litellm_claude_code_cli.exits import ExitCode
 
-from .anthropic_host import AnthropicHost
-from .test_usage import usage
+from .support.anthropic_host import AnthropicHost
+from .support.limits import usage
+from .support.processes import COMMAND
+from .support.requests import PIXEL
 
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-COMMAND = [sys.executable, "-m", "litellm_claude_code_cli"]
-
-
-@pytest.fixture
-def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The stand-in, where the command's environment says that a gateway is."""
-    monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
-    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
-    return stand_in
-
-
-@pytest.fixture(autouse=True)
-def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo, after the test, what a command changes for the rest of its process."""
-    monkeypatch.setattr(litellm, "suppress_debug_info", False)
-    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+pytestmark = pytest.mark.usefixtures("quiet_again")
 
 
 def run(*arguments: str | Path, stdin: str | bytes = "") -> Result:
@@ -89,10 +73,10 @@ def test_what_is_piped_in_belongs_to_the_question(
 
 
 def test_images_stand_before_the_question(gateway: StandIn, tmp_path: Path) -> None:
-    (tmp_path / "dot.png").write_bytes(PIXEL)
+    (tmp_path / "dot.png").write_bytes(base64.b64decode(PIXEL))
     assert run("ask", "What is it?", "--image", tmp_path / "dot.png").exit_code == 0
     image, question = gateway.requests[0].body["messages"][0]["content"]
-    assert base64.b64decode(image["source"]["data"]) == PIXEL
+    assert image["source"]["data"] == PIXEL
     assert question["text"] == "What is it?"
 
 

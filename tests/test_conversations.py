@@ -17,8 +17,9 @@ import litellm_claude_code
 from litellm_claude_code.agents import conversations
 from litellm_claude_code.testing import StandIn, Usage, answer
 
-from .test_agents import read, record_of, request, text_of
-from .test_wire import user
+from .support.calls import agent_request as request
+from .support.calls import read, record_of, text_of
+from .support.requests import user
 
 
 @pytest.fixture(autouse=True)

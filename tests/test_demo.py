@@ -8,11 +8,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from .support.waiting import wait_until
 
 pytest.importorskip("dspy")
 
@@ -95,10 +96,7 @@ def _find(pattern: str, text: str) -> tuple[str, ...]:
 
 def _assert_nothing_left(environment: Mapping[str, str], folder: Path) -> None:
     """No process of the demo's, and no file but the CLI's own and the one small file that is ours."""
-    deadline_s = time.monotonic() + 60
-    while (left := _processes(environment)) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert left == []
+    wait_until(lambda: not _processes(environment), lambda: _processes(environment))
     assert list((folder / "home").rglob("*")) == []
     assert sorted(path.name for path in folder.iterdir()) == ["cache", "claude", "home"]
     assert [path.name for path in (folder / "cache").rglob("*") if path.is_file()] == ["cli.json"]

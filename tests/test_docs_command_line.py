@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 from pathlib import Path
@@ -13,9 +14,9 @@ from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.app import PROGRAM, app
 from litellm_claude_code_cli.exits import ExitCode
 
-from .test_command_line import PIXEL, gateway, quiet_again
+from .support.requests import PIXEL
 
-__all__ = ["gateway", "quiet_again"]  # fixtures
+pytestmark = pytest.mark.usefixtures("quiet_again")
 
 PAGE = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text()
 EXAMPLES = [
@@ -41,7 +42,7 @@ def test_every_example_runs(
     gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, printed: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "photo.png").write_bytes(PIXEL)
+    (tmp_path / "photo.png").write_bytes(base64.b64decode(PIXEL))
     (tmp_path / "city.json").write_text('{"type": "object", "properties": {"city": {"type": "string"}}}')
     (tmp_path / "letter.txt").write_text("Dear friend,")
     gateway.respond = respond

@@ -15,10 +15,7 @@ from litellm_claude_code.serving import fields
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.serve import serve
 
-from .served import Served
-from .test_serve_nodes import redis_port
-
-__all__ = ["redis_port"]  # a fixture
+from .support.served import Served
 
 pytestmark = pytest.mark.xdist_group("serve")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import copy
 import json
 import logging
@@ -25,18 +23,12 @@ dspy = pytest.importorskip("dspy")
 from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
 from litellm_claude_code.testing import Failure, StandIn, Thinking, ToolUse, Usage, answer  # noqa: E402
 
-from .dspy_runs import quiet  # noqa: E402
-from .test_limit_wiring import limited, login  # noqa: E402
-
-__all__ = ["login"]
+from .support.dspy_runs import quiet  # noqa: E402
+from .support.limits import limited  # noqa: E402
+from .support.requests import PIXEL  # noqa: E402
+from .support.waiting import wait_until  # noqa: E402
 
 IS_3_3 = dspy.__version__.startswith("3.3.")
-PIXEL = base64.b64encode(
-    bytes.fromhex(
-        "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
-        "1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
-    )
-).decode()
 PARIS = "[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]"
 
 
@@ -440,8 +432,7 @@ def test_calls_in_flight_count(stand_in: StandIn, where: dict[str, Any]) -> None
         dspy.Parallel(num_threads=8, disable_progress_bar=True)(
             [(dspy.Predict("question -> answer"), {"question": str(n)}) for n in range(16)]
         )
-    while budget.spent.in_flight:
-        asyncio.run(asyncio.sleep(0.05))
+    wait_until(lambda: not budget.spent.in_flight)
     assert budget.spent.calls == len(stand_in.requests) == 5
 
 

@@ -12,7 +12,7 @@ import pytest
 from litellm_claude_code.errors import CallFailed, WorkerLost, from_sdk, to_litellm
 from litellm_claude_code.testing import Answer, Failure, RawBody, Reply, StandIn, Text
 
-from .test_wire import ASK
+from .support.requests import ASK
 
 API: dict[str, Reply] = {
     "400": Failure(400),

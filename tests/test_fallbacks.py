@@ -7,7 +7,7 @@ import pytest
 
 from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn
 
-from .test_wire import ASK
+from .support.requests import ASK
 
 TOO_LONG = Failure(400, message="prompt is too long: 210000 tokens > 200000 maximum")
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from litellm_claude_code.testing import RawEvents, StandIn
 
-from .test_answers import ask
-from .test_wire import TOOLS
+from .support.calls import ask
+from .support.requests import TOOLS
 
 USAGE = {"input_tokens": 9, "output_tokens": 1}
 STARTED = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": []}

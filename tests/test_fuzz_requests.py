@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from litellm_claude_code.testing import StandIn
 
-from .test_answers import ask
+from .support.calls import ask
 
 TEXT = st.one_of(
     st.text(max_size=12), st.sampled_from(["", " ", "/clear", "@/etc/hostname", "\x00", "\u2028", "\ud800", "é" * 5000])

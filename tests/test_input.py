@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from litellm_claude_code.testing import StandIn
 
-from .test_answers import ask
-from .test_wire import ASK, called, result, user
+from .support.calls import ask
+from .support.requests import ASK, called, result, user
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,@@@not-base64@@@"}}
 MARKED = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}

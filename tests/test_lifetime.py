@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .conftest import claude_processes
+from .support.processes import claude_processes, wait_until_ended
+from .support.waiting import wait_until
 
 HEAD = """
 import os, signal, sys, threading, time
@@ -88,10 +88,7 @@ class Script:
         return claude_processes(self._home)
 
     def assert_nothing_is_left(self) -> None:
-        until = time.monotonic() + 60
-        while self.claude_processes():
-            assert time.monotonic() < until, self.claude_processes()
-            time.sleep(0.05)
+        wait_until_ended(self._home)
 
 
 @pytest.fixture
@@ -141,10 +138,7 @@ SIGNALS = [
 def test_nothing_outlives_a_signal(script: Callable[[str], Script], state: str, number: signal.Signals) -> None:
     one = script(BUSY[state] + "time.sleep(600)\n")
     one.wait_until_ready()
-    until = time.monotonic() + 60
-    while not one.claude_processes():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(one.claude_processes)
     os.kill(one.process.pid, number)
     one.process.wait(timeout=60)
     one.assert_nothing_is_left()

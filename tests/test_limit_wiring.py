@@ -14,29 +14,12 @@ import litellm_claude_code
 from litellm_claude_code import Cause, cause_of
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 
-from .test_wire import ASK
-
-NAMES = "anthropic-ratelimit-unified-"
-
-
-@pytest.fixture
-def login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A subscription's token, which a setting lets the stand-in have; and a pool that knows of no limit."""
-    litellm_claude_code.close()
-    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
-    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
-    yield monkeypatch
-    litellm_claude_code.close()
+from .support.limits import limited
+from .support.requests import ASK
 
 
 def ask(stand_in: StandIn, model: str = "sonnet", **more: Any) -> Any:
     return litellm.completion(f"claude_code/{model}", messages=ASK, api_base=stand_in.base_url, max_retries=0, **more)
-
-
-def limited(resets_in_s: float, claim: str = "five_hour") -> Failure:
-    reset = str(int(time.time() + resets_in_s))
-    headers = {f"{NAMES}status": "rejected", f"{NAMES}reset": reset, f"{NAMES}representative-claim": claim}
-    return Failure(429, headers=headers)
 
 
 def test_the_login_is_what_was_sent(stand_in: StandIn, login: Any) -> None:

@@ -1,6 +1,5 @@
 """litellm's own features on top of the provider."""
 
-import asyncio
 from typing import Any
 
 import litellm
@@ -8,7 +7,8 @@ import pytest
 
 from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer
 
-from .test_wire import ASK, TOOLS
+from .support.requests import ASK, TOOLS
+from .support.waiting import wait_until
 
 
 def where(stand_in: StandIn) -> dict[str, Any]:
@@ -82,10 +82,7 @@ def test_callbacks_are_told_of_success_and_failure(paris: StandIn, monkeypatch: 
     paris.script(Failure(429))
     with pytest.raises(litellm.RateLimitError):
         litellm.completion("claude_code/sonnet", messages=ASK, **where(paris), max_retries=0)
-    for _ in range(100):
-        if len(told) == 2:
-            break
-        asyncio.run(asyncio.sleep(0.05))
+    wait_until(lambda: len(told) == 2)
     assert sorted(told) == ["failure RateLimitError", "success claude_code True"]
 
 

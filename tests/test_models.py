@@ -8,7 +8,8 @@ import pytest
 from litellm_claude_code import installed, models
 from litellm_claude_code.testing import StandIn
 
-from .test_answers import ask
+from .support.calls import ask
+from .support.native import native_model
 
 
 @pytest.mark.parametrize("alias", sorted(models.ALIASES))
@@ -63,8 +64,6 @@ def test_the_clis_environment_overrides_of_aliases_hold(stand_in: StandIn, monke
 
 @pytest.mark.parametrize("alias", sorted(models.ALIASES))
 def test_the_cli_itself_resolves_aliases_alike(stand_in: StandIn, alias: str) -> None:
-    from .test_identity import native_model
-
     assert native_model(stand_in, alias) == models.resolve(alias)
 
 

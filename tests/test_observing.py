@@ -10,10 +10,8 @@ import litellm_claude_code
 from litellm_claude_code.observing import OnLimit, observed_by
 from litellm_claude_code.testing import Failure, StandIn, Usage, answer
 
-from .test_limit_wiring import limited, login
-from .test_wire import ASK
-
-__all__ = ["login"]
+from .support.limits import limited
+from .support.requests import ASK
 
 
 class Stop(BaseException):

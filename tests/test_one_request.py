@@ -10,8 +10,8 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import Answer, Failure, RawBody, RawEvents, StandIn, Text, ToolUse, answer
 
-from .test_answers import ask
-from .test_wire import ASK, TOOLS, user
+from .support.calls import ask
+from .support.requests import ASK, TOOLS, user
 
 ENDINGS: dict[str, Any] = {
     "a plain answer": answer("Paris."),

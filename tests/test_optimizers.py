@@ -19,10 +19,9 @@ import litellm_claude_code  # noqa: E402
 from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
 from litellm_claude_code.testing import Failure, RecordedRequest, StandIn  # noqa: E402
 
-from .dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right, quiet  # noqa: E402
-from .test_limit_wiring import limited, login  # noqa: E402
+from .support.dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right, quiet  # noqa: E402
+from .support.limits import limited  # noqa: E402
 
-__all__ = ["login"]
 BUDGET = Budget("test_optimizers", max_calls=50)
 
 Optimize = Callable[[Any, Any], Any]

@@ -12,9 +12,7 @@ import pytest
 
 from litellm_claude_code.testing import StandIn
 
-from .test_command_line import COMMAND, gateway
-
-__all__ = ["gateway"]  # a fixture
+from .support.processes import COMMAND
 
 # What a program sees of how it was started. It never imports litellm, so that each start takes a moment only.
 REPORT = """

@@ -23,8 +23,9 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import Answer, Failure, RawBody, Reply, StandIn, Text, answer
 
-from .conftest import HOME, claude_processes
-from .test_limit_wiring import limited
+from .support.home import HOME
+from .support.limits import limited
+from .support.processes import claude_processes
 
 MARK = "wryneck"
 KEY, TOKEN = f"sk-ant-api03-{MARK}-key", f"sk-ant-oat01-{MARK}-token"

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +22,9 @@ from litellm_claude_code.selfcheck import KNOWN_GOOD, Report, ensure_checked, se
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 
-from .conftest import claude_processes
+from .support.cli_frames import BETWEEN, INSTEAD
+from .support.processes import claude_processes
+from .support.waiting import wait_until
 
 CLI = find_cli()
 Script = Callable[..., Path]
@@ -34,10 +35,7 @@ def _no_process_is_left(one_stand_in: StandIn) -> Iterator[None]:  # whose end t
     before = set(claude_processes())
     yield
     gc.collect()  # what was not closed warns here
-    until = time.monotonic() + 60
-    while set(claude_processes()) - before:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: not set(claude_processes()) - before)
 
 
 @pytest.fixture
@@ -160,31 +158,6 @@ def test_a_flag_without_effect_is_named(script: Script, flag: str) -> None:
 
 
 # Passes frames on to the real CLI. A frame may be changed, or answered in its place.
-BETWEEN = """
-import json, subprocess, sys, threading
-pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-cli = subprocess.Popen([{cli!r}, *sys.argv[1:]], stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
-
-def pass_back():
-    for line in cli.stdout:
-        print(line, end="", flush=True)
-
-def answer(frame, response):
-    print(json.dumps({{"type": "control_response", "response": {{"request_id": frame["request_id"], **response}}}}),
-          flush=True)
-
-threading.Thread(target=pass_back, daemon=True).start()
-for line in sys.stdin:
-    frame = json.loads(line)
-    request = frame.get("request", {{}})
-    subtype = request.get("subtype")
-    env = request.get("settings", {{}}).get("env", {{}})
-    {change}
-    print(json.dumps(frame), file=cli.stdin, flush=True)
-"""
-
-
-INSTEAD = "if {when}:\n        answer(frame, {reply})\n        continue"
 STEPS = {
     "the body is dropped": (
         "env.pop('CLAUDE_CODE_EXTRA_BODY', None)",

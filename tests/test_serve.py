@@ -17,13 +17,14 @@ from litellm_claude_code import models
 from litellm_claude_code.testing import Failure, StandIn, Thinking, ToolUse, answer
 from litellm_claude_code.testing.server import echo
 
-from .served import Served
-from .wire import caller_system
+from .support.requests import PIXEL
+from .support.served import Served
+from .support.wire import caller_system
 
 pytestmark = pytest.mark.xdist_group("serve")
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
-PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER: Any = {"type": "function", "function": {"name": "weather", "description": "Tell it", "parameters": PLACE}}
 

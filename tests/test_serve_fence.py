@@ -14,8 +14,8 @@ import pytest
 
 from litellm_claude_code.testing import StandIn
 
-from .conftest import claude_processes
-from .served import Served, environment
+from .support.processes import claude_processes
+from .support.served import Served, environment
 
 pytestmark = pytest.mark.xdist_group("serve")
 

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,8 @@ import pytest
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 from litellm_claude_code.testing.server import echo
 
-from .served import Served
+from .support.served import Served
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("serve")
 
@@ -37,13 +38,6 @@ def client(server: Served) -> Iterator[httpx.Client]:
     headers = {"authorization": f"Bearer {server.key}"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
         yield client
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def message_of(response: httpx.Response) -> str:
@@ -125,7 +119,7 @@ def test_more_requests_than_may_be_under_way_get_a_429(client: httpx.Client, sta
     with ThreadPoolExecutor(6) as threads:
         held = [threads.submit(insist, "/v1/messages", MESSAGE) for _ in range(4)]
         held += [threads.submit(insist, "/v1/chat/completions", {**CHAT, "n": 2})]
-        wait_for(lambda: client.post("/v1/messages/count_tokens", json=CHAT).status_code == 429)
+        wait_until(lambda: client.post("/v1/messages/count_tokens", json=CHAT).status_code == 429)
         for path, body in POSTS.items():
             response = client.post(path, json=body)
             assert (response.status_code, response.headers["retry-after"]) == (429, "1")
@@ -147,17 +141,17 @@ def test_a_client_that_goes_away_stops_its_request(client: httpx.Client, stand_i
         before = len(stand_in.requests)
         with ThreadPoolExecutor(1) as threads, httpx.Client(headers=client.headers, timeout=3600) as other:
             asking = threads.submit(other.post, f"{client.base_url}{path}", json=body)
-            wait_for(lambda: len(stand_in.requests) == before + 1 and stand_in.in_flight)  # noqa: B023
+            wait_until(lambda: len(stand_in.requests) == before + 1 and stand_in.in_flight)  # noqa: B023
             for connection in list(other._transport._pool._connections):  # type: ignore[attr-defined]
                 connection._connection._network_stream.get_extra_info("socket").shutdown(2)
             with pytest.raises(httpx.TransportError):
                 asking.result()
-    wait_for(lambda: all(request.closed_early for request in stand_in.requests) and not stand_in.in_flight)
+    wait_until(lambda: all(request.closed_early for request in stand_in.requests) and not stand_in.in_flight)
     assert len(stand_in.requests) == 4
     stand_in.respond = echo
     assert client.post("/v1/messages", json=MESSAGE).status_code == 200
     # All six places become free: what was left may take a moment to end after its request to the model has.
-    wait_for(lambda: client.post("/v1/chat/completions", json={**CHAT, "n": 6}).status_code == 200)
+    wait_until(lambda: client.post("/v1/chat/completions", json={**CHAT, "n": 6}).status_code == 200)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

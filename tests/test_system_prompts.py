@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from litellm_claude_code import ClaudeCodeProvider, Settings
 from litellm_claude_code.testing import StandIn
 
-from .test_wire import VERBATIM
-from .wire import caller_system
+from .support.requests import VERBATIM
+from .support.wire import caller_system
 
 PROMPTS = st.one_of(
     st.sampled_from([*VERBATIM, "${CLAUDE_PLUGIN_ROOT}", "$ARGUMENTS", "---\nmodel: opus\n---\n", "{{x}}", "\ufeffa"]),

@@ -16,9 +16,14 @@ import litellm_claude_code
 from litellm_claude_code.installed import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
-from .conftest import claude_processes
-from .test_answers import ask
-from .test_selfcheck import BETWEEN, INSTEAD
+from .support.calls import ask
+from .support.cli_frames import BETWEEN, INSTEAD
+from .support.processes import claude_processes
+from .support.waiting import wait_until
+
+
+def wait_until_idle() -> None:
+    wait_until(lambda: "idle" in litellm_claude_code.stats()["workers"], litellm_claude_code.stats)
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def stop(pids: list[int]) -> None:
 def test_a_process_that_stopped_while_idle(stand_in: StandIn, fresh: Any, stream: bool) -> None:
     fresh.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "600")  # its place is free again before that
     assert ask(stand_in).choices[0].message.content
-    until_idle()
+    wait_until_idle()
     stop(claude_processes())
     with pytest.raises(litellm.Timeout):
         list(ask(stand_in, timeout=2, stream=stream, max_retries=0))
@@ -57,7 +62,7 @@ def test_a_process_that_stopped_while_idle(stand_in: StandIn, fresh: Any, stream
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_process_that_stopped_in_an_answer(stand_in: StandIn, fresh: Any, stream: bool) -> None:
     assert ask(stand_in).choices[0].message.content
-    until_idle()
+    wait_until_idle()
 
     def respond(request: Any) -> Any:
         stop(claude_processes())
@@ -123,16 +128,9 @@ def test_an_interrupt_that_is_acknowledged_and_lost_costs_the_process(
 ) -> None:
     between(INSTEAD.format(when="subtype == 'interrupt'", reply={"subtype": "success"}))
     assert ask(stand_in, timeout=60).choices[0].message.content
-    until_idle()
+    wait_until_idle()
     stand_in.script(Answer(content=[Text("It goes on")], hang_after=3))
     with pytest.raises(litellm.Timeout):
         list(ask(stand_in, timeout=2, stream=stream, max_retries=0))
     assert ask(stand_in, timeout=60, max_retries=0).choices[0].message.content
     assert (litellm_claude_code.stats()["boots"], len(stand_in.requests)) == (2, 3)
-
-
-def until_idle() -> None:
-    until = time.monotonic() + 60
-    while "idle" not in litellm_claude_code.stats()["workers"]:
-        assert time.monotonic() < until, litellm_claude_code.stats()
-        time.sleep(0.01)

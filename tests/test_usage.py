@@ -1,6 +1,5 @@
 """What a subscription has used is asked for as calls are made, so that extra usage that has begun is noticed."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,20 +10,10 @@ import litellm_claude_code
 from litellm_claude_code import cause_of
 from litellm_claude_code.testing import StandIn
 
-from .anthropic_host import AnthropicHost
-from .test_wire import ASK
-
-SOON = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3_600))
-EXTRA = {"is_enabled": True, "monthly_limit": 5_000, "used_credits": 0.0, "utilization": 0.0, "currency": "USD"}
-
-
-def usage(percent: float, *, extra: bool = True) -> dict[str, Any]:
-    window = {"utilization": percent, "resets_at": SOON}
-    return {
-        "five_hour": window,
-        "seven_day": {**window, "utilization": 30},
-        "extra_usage": {**EXTRA, "is_enabled": extra},
-    }
+from .support.anthropic_host import AnthropicHost
+from .support.limits import usage
+from .support.requests import ASK
+from .support.waiting import wait_until
 
 
 @pytest.fixture
@@ -37,19 +26,16 @@ def ask() -> str:
     return str(response.choices[0].message.content)
 
 
-def until(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Wait for what the CLI reports."""
-    until_s = time.monotonic() + 60
-    while not is_so(status := litellm_claude_code.rate_limit_status()):
-        assert time.monotonic() < until_s, status
-        time.sleep(0.01)
-    return status
+def status_once(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return `rate_limit_status()` when the CLI has reported what it is waited for."""
+    wait_until(lambda: is_so(litellm_claude_code.rate_limit_status()), litellm_claude_code.rate_limit_status)
+    return litellm_claude_code.rate_limit_status()
 
 
 def test_usage_is_told_before_any_limit_is_met(host: AnthropicHost, stand_in: StandIn) -> None:
     host.usage = usage(42)
     assert ask()
-    status = until(lambda status: bool(status["windows"]))
+    status = status_once(lambda status: bool(status["windows"]))
     assert (status["status"], status["window"], status["utilization"]) == ("allowed", "five_hour", 0.42)
     assert status["windows"]["seven_day"]["utilization"] == 0.3
     assert status["overage"]["is_enabled"]
@@ -62,7 +48,7 @@ def test_usage_is_told_before_any_limit_is_met(host: AnthropicHost, stand_in: St
 def test_extra_usage_that_has_begun_is_a_limit_that_is_reached(host: AnthropicHost, stand_in: StandIn) -> None:
     host.usage = usage(100)
     assert ask()
-    until(lambda status: status["overage"]["is_in_use"])
+    status_once(lambda status: status["overage"]["is_in_use"])
     with pytest.raises(litellm.RateLimitError, match="extra usage, billed on top of it, has begun") as raised:
         ask()
     cause = cause_of(raised.value)
@@ -77,7 +63,7 @@ def test_extra_usage_can_be_opted_in_to(host: AnthropicHost, monkeypatch: pytest
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_ALLOW_OVERAGE", "true")
     host.usage = usage(100)
     assert ask()
-    until(lambda status: status["overage"]["is_in_use"])
+    status_once(lambda status: status["overage"]["is_in_use"])
     assert ask()
     identity = litellm_claude_code.whoami()
     assert (identity["allows_overage"], identity["overage"]["is_in_use"]) == (True, True)
@@ -86,7 +72,7 @@ def test_extra_usage_can_be_opted_in_to(host: AnthropicHost, monkeypatch: pytest
 def test_a_full_window_without_extra_usage_is_the_services_to_refuse(host: AnthropicHost) -> None:
     host.usage = usage(100, extra=False)
     assert ask()
-    assert until(lambda status: bool(status["windows"]))["status"] == "allowed_warning"
+    assert status_once(lambda status: bool(status["windows"]))["status"] == "allowed_warning"
     assert ask()
 
 

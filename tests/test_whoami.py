@@ -10,7 +10,7 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import StandIn
 
-from .anthropic_host import log_in
+from .support.anthropic_host import log_in
 
 TOKEN = "sk-ant-oat01-MARKED"
 

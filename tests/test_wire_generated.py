@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from litellm_claude_code.testing import StandIn
 
-from .test_wire import TOOLS, VERBATIM, called, png, result, user
-from .wire import assert_same_betas, assert_same_body, pair
+from .support.requests import PIXEL, TOOLS, VERBATIM, called, result, user
+from .support.wire import assert_same_betas, assert_same_body, pair
 
 TEXT = st.one_of(
     st.sampled_from(VERBATIM),
@@ -17,7 +17,7 @@ TEXT = st.one_of(
     st.text("ab \n", max_size=5),
 )
 MARK = st.sampled_from([None, {"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
-PNG = f"data:image/png;base64,{png()}"
+PNG = f"data:image/png;base64,{PIXEL}"
 PART = st.one_of(
     TEXT.map(lambda text: {"type": "text", "text": text}),
     st.sampled_from([PNG, "https://example.com/a.jpg"]).map(

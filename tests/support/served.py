@@ -7,13 +7,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from litellm_claude_code.testing import StandIn
+
+from .processes import COMMAND
+from .waiting import wait_until
 
 _UP_WITHIN_S = 180
 
@@ -51,13 +52,13 @@ def serving(folder: Path, stand_in: StandIn, *options: str, **env: str) -> Itera
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     port = () if "--port" in options else ("--port", "0")
-    command = [sys.executable, "-m", "litellm_claude_code_cli", "serve", *port, *options]
+    command = [*COMMAND, "serve", *port, *options]
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment(folder, stand_in, **env)
         )
     try:
-        said = _await_ready(process, log)
+        said = _wait_until_ready(process, log)
         key = re.search(r"shown only here: (\S+)", said)
         yield Served(
             url=re.findall(r"http://\S+", said)[0],
@@ -76,13 +77,10 @@ def serving(folder: Path, stand_in: StandIn, *options: str, **env: str) -> Itera
                 process.wait()
 
 
-def _await_ready(process: subprocess.Popen[bytes], log: Path) -> str:
-    until = time.monotonic() + _UP_WITHIN_S
-    while time.monotonic() < until:
-        said = log.read_text()
-        if "models: " in said:
-            return said
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    def is_ready() -> bool:
+        assert process.poll() is None, f"the server did not start:\n{log.read_text()}"
+        return "models: " in log.read_text()
+
+    wait_until(is_ready, log.read_text, _UP_WITHIN_S)
+    return log.read_text()

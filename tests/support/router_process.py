@@ -1,4 +1,4 @@
-"""A Python process with a litellm Router over servers: `python -m tests.router_process` in front of a test's pipe.
+"""A Python process with a litellm Router over servers: run as `python -m tests.support.router_process`, on a pipe.
 
 Its argument is what `litellm.Router` takes, as JSON. It reads `ask N` (N streams at once) and `cooling` (which
 deployments are left out), and answers each with a line of JSON. What a stream ends in that is no litellm exception ends

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
 from types import FrameType
 from typing import Any, Literal
 
@@ -13,6 +12,8 @@ import dspy
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code.testing.scripted_model import respond
 from litellm_claude_code.testing.tickets import labelled
+
+from .waiting import wait_until
 
 THREADS = 8
 Team = Literal["billing", "care", "legal", "shipping", "technical"]
@@ -106,8 +107,7 @@ OPTIMIZERS = [mipro, gepa, simba, copro, random_search]
 
 def quiet(stand_in: StandIn) -> int:
     """Wait until DSPy's threads have come to the end of their queues; return the requests seen by then."""
-    while any(_is_working(frame) for frame in sys._current_frames().values()):
-        time.sleep(0.05)
+    wait_until(lambda: not any(_is_working(frame) for frame in sys._current_frames().values()))
     return len(stand_in.requests)
 
 

@@ -1,0 +1,28 @@
+"""A program in front of the real CLI that changes or answers the control requests which it is sent."""
+
+BETWEEN = """
+import json, subprocess, sys, threading
+pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+cli = subprocess.Popen([{cli!r}, *sys.argv[1:]], stdin=pipe, stdout=pipe, stderr=nowhere, text=True)
+
+def pass_back():
+    for line in cli.stdout:
+        print(line, end="", flush=True)
+
+def answer(frame, response):
+    print(json.dumps({{"type": "control_response", "response": {{"request_id": frame["request_id"], **response}}}}),
+          flush=True)
+
+threading.Thread(target=pass_back, daemon=True).start()
+for line in sys.stdin:
+    frame = json.loads(line)
+    request = frame.get("request", {{}})
+    subtype = request.get("subtype")
+    env = request.get("settings", {{}}).get("env", {{}})
+    {change}
+    print(json.dumps(frame), file=cli.stdin, flush=True)
+"""
+
+
+# A change: the CLI never sees the request, this is the response.
+INSTEAD = "if {when}:\n        answer(frame, {reply})\n        continue"

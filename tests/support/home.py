@@ -1,0 +1,15 @@
+"""A home of the tests' own, and an environment without logins or settings: import this before litellm."""
+
+import os
+import tempfile
+from pathlib import Path
+
+HOME = Path(tempfile.mkdtemp(prefix="litellm-claude-code-tests-"))
+for name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAUDE_CODE_", "LITELLM_"))]:
+    del os.environ[name]
+os.environ |= {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "CLAUDE_CONFIG_DIR": str(HOME / "claude"),
+    "XDG_CACHE_HOME": str(HOME / "cache"),
+    "HOME": str(HOME),
+}

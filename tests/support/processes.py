@@ -1,0 +1,30 @@
+"""The Claude Code processes of a test, and the command line of `litellm-claude-code`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import psutil
+
+from .home import HOME
+from .waiting import wait_until
+
+COMMAND = [sys.executable, "-m", "litellm_claude_code_cli"]
+
+
+def claude_processes(config: Path = HOME / "claude") -> list[int]:
+    """List the Claude Code processes that were started with this configuration folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        with contextlib.suppress(psutil.Error):
+            is_cli = "--input-format" in (process.info["cmdline"] or [])
+            if is_cli and process.environ().get("CLAUDE_CONFIG_DIR") == str(config):
+                found.append(process.pid)
+    return found
+
+
+def wait_until_ended(config: Path = HOME / "claude") -> None:
+    """Wait until no Claude Code process with this configuration folder is left."""
+    wait_until(lambda: not claude_processes(config), lambda: claude_processes(config))
