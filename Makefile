@@ -10,11 +10,11 @@ OLDEST_DSPY := $(VENV)/dspy-3.3
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak oldest lint bench lock clean
+.PHONY: help demo test soak oldest lint bench upstream lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
 	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
@@ -36,18 +36,21 @@ lint: $(READY) ## ruff and mypy
 bench: $(READY) ## what a call costs on top of the model's own time
 	@$(BIN)/python benchmarks/overhead.py
 
-lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from pyproject.toml
+upstream: ## the tests on the newest litellm, DSPy and Claude Agent SDK, in an environment of its own; PRE=1 takes pre-releases
+	@$(PYTHON) tools/upstream.py $(if $(filter-out 0,$(PRE)),--pre)
+
+lock: $(READY) ## write requirements.lock from pyproject.toml, with hashes; versions change with UPGRADE=1 only, or if they must
 	@$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group dev --upgrade \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-		--output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group dev --generate-hashes \
+		$(if $(filter-out 0,$(UPGRADE)),--upgrade) --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 $(OLDEST_DSPY): $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ 'dspy==3.3.*'
 
 clean: ## remove .venv and what tools have cached here
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
-	find litellm_claude_code dspy_adapter tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) .venv-upstream .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	find litellm_claude_code dspy_adapter tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -56,6 +59,6 @@ $(READY): requirements.lock pyproject.toml
 		|| { echo "Python's venv is missing: install it (Debian and Ubuntu: apt install python3-venv)."; exit 1; }
 	@echo "Installing into $(VENV) (once for each change of requirements.lock or pyproject.toml)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

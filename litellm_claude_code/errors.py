@@ -7,9 +7,11 @@ the caller sees. Prompts and keys never appear in a message: the CLI's own text 
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from .auth import Payer  # which refuses in the words below
 
 _CAUSE: Final = "claude_code_cause"
+_FOLDER: Final = str(Path(__file__).parent)
+_LITELLMS_OWN: Final = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
+# What the translation of an answer raises if the answer is not of the API's form.
+_MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +128,6 @@ def timed_out(timeout_s: float | None) -> CallFailed:
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
 
 
-def malformed(error: Exception) -> CallFailed:
-    """Return the failure of a call whose answer cannot be translated. What it says is left out: it may be private."""
-    text = f"the API's answer is not of the form it should have ({type(error).__name__})"
-    return CallFailed(Failure(kind="malformed", text=text))
-
-
 HOW_TO_PAY: Final = (
     "Log in with `litellm-claude-code claude auth login`, with `/login` in Claude Code, or with a token of `claude "
     "setup-token` in CLAUDE_CODE_OAUTH_TOKEN; or pay with a key: `api_key=` on the call, or "
@@ -213,9 +213,12 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
     if isinstance(error, StepRefused):
         failure = Failure(kind="lost", text=str(error))
         return CallFailed(failure) if is_sent else WorkerLost(failure)
-    text = next((text for kind, text in _lost(sdk) if isinstance(error, kind)), f"unexpected {type(error).__name__}")
-    failure = Failure(kind="lost", text=text)
-    return CallFailed(failure) if is_sent else WorkerLost(failure)
+    text = next((text for kind, text in _lost(sdk) if isinstance(error, kind)), None)
+    failure = Failure(kind="lost", text=text or f"unexpected {type(error).__name__}{_place(error)}")
+    failed = CallFailed(failure) if is_sent else WorkerLost(failure)
+    if text is None:
+        failed.__cause__ = InternalError(error)
+    return failed
 
 
 def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
@@ -227,6 +230,60 @@ def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
         (sdk.ClaudeSDKError, "the connection to the process broke"),
         (OSError, "the connection to the process broke"),
     ]
+
+
+class InternalError(Exception):
+    """An exception that no code here expected: a bug of this package, or an interface of another that has changed.
+
+    It carries the traceback of that exception, and its type, but not its text, which may quote the conversation.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__} (its text is left out, because it may quote the conversation)")
+        self.with_traceback(error.__traceback__)
+
+
+class ObserverFailed(Exception):
+    """Carries what an observer's `waits` raised, so that it is not taken for a bug of this package."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line of this package that an exception came through last."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_FOLDER)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+@contextmanager
+def bugs_reported(model: str) -> Iterator[None]:
+    """Turn an exception that no code expected into an `APIConnectionError` with its type, its place and its traceback.
+
+    litellm makes the same class of whatever a provider raises, but quotes the exception's text in the message.
+    """
+    try:
+        yield
+    except ObserverFailed as raised:
+        raise raised.error from None
+    except _LITELLMS_OWN:
+        raise
+    except Exception as error:
+        text = f"Claude Code: an unexpected {type(error).__name__} in litellm_claude_code{_place(error)}. "
+        raise exceptions.APIConnectionError(
+            f"{text}Please report it with its traceback.", model=model, llm_provider=PROVIDER
+        ) from InternalError(error)
+
+
+@contextmanager
+def translating_an_answer() -> Iterator[None]:
+    """Raise `CallFailed` for an answer of the API that cannot be translated. Its text is left out: it may be private."""
+    try:
+        yield
+    except _MALFORMED as error:
+        text = f"the API's answer is not of the form it should have ({type(error).__name__})"
+        raise CallFailed(Failure(kind="malformed", text=text)) from None
 
 
 def bad_request(message: str, *, model: str) -> exceptions.BadRequestError:

@@ -13,6 +13,8 @@ from typing import Final, Literal, Protocol
 
 from litellm.types.utils import Usage
 
+from .errors import ObserverFailed
+
 OnLimit = Literal["raise", "wait"]
 
 
@@ -83,6 +85,15 @@ def failures_told(observer: Observer) -> Iterator[None]:
     except Exception as error:
         observer.failed(error)
         raise
+
+
+@contextmanager
+def waits_told() -> Iterator[None]:
+    """Mark what an observer's `waits` raises as the observer's, so that it reaches the caller as it is."""
+    try:
+        yield
+    except Exception as error:
+        raise ObserverFailed(error) from None
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from .auth import Login
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
 from .flow import Flow
-from .limits import Limits
+from .limits import Limits, Reached
+from .observing import waits_told
 from .schedule import Pace, Plan, decide, fits
 from .selfcheck import ensure_checked
 from .settings import Settings
@@ -87,10 +88,9 @@ class Pool:
         Raises `CallFailed`, also where a worker or the next event is not there within the call's `timeout_s`. A process
         that fails before the model was asked is replaced, and the call repeated there.
         """
-        await self._check_cli(call.timeout_s)
+        await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            if (refused := self._refusal(call)) is not None:
-                raise refused
+            self.refuse_if_limited(call)
             turn = await self._lease(call)
             try:
                 async for event in turn:
@@ -132,7 +132,7 @@ class Pool:
 
         Raises `CallFailed` where a process cannot be started.
         """
-        await self._check_cli(None)
+        await self.check_cli(None)
         wanted = min(n, self.settings.max_workers)
         while not self._is_closed:
             fitting = [worker for worker in self.workers if fits(worker, login, system or "")]
@@ -178,7 +178,7 @@ class Pool:
         for worker in self.workers:
             worker.disown()
 
-    async def _check_cli(self, timeout_s: float | None) -> None:
+    async def check_cli(self, timeout_s: float | None) -> None:
         """Check a CLI that was not seen before, once, on loopback (`selfcheck/`)."""
         if not self.settings.self_check:
             return
@@ -201,15 +201,29 @@ class Pool:
                 if on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
                     raise failed
                 has_waited = True
-                call.observer.waits(wait_s)
+                with waits_told():
+                    call.observer.waits(wait_s)
                 await asyncio.sleep(_COUNTDOWN_S)
         finally:
             if has_waited:
-                call.observer.waits(0.0)
+                with waits_told():
+                    call.observer.waits(0.0)
 
     def is_limited(self, call: Call) -> bool:
         """Say whether the subscription limit of a call is reached now."""
         return self._refusal(call) is not None
+
+    def refuse_if_limited(self, call: Call) -> None:
+        """Raise `CallFailed` if the subscription limit of a call is reached now."""
+        if (refused := self._refusal(call)) is not None:
+            raise refused
+
+    def note_limit(self, call: Call, info: dict[str, Any]) -> Reached | None:
+        """Note a `rate_limit_info` that came with a call. If it reaches a limit, fail the waiting calls it refuses."""
+        reached = self.limits.note(call.login, info, time.time(), model=call.model)
+        if reached is not None:
+            self._refuse_waiting()
+        return reached
 
     def _refusal(self, call: Call) -> CallFailed | None:
         now = time.time()

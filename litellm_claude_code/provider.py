@@ -23,7 +23,18 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 from . import models
 from .auth import choose_login
 from .call import ApiEvent
-from .errors import CallFailed, RunFailed, alone, bad_request, closed, malformed, timed_out, to_litellm, unsupported
+from .errors import (
+    CallFailed,
+    RunFailed,
+    alone,
+    bad_request,
+    bugs_reported,
+    closed,
+    timed_out,
+    to_litellm,
+    translating_an_answer,
+    unsupported,
+)
 from .fence import check_proxied
 from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
@@ -38,8 +49,6 @@ if TYPE_CHECKING:
     from .selfcheck import Report
 
 Chunk = ModelResponseStream | GenericStreamingChunk
-# What translating an answer that is not of the API's form runs into.
-_MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
@@ -161,7 +170,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     def _request(self, **given: Any) -> Request:
         observer = current()
-        with failures_told(observer):
+        with failures_told(observer), bugs_reported(given["model"]):
             return self._translated(observer=observer, **given)
 
     def _translated(
@@ -238,7 +247,7 @@ class ClaudeCodeProvider(CustomLLM):
     async def _answer(self, request: Request) -> ModelResponse:
         """Fold the stream; a call that met a subscription limit begins again where `on_limit="wait"` has it wait."""
         observer = request.call.observer
-        with told(observer, model=request.model, n=request.n):
+        with told(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
                 while True:
                     await self._current_pool().pass_limits(request.call)
@@ -250,8 +259,6 @@ class ClaudeCodeProvider(CustomLLM):
                             raise
             except CallFailed as failed:
                 raise self._raised(failed, request) from failed
-            except _MALFORMED as error:
-                raise self._raised(malformed(error), request) from None
         observer.answered(getattr(response, "usage", None))
         return response
 
@@ -261,7 +268,8 @@ class ClaudeCodeProvider(CustomLLM):
         try:
             with anyio.fail_after(request.call.timeout_s):
                 folded = await asyncio.gather(*asking)
-            return together([to_response(message, request) for message in folded])
+            with translating_an_answer():
+                return together([to_response(message, request) for message in folded])
         except TimeoutError:
             raise timed_out(request.call.timeout_s) from None
         finally:
@@ -276,21 +284,23 @@ class ClaudeCodeProvider(CustomLLM):
         return error
 
     async def _fold(self, request: Request) -> dict[str, Any]:
-        return fold([event async for event in self._events(request)])
+        events = [event async for event in self._events(request)]
+        with translating_an_answer():
+            return fold(events)
 
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the stream; `timeout` bounds the wait for each event, as it does for `anthropic/`."""
         observer, chunks = request.call.observer, Chunks(request)
-        with told(observer, model=request.model, n=1):
+        with told(observer, model=request.model, n=1), bugs_reported(request.model):
             try:
                 async with aclosing(self._events_past_limits(request)) as events:
                     async for event in events:
-                        for chunk in chunks.take(event):
+                        with translating_an_answer():
+                            made = list(chunks.take(event))
+                        for chunk in made:
                             yield chunk
             except CallFailed as failed:
                 raise self._raised(failed, request) from failed
-            except _MALFORMED as error:
-                raise self._raised(malformed(error), request) from None
         observer.answered(chunks.usage)
 
     async def _events_past_limits(self, request: Request) -> AsyncGenerator[ApiEvent, None]:

@@ -61,36 +61,49 @@ def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Findi
 
 
 def _versions() -> Finding:
+    from litellm_claude_code.tested_versions import remark, warning
+
     names = ("litellm_claude_code", "litellm", "claude-agent-sdk", "dspy")
-    installed = {dist.name: dist.version for dist in metadata.distributions() if dist.name in names}
-    versions = {"python": sys.version.split()[0], **{name: installed[name] for name in names if name in installed}}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return Finding(about="versions", verdict="good", sentences=[f"{told}."], data=versions)
+    installed = {name: version for name in names if (version := _version(name)) is not None}
+    data = {"python": sys.version.split()[0], **installed}
+    listed = ", ".join(f"{name} {version}" for name, version in data.items())
+    warnings = [text for name, version in installed.items() if (text := warning(name, version))]
+    remarks = [text for name, version in installed.items() if (text := remark(name, version))]
+    verdict: Verdict = "bad" if warnings else "good"
+    return Finding(about="versions", verdict=verdict, sentences=[f"{listed}.", *(warnings or remarks)], data=data)
+
+
+def _version(name: str) -> str | None:
+    """Return the version that an import gets: the first one on the path, if there are several."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _self_check() -> Finding:
     from litellm_claude_code import provider
-    from litellm_claude_code.selfcheck import KNOWN_GOOD
+    from litellm_claude_code.tested_versions import CLI_BY_SDK
 
     report = provider.self_check()
-    is_known = KNOWN_GOOD.get(report.sdk_version) == report.cli_version
+    is_tested = CLI_BY_SDK.get(report.sdk_version) == report.cli_version
     data = {
         "sdk_version": report.sdk_version,
         "cli_version": report.cli_version,
         "cli": str(report.cli) if report.cli else None,
-        "is_known_good": is_known,
+        "is_tested": is_tested,
         "problems": list(report.problems),
         "policies": list(report.policies),
     }
     if not report.is_good:
         return Finding(about="cli", verdict="bad", sentences=[report.sentence()], data=data)
-    known = "the versions this package was tested with" if is_known else "not versions this package was tested with"
     sentences = [
-        f"Claude Code CLI {report.cli_version} with claude-agent-sdk {report.sdk_version}: {known}.",
-        "It does all that is relied on, shown on loopback just now.",
+        f"Claude Code CLI {report.cli_version} with claude-agent-sdk {report.sdk_version}"
+        f"{', which this package was tested with' if is_tested else ''}.",
+        "The self-check on loopback passed just now.",
         f"It is {report.cli}.",
     ]
-    return Finding(about="cli", verdict="good" if is_known else "note", sentences=sentences, data=data)
+    return Finding(about="cli", verdict="good", sentences=sentences, data=data)
 
 
 def _skipped_login() -> Finding:

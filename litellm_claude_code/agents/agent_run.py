@@ -39,6 +39,7 @@ async def agent_events(pool: Pool, call: Call) -> AsyncGenerator[ApiEvent, None]
     Raises `CallFailed`, also where no event is there within the call's `timeout_s`; `RunFailed` once it has begun.
     """
     assert isinstance(call, AgentCall), call
+    await pool.check_cli(call.timeout_s)
     run = AgentRun(pool, call)
     try:
         async for event in run:
@@ -104,7 +105,9 @@ class AgentRun:
             return failed
         record = self._record(None)
         self._tell(record)
-        return RunFailed(failed.failure, record=record)
+        told = RunFailed(failed.failure, record=record)
+        told.__cause__ = failed.__cause__  # the traceback of a bug
+        return told
 
     def _tell(self, record: AgentRecord) -> None:
         """Tell those who collect what agents do, once."""
@@ -122,6 +125,7 @@ class AgentRun:
                 folder = profile.cwd or launch.agent_folder(profile.name)
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
                 await held.enter_async_context(conversations.alone("folder", str(folder), hint=hint))
+            self._pool.refuse_if_limited(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
             process = self._process(conversation)
             is_done = False
@@ -181,11 +185,13 @@ class AgentRun:
 
     async def _fire_and_read(self, process: AgentProcess) -> None:
         await process.send(_frame(self._call.turns[-1], self._message_id, client_composed=True))
-        while not self._trace.is_over:
-            for event in self._trace.take(await process.next(), time.monotonic()):
-                await self._deliver(event)
-        if self._trace.limit is not None:
-            self._pool.limits.note(self._call.login, self._trace.limit, time.time(), model=self._call.model)
+        try:
+            while not self._trace.is_over:
+                for event in self._trace.take(await process.next(), time.monotonic()):
+                    await self._deliver(event)
+        finally:
+            if self._trace.limit is not None:
+                self._pool.note_limit(self._call, self._trace.limit)
 
     async def _deliver(self, event: AgentEvent) -> None:
         """Hand an event over, and tell it to the profile's `on_event`."""

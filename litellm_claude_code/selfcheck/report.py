@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-KNOWN_GOOD: Final[Mapping[str, str]] = {"0.2.184": "2.1.327"}
-"""Versions of claude-agent-sdk, and of the CLI in its wheel, that the tests of this package ran with."""
+from ..tested_versions import CLI_BY_SDK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +36,10 @@ class Report:
         return " ".join([f"{found} does not do what litellm_claude_code relies on.", *self.problems, *self._advice()])
 
     def _advice(self) -> list[str]:
-        sdk, cli = next(iter(KNOWN_GOOD.items()))
+        sdk, cli = list(CLI_BY_SDK.items())[-1]
         known = f"Known to work: claude-agent-sdk {sdk} with the CLI {cli} in its wheel"
         advice = [*self.policies]
-        if KNOWN_GOOD.get(self.sdk_version) == self.cli_version and not self.policies:
+        if CLI_BY_SDK.get(self.sdk_version) == self.cli_version and not self.policies:
             advice.append("These versions are known to work: look for a policy, or a wrapper of the CLI, in between.")
         return [*advice, f"{known}: pip install 'claude-agent-sdk=={sdk}', and no LITELLM_CLAUDE_CODE_CLI_PATH."]
 
