@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import httpx
 import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
+from litellm.llms.anthropic.chat import transformation
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
 from litellm.llms.anthropic.chat.transformation import ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY, AnthropicConfig
 from litellm.types.utils import (
@@ -119,6 +120,8 @@ class Request:
     """The start of the answer, where the last message gave it (`"prefix": True`)."""
     tool_names: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The caller's tool names by the names on the wire, where the API would not take them."""
+    schema_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What litellm's translators of answers want to know of a `response_format` that was sent as a tool."""
 
 
 def to_request(
@@ -183,7 +186,14 @@ def to_request(
         is_json_mode=bool(is_json_mode),
         prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in messages]),  # type: ignore[misc]
         tool_names=inner_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {},
+        schema_options=_schema_options(body) if is_json_mode else {},
     )
+
+
+def _schema_options(body: Body) -> dict[str, Any]:
+    """Return the `response_format_schema` that litellm's translators take; nothing for a litellm before 1.107."""
+    request_class = getattr(transformation, "JsonModeRequest", None)
+    return {} if request_class is None else {"response_format_schema": request_class.model_validate(body).tool_schema()}
 
 
 def to_body(
@@ -325,6 +335,7 @@ def to_response(message: Body, request: Request) -> ModelResponse:
         json_mode=request.is_json_mode,
         prefix_prompt=request.prefix,
         tool_name_reverse_map=dict(request.tool_names),
+        **request.schema_options,
     )
     arguments = [text for block, text in zip(message["content"], raw, strict=True) if text is not None]
     calls: Any = response.choices[0].message.tool_calls or []
@@ -371,6 +382,7 @@ class Chunks:
             sync_stream=True,
             json_mode=request.is_json_mode,
             tool_name_reverse_map=dict(request.tool_names),
+            **request.schema_options,
         )
         self._asked_for = request.model
         self._shape: Any = None
@@ -389,6 +401,8 @@ class Chunks:
         chunk: Any = self._parser.chunk_parser(event)
         if kind == "message_delta":
             self.usage = chunk.usage
+            if (more := _before_the_last(chunk)) is not None:
+                yield more
             yield _last_chunk(chunk, cost_usd=self._cost_usd)
             return
         chunk.usage = None  # the last chunk has all of it
@@ -410,6 +424,17 @@ class Chunks:
         shape = self._shape
         choice = StreamingChoices(index=0, delta=delta)
         return ModelResponseStream(id=shape.id, created=shape.created, model=shape.model, choices=[choice])
+
+
+def _before_the_last(chunk: Any) -> ModelResponseStream | None:
+    """Return a chunk with what the last one cannot carry: text that litellm held back, and the reason of a refusal."""
+    delta = chunk.choices[0].delta
+    refusal = getattr(delta, "refusal", None)
+    if not delta.content and refusal is None:
+        return None
+    told = Delta(content=delta.content or None, **({"refusal": refusal} if refusal is not None else {}))
+    choice = StreamingChoices(index=0, delta=told)
+    return ModelResponseStream(id=chunk.id, created=chunk.created, model=chunk.model, choices=[choice])
 
 
 def _last_chunk(chunk: Any, *, cost_usd: float | None = None) -> GenericStreamingChunk:

@@ -125,7 +125,7 @@ def test_what_an_observer_raises_while_a_call_waits_is_no_bug_of_this_package(
     assert "litellm_claude_code (" not in str(own(raised.value))
 
 
-BROKEN = [
+BROKEN: list[dict[str, Any]] = [
     {"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "m",
      "content": [], "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
@@ -139,7 +139,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("how", ["plain", "stream"])
 def test_an_answer_that_cannot_be_translated_is_still_the_apis_mistake(stand_in: StandIn, how: str) -> None:
-    stand_in.script(RawEvents(tuple(BROKEN)))
+    stand_in.script(RawEvents(events=[(str(event["type"]), event) for event in BROKEN]))
     with pytest.raises(openai.OpenAIError, match="the API's answer is not of the form it should have") as raised:
         ask(stand_in, how)
     cause = cause_of(raised.value)
