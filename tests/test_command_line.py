@@ -22,7 +22,7 @@ from typer.testing import CliRunner, Result
 import litellm_claude_code
 from litellm_claude_code.models import ALIASES
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
-from litellm_claude_code_cli import provider
+from litellm_claude_code_cli import checkup, provider
 from litellm_claude_code_cli.app import app
 from litellm_claude_code_cli.ask import ask
 from litellm_claude_code_cli.exits import ExitCode
@@ -260,11 +260,28 @@ def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: Stand
     assert result.exit_code == 0, result.output
     found = findings(result)
     assert found["cli"]["data"]["problems"] == []
+    assert (found["cli"]["verdict"], found["versions"]["verdict"]) == ("good", "good")
     assert found["overhead"]["data"]["warm_ms"] > 0
     assert 0 < found["overhead"]["data"]["tokens"] < 100
     assert {about for about, finding in found.items() if finding["verdict"] == "skipped"} == {"login", "limits", "call"}
     assert found["settings"]["data"]["spare_workers"] == 0
     assert stand_in.requests == []
+
+
+def test_a_doctor_takes_newer_versions_as_good_and_a_compromised_one_as_bad(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "litellm-1.199.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: litellm\nVersion: 1.199.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    newer = checkup._versions()
+    assert (newer.verdict, newer.data["litellm"]) == ("good", "1.199.0")
+    assert "litellm 1.199.0 is newer than the last tested version" in " ".join(newer.sentences)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: litellm\nVersion: 1.107.0\n")
+    bad = checkup._versions()
+    assert bad.verdict == "bad"
+    assert "litellm 1.107.0 was a compromised release" in " ".join(bad.sentences)
 
 
 def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:

@@ -110,10 +110,7 @@ def install(name: str, extras: str, version: str, *, with_pre_releases: bool) ->
     if pip("install", *more, f"{name}{extras}=={version}").returncode == 0:
         return []
     need(pip("install", *more, "--no-deps", f"{name}=={version}"))
-    left_out = []
-    for complaint in complaints(name):
-        if pip("install", *more, complaint).returncode != 0:
-            left_out.append(complaint)
+    left_out = [unmet for unmet in complaints(name) if pip("install", *more, unmet).returncode != 0]
     without = ", ".join(left_out) if left_out else "the versions that its other dependencies ask for"
     return [f"{name} {version} was installed with --no-deps: this index has no fitting {without}."]
 
