@@ -278,7 +278,7 @@ def bugs_reported(model: str) -> Iterator[None]:
 
 @contextmanager
 def translating_an_answer() -> Iterator[None]:
-    """Raise `CallFailed` for an answer of the API that cannot be translated. Its text is left out: it may be private."""
+    """Raise `CallFailed` for an answer that cannot be translated. Its text is left out: it may be private."""
     try:
         yield
     except _MALFORMED as error:

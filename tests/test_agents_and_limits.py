@@ -1,4 +1,4 @@
-"""An agent is checked like a plain call before its first run, and a limit that it meets holds for the calls that wait."""
+"""The self-check and the limits of a subscription hold for agents as they do for plain calls."""
 
 from __future__ import annotations
 
