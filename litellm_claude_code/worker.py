@@ -294,7 +294,9 @@ class Worker:
         if self.state is State.BOOTING and self._launch.stderr:
             # No prompt has been sent yet, so that what the CLI printed can be shown.
             text = f"{failed.failure.text}: {self.login.redact(self._launch.stderr[-1])}"
-            failed = type(failed)(replace(failed.failure, text=text))
+            shown = type(failed)(replace(failed.failure, text=text))
+            shown.__cause__ = failed.__cause__
+            failed = shown
         self.failure = failed
         self.close()
 
