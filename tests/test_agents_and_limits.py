@@ -14,11 +14,10 @@ import litellm_claude_code
 from litellm_claude_code.installed import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .test_agents import request, until
-from .test_limit_wiring import limited, login
-from .test_wire import user
-
-__all__ = ["login"]
+from .support.calls import agent_request as request
+from .support.limits import limited
+from .support.requests import user
+from .support.waiting import wait_until_async as until
 
 WAITING = "The call that waits."
 

@@ -10,7 +10,7 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text, ToolUse
 
-from .test_wire import ASK
+from .support.requests import ASK
 
 REFUSED = Answer(
     content=[Text("I")], stop_reason="refusal", stop_details={"type": "refusal", "explanation": "It is not allowed."}

@@ -15,10 +15,8 @@ from litellm_claude_code.errors import CallFailed, WorkerLost, from_sdk
 from litellm_claude_code.observing import observed_by
 from litellm_claude_code.testing import RawEvents, StandIn
 
-from .test_limit_wiring import limited, login
-from .test_wire import ASK
-
-__all__ = ["login"]
+from .support.limits import limited
+from .support.requests import ASK
 
 PRIVATE = "the conversation's own words"
 
