@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 CLI_BY_SDK: Final[Mapping[str, str]] = {"0.2.170": "2.1.306", "0.2.184": "2.1.327", "0.2.187": "2.1.330"}
-"""Versions of claude-agent-sdk, oldest first, each with the CLI in its wheel. 0.2.160 and older fail the self-check."""
+"""Versions of claude-agent-sdk, oldest first, each with the CLI in its wheel. 0.2.160 and older fail the self-check.
+
+0.2.170 was tested with the self-check only."""
 TESTED: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm": ("1.106.2", "1.109.1"),
     "dspy": ("3.3.1", "3.4.1"),
