@@ -10,7 +10,7 @@ OLDEST_DSPY := $(VENV)/dspy-3.3
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak oldest lint bench lock clean
+.PHONY: help demo test soak oldest lint bench dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -35,6 +35,13 @@ lint: $(READY) ## ruff and mypy
 
 bench: $(READY) ## what a call costs on top of the model's own time
 	@$(BIN)/python benchmarks/overhead.py
+
+dist: $(READY) ## the source distribution and the wheel, in dist/; TAG=v1.2.3 must be pyproject.toml's version
+	@version="v$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"; [ "$${TAG:-$$version}" = "$$version" ] \
+		|| { echo "The tag is $$TAG, but pyproject.toml says $$version: change one of them."; exit 1; }
+	@$(BIN)/python -m pip install --quiet uv
+	@rm -rf dist
+	$(BIN)/uv build
 
 lock: $(READY) ## write requirements.lock anew, for Python 3.10 and newer, from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
