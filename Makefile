@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OLDEST_DSPY := $(VENV)/dspy-3.3
+DOCS := $(VENV)/docs
 
 # litellm asks the network for prices unless it is told to use those it ships.
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak oldest lint bench upstream lock clean
+.PHONY: help demo test soak oldest lint bench upstream docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -39,6 +40,17 @@ bench: $(READY) ## what a call costs on top of the model's own time
 upstream: ## the tests on the newest litellm, DSPy and Claude Agent SDK, in an environment of its own; PRE=1 takes pre-releases
 	@$(PYTHON) tools/upstream.py $(if $(filter-out 0,$(PRE)),--pre)
 
+docs: $(DOCS)/.ready ## the documentation site, in site/; it needs no .venv but its own tools
+	@$(DOCS)/bin/mkdocs --quiet build --strict
+	@echo "Open site/index.html."
+
+dist: $(READY) ## the source distribution and the wheel, in dist/; TAG=v1.2.3 must be pyproject.toml's version
+	@version="v$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"; [ "$${TAG:-$$version}" = "$$version" ] \
+		|| { echo "The tag is $$TAG, but pyproject.toml says $$version: change one of them."; exit 1; }
+	@$(BIN)/python -m pip install --quiet uv
+	@rm -rf dist
+	$(BIN)/uv build
+
 lock: $(READY) ## write requirements.lock from pyproject.toml, with hashes; versions change with UPGRADE=1 only, or if they must
 	@$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --all-extras --group dev --generate-hashes \
@@ -48,8 +60,14 @@ lock: $(READY) ## write requirements.lock from pyproject.toml, with hashes; vers
 $(OLDEST_DSPY): $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ 'dspy==3.3.*'
 
+$(DOCS)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' # which knows dependency groups
+	@$(DOCS)/bin/python -m pip install --quiet --group docs
+	@touch $@
+
 clean: ## remove .venv and what tools have cached here
-	rm -rf $(VENV) .venv-upstream .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	rm -rf $(VENV) .venv-upstream .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
 	find litellm_claude_code dspy_adapter tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

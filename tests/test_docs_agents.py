@@ -13,8 +13,9 @@ from litellm_claude_code.agents import registry
 from litellm_claude_code.agents.profile import Profile
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
 
-PAGE = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
+from .support.examples import DOCS, blocks, run_page
+
+PAGE = DOCS / "agents.md"
 
 
 def model(request: RecordedRequest) -> Any:
@@ -47,11 +48,7 @@ def test_every_example_runs(
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     stand_in.respond = model
-    names: dict[str, Any] = {}
-    assert len(EXAMPLES) == 4
-    for code, printed in EXAMPLES:
-        exec(compile(code, "docs/agents.md", "exec"), names)
-        assert capsys.readouterr().out == printed
+    run_page(PAGE, capsys)
     assert (tmp_path / "shop" / "prices.py").read_text() == "PRICE = 13\n"
 
 
@@ -60,11 +57,11 @@ def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
     (tmp_path / "library.py").write_text(
         'def find_paper(topic: str) -> str:\n    """Find."""\n    return topic\n\n\ntools = [find_paper]\n'
     )
-    (tmp_path / "agents.toml").write_text(re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0])
+    (tmp_path / "agents.toml").write_text(blocks(PAGE, "toml")[0])
     assert [profile.name for profile in registry.read_profiles(tmp_path / "agents.toml")] == ["reader", "researcher"]
 
 
 def test_every_field_of_a_profile_is_in_the_table() -> None:
-    table = PAGE.split("## What a profile can say")[1].split("## What a call can say")[0]
+    table = PAGE.read_text().split("## What a profile can say")[1].split("## What a call can say")[0]
     named = set(re.findall(r"`(\w+)`", table))
     assert Profile.model_fields.keys() - {"name"} <= named

@@ -14,14 +14,15 @@ from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.app import PROGRAM, app
 from litellm_claude_code_cli.exits import ExitCode
 
+from .support.examples import DOCS, blocks
 from .support.requests import PIXEL
 
 pytestmark = pytest.mark.usefixtures("quiet_again")
 
-PAGE = (Path(__file__).parent.parent / "docs" / "command-line.md").read_text()
+PAGE = (DOCS / "command-line.md").read_text()
 EXAMPLES = [
     (line, printed)
-    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for block in blocks(DOCS / "command-line.md", "console")
     for line, printed in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE)
 ]
 ANSWERS = {

@@ -1,18 +1,18 @@
 """docs/dspy.md: its examples run, in their order."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from litellm_claude_code.testing import StandIn
 from litellm_claude_code.testing.scripted_model import respond
 
-dspy = pytest.importorskip("dspy")
+from .support.examples import DOCS, run_page
 
-PAGE = (Path(__file__).parent.parent / "docs" / "dspy.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", PAGE, re.DOTALL)
+dspy = pytest.importorskip("dspy")
 
 
 def test_every_example_runs(
@@ -23,13 +23,7 @@ def test_every_example_runs(
     monkeypatch.chdir(tmp_path)
     stand_in.respond = respond
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
-    names: dict[str, Any] = {}
-    assert len(EXAMPLES) >= 4
-    for code, printed in EXAMPLES:
-        capsys.readouterr()
-        exec(compile(code, "docs/dspy.md", "exec"), names)
-        if printed:
-            assert shape(printed) in shape(capsys.readouterr().out)
+    names = run_page(DOCS / "dspy.md", capsys, simplified=shape)
     metric = names["metric"]
     right = [metric(each, names["evolved"](ticket=each.ticket)).score for each in names["examples"]]
     assert right == [1, 1, 1, 1]  # what the page says of GEPA is so

@@ -2,10 +2,8 @@
 
 import inspect
 import os
-import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +13,12 @@ from litellm_claude_code.serving import fields
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.serve import serve
 
+from .support.examples import DOCS, blocks
 from .support.served import Served
 
 pytestmark = pytest.mark.xdist_group("serve")
 
-PAGE = (Path(__file__).parent.parent / "docs" / "serving.md").read_text()
+PAGE = (DOCS / "serving.md").read_text()
 
 
 def respond(request: RecordedRequest) -> Any:
@@ -31,9 +30,9 @@ def respond(request: RecordedRequest) -> Any:
 def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int) -> None:
     pytest.importorskip("dspy")
     stand_in.respond = respond
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 5
-    program = "\n".join(blocks)
+    examples = blocks(DOCS / "serving.md", "python")
+    assert len(examples) == 5
+    program = "\n".join(examples)
     for address in ("http://127.0.0.1:4000", "http://node-1:4000", "http://node-2:4000"):
         assert address in program
         program = program.replace(address, server.url)
@@ -61,7 +60,7 @@ def test_the_tables_name_every_endpoint_and_option() -> None:
 
 
 def test_the_configuration_shown_is_one() -> None:
-    shown = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[0])
+    shown = yaml.safe_load(blocks(DOCS / "serving.md", "yaml")[0])
     assert shown["model_list"][0]["litellm_params"]["model"] == "claude_code/sonnet"
     handler = shown["litellm_settings"]["custom_provider_map"][0]["custom_handler"]
     import litellm_claude_code

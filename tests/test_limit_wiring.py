@@ -3,7 +3,6 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import litellm
@@ -14,6 +13,7 @@ import litellm_claude_code
 from litellm_claude_code import Cause, cause_of
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 
+from .support.examples import DOCS, run_page
 from .support.limits import limited
 from .support.requests import ASK
 
@@ -97,13 +97,13 @@ def test_a_limit_is_told_from_a_busy_service_and_a_dead_login_from_both(
 def test_the_documented_way_to_tell_them_apart_works(
     stand_in: StandIn, login: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
-    example = compile(document.split("```python\n")[1].split("```")[0], "docs/limits.md", "exec")
     login.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
     stand_in.script(Failure(429), Failure(401), Failure(401), limited(3_600))
+    printed = ""
     for _ in range(3):
-        exec(example, {})
-    assert capsys.readouterr().out.splitlines() == [
+        run_page(DOCS / "limits.md", capsys)
+        printed += capsys.readouterr().out
+    assert printed.splitlines() == [
         "the service is busy: try again",
         "log in again",
         "five_hour: go on in 1.0 h",

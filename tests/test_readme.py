@@ -1,4 +1,4 @@
-"""The README's examples run, and its tables name what the code has."""
+"""README and the pages: their examples run, and their tables, links and commands name what the code has."""
 
 import re
 from pathlib import Path
@@ -11,10 +11,10 @@ from litellm_claude_code import Settings
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
 from litellm_claude_code_cli.app import PROGRAM, app
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks" / "README.md"]
-EXAMPLES = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?", README, re.DOTALL)
+from .support.examples import DOCS, PAGES, README, blocks, run_page
+
+# docs/*.md whose examples run in a test file of their own: they need a server, files or a scripted model.
+ELSEWHERE = {"agents", "dspy", "limits", "serving"}
 
 
 def model(request: RecordedRequest) -> Any:
@@ -29,20 +29,28 @@ def model(request: RecordedRequest) -> Any:
     return "The capital of France is Paris."
 
 
-def test_every_example_runs(
-    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("dspy")
+@pytest.fixture
+def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
     stand_in.respond = model
-    names: dict[str, Any] = {}
-    assert len(EXAMPLES) >= 6
-    for code, printed in EXAMPLES:
-        exec(compile(code, "README.md", "exec"), names)
-        out = capsys.readouterr().out
-        if printed:
-            assert shape(out) == shape(printed)
+
+
+@pytest.mark.usefixtures("gateway")
+def test_every_example_of_the_readme_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("dspy").configure(lm=None)
+    run_page(README, capsys, are_alone=True, simplified=shape)
+    assert len(blocks(README, "python")) == 3
+
+
+@pytest.mark.usefixtures("gateway")
+@pytest.mark.parametrize("page", ["usage", "testing"])
+def test_every_example_of_a_page_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(DOCS / f"{page}.md", capsys, simplified=shape)
+
+
+def test_no_page_has_examples_that_are_not_run() -> None:
+    assert {page.stem for page in PAGES if blocks(page, "python")} == {"README", "usage", "testing", *ELSEWHERE}
 
 
 def shape(text: str) -> str:
@@ -51,14 +59,14 @@ def shape(text: str) -> str:
 
 
 def test_every_supported_parameter_is_in_the_table() -> None:
-    table = README.split("## Parameters")[1].split("## Who pays")[0]
+    table = (DOCS / "usage.md").read_text().split("## Parameters")[1].split("## The pool")[0]
     named = set(re.findall(r"`(\w+)`", table))
     supported = set(litellm.get_supported_openai_params("claude_code/sonnet") or [])
     assert supported <= named
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:
-    table = README.split("## Settings")[1].split("## Testing")[0]
+    table = (DOCS / "settings.md").read_text()
     for name, field in Settings.model_fields.items():
         row = next(line for line in table.splitlines() if f"`{name.upper()}`" in line)
         if isinstance(field.default, bool):
@@ -85,7 +93,3 @@ def test_every_subcommand_that_is_named_exists(page: Path) -> None:
     commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     named = re.findall(rf"(?:^|[`$] ?|; ){PROGRAM} (\w[\w-]*)", page.read_text(), re.MULTILINE)
     assert set(named) <= commands
-
-
-def test_the_readme_is_short_enough_to_be_read() -> None:
-    assert len(README.splitlines()) < 250
