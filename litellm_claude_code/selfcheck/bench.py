@@ -119,6 +119,7 @@ class Bench:
             system=system,
             extra_body=json.dumps(body),
             prompt=content if isinstance(content, str) else content[0]["text"],
+            max_tokens=body.get("max_tokens"),
             effort=body.get("output_config", {}).get("effort"),
             cache_ttl=cache_ttl,
             timeout_s=self._settings.step_timeout_s,
