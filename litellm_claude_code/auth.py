@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from litellm.exceptions import AuthenticationError
 
 from .errors import HOW_TO_PAY
-from .guard import UNSENDABLE_BODY
 from .models import PROVIDER
 from .settings import Settings
 
@@ -86,8 +85,7 @@ _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
     "CLAUDE_CODE_DISABLE_THINKING": "1",
     "CLAUDE_CODE_EFFORT_LEVEL": "unset",
-    # Until the first call brings its body, and after each call, the process cannot ask the model (`guard.py`).
-    "CLAUDE_CODE_EXTRA_BODY": UNSENDABLE_BODY,
+    # A call's body goes before it. Only a request of the CLI's own says so (`guard.py`).
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1",
     "CLAUDE_CODE_MAX_RETRIES": "0",
     "DISABLE_PROMPT_CACHING": "1",

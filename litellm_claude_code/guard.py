@@ -11,7 +11,7 @@ whatever the reason is:
 - A gateway may overlook unknown blocks. There a request of the CLI's own says `max_tokens: 1`
   (`CLAUDE_CODE_MAX_OUTPUT_TOKENS`), so its answer ends in `max_tokens` after one token. `OneTokenGuard` finds that.
 - Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it asks anything. This holds
-  from the start, when a body is not taken, and from the first event of an answer on. By then the request has arrived,
+  before the first call, so also if a body is not taken, and from the first event of an answer on. By then the request has arrived,
   and the CLI must not ask again by itself (it does after `max_tokens` or an empty answer, if the reported usage costs
   nothing).
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _BLOCK_NAME: Final = "request_left_out_by_claude_code"
 LEFT_OUT_BLOCK: Final = {"type": _BLOCK_NAME}
-# The CLI turns `betas` into text before it asks (2.1.327), which JavaScript cannot do with this value. If another version
-# asks all the same, the API refuses a conversation without turns.
+# The CLI turns `betas` into text before it asks (2.1.327), which JavaScript cannot do with this value. If another
+# version asks all the same, the API refuses a conversation without turns.
 UNSENDABLE_BODY: Final = json.dumps({"betas": {"toString": None}, "messages": []})
 LEFT_OUT: Final = (
     "Claude Code left this request out and asked one of its own; its answer was thrown away. A policy of your "

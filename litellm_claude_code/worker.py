@@ -147,6 +147,8 @@ class Worker:
     async def _serve(self, turn: Turn) -> None:
         began = time.monotonic()
         try:
+            if self.calls == 1:
+                await self._disarm()
             await self._load(turn.call)
             if turn.call.system != self.system:
                 await self._instruct(turn.call)

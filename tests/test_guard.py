@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -33,7 +32,8 @@ class Desk:
         login = Login(
             payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", stand_in.api_key or ""),)
         )
-        self.worker = Worker(login, settings=Settings(), on_change=lambda worker: None)
+        self._changed = asyncio.Event()
+        self.worker = Worker(login, settings=Settings(), on_change=lambda worker: self._changed.set())
         self._call = Call(
             model="claude-sonnet-5-5",
             system="",
@@ -45,9 +45,9 @@ class Desk:
         )
 
     async def settled(self) -> State:
-        until = time.monotonic() + 120
-        while self.worker.state in (State.BOOTING, State.BUSY, State.RESETTING) and time.monotonic() < until:
-            await asyncio.sleep(0.005)
+        while self.worker.state in (State.BOOTING, State.BUSY, State.RESETTING):
+            self._changed.clear()
+            await self._changed.wait()
         return self.worker.state
 
     async def ask(self, **changes: Any) -> tuple[list[ApiEvent], Failure | None]:
