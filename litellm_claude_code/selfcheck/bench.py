@@ -14,6 +14,7 @@ from .. import models
 from ..auth import Login
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, from_sdk
+from ..guard import LEFT_OUT_BLOCK
 from ..settings import Settings
 from ..worker import State, Worker
 from .report import Problem
@@ -106,8 +107,11 @@ class Bench:
         system: str = SYSTEM,
         model: str = "sonnet",
         cache_ttl: Literal["5m", "1h"] | None = None,
+        text: str | None = None,
     ) -> Seen:
         """Have a call served, its requests answered by `replies` and then by `ANSWER`, up to the worker's reset.
+
+        `text` is loaded in the place of the body, as it is.
 
         Raises `Lost` where that does not come to an end, or nothing is asked.
         """
@@ -117,7 +121,7 @@ class Bench:
         call = Call(
             model=asked["model"],
             system=system,
-            extra_body=json.dumps(body),
+            extra_body=json.dumps(body) if text is None else text,
             prompt=content if isinstance(content, str) else content[0]["text"],
             max_tokens=body.get("max_tokens"),
             effort=body.get("output_config", {}).get("effort"),
@@ -164,7 +168,16 @@ class Bench:
         self._changed.set()
 
     async def _respond(self, request: RecordedRequest) -> Reply:
+        if LEFT_OUT_BLOCK["type"] in json.dumps(request.body.get("messages")):
+            return _refusal()
         return self._replies.popleft() if self._replies and _is_of_call(request.body, self._system) else ANSWER
+
+
+def _refusal() -> Reply:
+    """Return what the API says to a request with a block of a kind that does not exist."""
+    from ..testing import Failure as ApiFailure
+
+    return ApiFailure(400, message=f"messages.0.content.1: '{LEFT_OUT_BLOCK['type']}' does not match any expected tag")
 
 
 def system_blocks(body: Body) -> tuple[list[Body], list[Body]]:

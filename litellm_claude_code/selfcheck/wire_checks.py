@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from ..guard import LEFT_OUT_BLOCK
 from .bench import ANSWER, KEY, PLAIN, Bench, Body, system_blocks
 from .differences import CACHING, differences, more_than_one
 from .report import Problem
@@ -12,6 +13,7 @@ from .report import Problem
 if TYPE_CHECKING:
     from ..testing import Answer, RecordedRequest, Reply
 
+LEAVING_OUT: Final = ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "the block that is fired with the prompt")
 _OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
 """A word of the first call that no later one may hold."""
@@ -75,6 +77,11 @@ async def _check_endings(bench: Bench) -> list[Problem]:
         ("that is empty", Answer(content=[], stop_reason="end_turn"), (budget,)),
         ("that is a refusal", Answer(content=[Text("No.")], stop_reason="refusal"), (fallback, budget)),
         ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), ("--max-turns", budget)),
+        (
+            "that ends at max_tokens and reports no usage",
+            Answer(content=[Text("It")], stop_reason="max_tokens", reports_usage=False),
+            ("`apply_flag_settings` during an answer",),
+        ),
     ]
     problems = []
     for name, answer, switches in endings:
@@ -83,6 +90,23 @@ async def _check_endings(bench: Bench) -> list[Problem]:
         if len(seen.bodies) == 1 and seen.stop_reason != answer.stop_reason:
             problems.append(Problem(f"an answer {name} does not come out with its `stop_reason`"))
     return problems
+
+
+async def _check_left_out(bench: Bench) -> list[Problem]:
+    """See that a request of the CLI's own can be told from a call's: it is refused, and no answer to it comes out.
+
+    A body that is not JSON is left out, as is any body under a policy that forbids betas.
+    """
+    before = len(bench.stand_in.requests)
+    seen = await bench.ask(text='{"messages": [')
+    problems = []
+    if seen.failure is None:
+        problems.append(Problem("it asks a question of its own, whose answer is taken for the call's", LEAVING_OUT))
+    for request in bench.stand_in.requests[before:]:
+        own = json.dumps(request.body.get("messages"))
+        if LEFT_OUT_BLOCK["type"] not in own or request.body.get("max_tokens") != 1:
+            problems.append(Problem("a request of its own is one that the API would answer", LEAVING_OUT))
+    return [*problems, *differences(await bench.ask())]
 
 
 async def _check_failures(bench: Bench) -> list[Problem]:
@@ -127,6 +151,7 @@ CHECKS: Final = (
     _check_rich_body,
     _check_reset,
     _check_endings,
+    _check_left_out,
     _check_failures,
     _check_what_a_call_sets,
     _check_nothing_else,
