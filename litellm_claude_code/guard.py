@@ -12,8 +12,8 @@ whatever the reason is:
   (`CLAUDE_CODE_MAX_OUTPUT_TOKENS`), so its answer ends in `max_tokens` after one token. `OneTokenGuard` finds that.
 - Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it asks anything. So nothing is
   asked if a new body does not take its place. It is put back at the first event of an answer: by then the request has
-  arrived, and the CLI must not ask again by itself (it does after `max_tokens` or an empty answer, if the reported usage
-  costs nothing).
+  arrived, and the CLI must not ask again by itself (it does so after `max_tokens` or an empty answer if the reported
+  usage costs nothing). An answer that arrives in one piece is the limit of that: see docs/limits.md.
 
 Nothing of this is on the wire of a call whose body is in force: tests/test_wire.py compares, and tests/test_guard.py
 leaves bodies out.

@@ -77,11 +77,6 @@ async def _check_endings(bench: Bench) -> list[Problem]:
         ("that is empty", Answer(content=[], stop_reason="end_turn"), (budget,)),
         ("that is a refusal", Answer(content=[Text("No.")], stop_reason="refusal"), (fallback, budget)),
         ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), ("--max-turns", budget)),
-        (
-            "that ends at max_tokens and reports no usage",
-            Answer(content=[Text("It")], stop_reason="max_tokens", reports_usage=False),
-            ("`apply_flag_settings` during an answer",),
-        ),
     ]
     problems = []
     for name, answer, switches in endings:
