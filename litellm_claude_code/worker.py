@@ -245,7 +245,8 @@ class Worker:
                 self._disarming = asyncio.create_task(self._disarm(), name="claude-code-disarm")
             if events is not None:
                 turn.deliver(*events)
-        turn.deliver(*reading.rest())
+        if rest := reading.rest():
+            turn.deliver(*rest)
         turn.limit = reading.limit
         turn.end(reading.failure())
         if not reading.has_result:
