@@ -18,8 +18,8 @@ from litellm_claude_code.testing import Answer, RawBody, RecordedRequest, StandI
 from litellm_claude_code.testing import Failure as ApiFailure
 from litellm_claude_code.worker import State, Worker
 
-from .test_answers import ask
-from .test_wire import ASK, user
+from .support.calls import ask
+from .support.requests import ASK, user
 
 QUESTION = "What is the capital of France, in one word?"
 BODY = {"messages": [user("Hi"), {"role": "assistant", "content": "Hi."}, user(QUESTION)], "max_tokens": 100}
