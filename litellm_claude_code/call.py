@@ -24,6 +24,8 @@ class Call:
     """The Messages API body less `system`, `stream` and `metadata`, as JSON."""
     prompt: str = field(repr=False)
     """The text of the body's first user message."""
+    max_tokens: int | None = None
+    """The body's `max_tokens`, if it has one."""
     effort: str | None = None
     cache_ttl: Literal["5m", "1h"] | None = None
     """Set where the caller marked the system prompt for caching: the CLI's own marks go on, with this lifetime."""

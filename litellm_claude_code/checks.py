@@ -23,6 +23,13 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
 _LARGEST_EXACT_INTEGER: Final = 2**53
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
+# Keys that Claude Code reads for itself instead of sending them on (CLI 2.1.327). For the first it leaves out the whole
+# body and asks a question of its own.
+UNSENDABLE_KEYS: Final[Mapping[str, str]] = {
+    "program_use_case_id": "Claude Code would leave out the whole request because of it; take it out",
+    "betas": "Claude Code sends its own `anthropic-beta` header; take it out",
+    "anthropic_beta": "Claude Code sends its own `anthropic-beta` header; take it out",
+}
 # Keys of the body that are not the caller's to set directly, and what to use instead.
 FENCED: Final[Mapping[str, str]] = {
     "system": "give a message of role 'system'",
@@ -30,6 +37,7 @@ FENCED: Final[Mapping[str, str]] = {
     "model": "use the `model` argument",
     "stream": "use the `stream` argument",
     "metadata": "it holds Claude Code's own account and device ids",
+    **UNSENDABLE_KEYS,
 }
 
 
@@ -53,10 +61,10 @@ def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None
         raise bad_request("`messages` holds only system messages: add one of role 'user'.", model=model)
 
 
-def check_fence(params: Mapping[str, Any], *, model: str) -> None:
-    """Refuse a key of `extra_body`, or an unknown keyword, that would replace what is not the caller's to set."""
-    for key in FENCED.keys() & params.keys():
-        raise bad_request(f"The body's '{key}' cannot be set this way: {FENCED[key]}.", model=model)
+def check_fence(params: Mapping[str, Any], fenced: Mapping[str, str], *, model: str) -> None:
+    """Refuse a key of `extra_body`, or an unknown keyword, that is not the caller's to set (`fenced`: what to do)."""
+    for key in fenced.keys() & params.keys():
+        raise bad_request(f"The body's '{key}' cannot be set this way: {fenced[key]}.", model=model)
 
 
 def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:

@@ -154,6 +154,7 @@ _BY_KIND: Final[dict[str, Any]] = {
     "timeout": exceptions.Timeout,
     "authentication_failed": exceptions.AuthenticationError,
     "oauth_org_not_allowed": exceptions.PermissionDeniedError,
+    "left_out": exceptions.PermissionDeniedError,
     "billing_error": exceptions.BadRequestError,
     "rate_limit": exceptions.RateLimitError,
     "model_not_found": exceptions.NotFoundError,

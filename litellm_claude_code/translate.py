@@ -32,6 +32,8 @@ from . import models
 from .auth import Login
 from .call import ApiEvent, Call
 from .checks import (
+    FENCED,
+    UNSENDABLE_KEYS,
     Body,
     check_encodable,
     check_fence,
@@ -147,7 +149,7 @@ def to_request(
     for key in _NOT_FOR_THE_BODY:
         params.pop(key, None)
     check_messages(messages, model=model)
-    check_fence({**params, **extra_body}, model=model)
+    check_fence({**params, **extra_body}, FENCED, model=model)
     check_headers(headers, drops=drops, model=model)
 
     inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
@@ -160,6 +162,7 @@ def to_request(
             model=model,
         )
     _merge(body, extra_body)
+    check_fence(body, UNSENDABLE_KEYS, model=model)
     check_turns(body, model=model)
     check_images(body, model=model)
     check_numbers(body, model=model)
@@ -174,6 +177,7 @@ def to_request(
         cache_ttl=_cache_ttl(marked, body, model=model),
         extra_body=extra,
         prompt=_first_text(body["messages"]),
+        max_tokens=body.get("max_tokens"),
         effort=effort if isinstance(effort, str) else None,
         timeout_s=timeout_s,
         login=login,

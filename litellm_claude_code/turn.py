@@ -12,6 +12,7 @@ from claude_agent_sdk import CLIConnectionError
 
 from .call import ApiEvent, Call
 from .errors import CallFailed, Failure, timed_out
+from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
 from .transport import Frame
 
 _CUT: Final = "the connection to the API was lost before the answer was whole"
@@ -61,10 +62,11 @@ class Turn:
             self.is_abandoned = True
             self._wake()
 
-    def deliver(self, event: ApiEvent) -> None:
-        """Hand over an event."""
+    def deliver(self, *events: ApiEvent) -> None:
+        """Hand over events. None at all says that the answer goes on, with an event that is held back for now."""
         self._moved_at = time.monotonic()
-        self._events.put_nowait(event)
+        for event in events:
+            self._events.put_nowait(event)
 
     def end(self, failed: CallFailed | None = None) -> None:
         """Hand over the end, or what went wrong instead. Only the first end counts."""
@@ -89,9 +91,11 @@ class Turn:
 class Reading:
     """What a turn's frames have said so far. The result's own words prove nothing: see `failure`."""
 
-    def __init__(self, turn_id: str) -> None:
+    def __init__(self, turn_id: str, *, max_tokens: int | None) -> None:
         self._turn_id = turn_id
+        self._guard = OneTokenGuard(max_tokens=max_tokens)
         self._starts = 0
+        self._asks_again = False
         self._stop_reason: str | None = None
         self._error: str | None = None
         self._result: Frame | None = None
@@ -105,12 +109,21 @@ class Reading:
         return self._result is not None
 
     @property
-    def is_over(self) -> bool:
-        # A second `message_start` is the CLI asking again by itself; the first answer stands.
-        return self.has_result or self._starts > 1
+    def is_answered(self) -> bool:
+        """Return whether the API has begun to answer: the request has arrived there."""
+        return self._starts > 0
 
-    def take(self, frame: Frame | None) -> ApiEvent | None:
-        """Take note of a frame; return the event of the answer that it carries, if it does."""
+    @property
+    def is_over(self) -> bool:
+        # After a stop reason the CLI may want to ask again by itself; the first answer stands.
+        return self.has_result or self._starts > 1 or self._asks_again
+
+    def rest(self) -> list[ApiEvent]:
+        """Return the events that are still held back, once the turn is over."""
+        return self._guard.rest()
+
+    def take(self, frame: Frame | None) -> list[ApiEvent] | None:
+        """Take note of a frame. Return the events that can be handed on, or `None` if the frame holds no event."""
         if frame is None:
             return None
         match frame:
@@ -121,6 +134,7 @@ class Reading:
                 self.has_begun = True
             case {"type": "system", "subtype": "status", "status": "requesting"}:
                 self.is_asked = True
+                self._asks_again = self._stop_reason is not None
             case {"type": "assistant", "error": str(error)}:
                 self._error = error
                 # A limit that was told before makes no event of its own again, but is here.
@@ -137,14 +151,14 @@ class Reading:
         if frame.get("user_message_uuid") not in (None, self._turn_id):
             raise CLIConnectionError("the process answered another call")
 
-    def _take_event(self, event: ApiEvent) -> ApiEvent | None:
+    def _take_event(self, event: ApiEvent) -> list[ApiEvent] | None:
         if event.get("type") == "message_start":
             self._starts += 1
         if self._starts != 1:
             return None
         if event.get("type") == "message_delta":
             self._stop_reason = event.get("delta", {}).get("stop_reason") or self._stop_reason
-        return event
+        return self._guard.take(event)
 
     def failure(self) -> CallFailed | None:
         """Return why the turn is no answer, or `None` if it is one.
@@ -152,9 +166,11 @@ class Reading:
         An answer is what came without an error and with the API's own `stop_reason`. The result's subtype and
         `stop_reason` say nothing: a cut stream ends in a result of the same kind as a whole one.
         """
+        result = self._result or {}
+        if self._guard.is_left_out or (self._error is not None and is_refused_question(result.get("result"))):
+            return CallFailed(Failure(kind="left_out", text=LEFT_OUT))
         if self._error is None and self._stop_reason is not None:
             return None
-        result = self._result or {}
         return CallFailed(
             Failure(
                 kind=self._error or ("cut" if self._starts else "silent"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import json
 import math
 import signal
 import time
@@ -27,6 +26,7 @@ from . import launch, models
 from .auth import Login, helper_in_force
 from .call import Call
 from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
+from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
 from .settings import Settings
 from .transport import Frame
 from .turn import Reading, Turn
@@ -34,7 +34,6 @@ from .turn import Reading, Turn
 _FIRED_CHARACTERS: Final = 4_000
 # While this is set, the CLI 2.1.327 makes no request for the usage.
 _QUIET: Final = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
-_DISARMED: Final = json.dumps({"messages": []})
 # The CLI's own default; it bounds the wait for the API's answer. A caller who waits longer raises it.
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
@@ -85,6 +84,8 @@ class Worker:
         """Why it closed, where that was not asked for."""
         self._first_mib: float | None = None
         self._turn: Turn | None = None
+        self._disarming: asyncio.Task[None] | None = None
+        """Takes the body out of force, from the answer's first event on."""
         self._settings = settings
         self._on_change = on_change
         self._launch = launch.prepare(login, settings=settings, on_exit=self._exited)
@@ -146,6 +147,8 @@ class Worker:
     async def _serve(self, turn: Turn) -> None:
         began = time.monotonic()
         try:
+            if self.calls == 1:
+                await self._disarm()
             await self._load(turn.call)
             if turn.call.system != self.system:
                 await self._instruct(turn.call)
@@ -224,20 +227,26 @@ class Worker:
         self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
+        """Have the CLI make its request. What is fired is never sent as long as the call's body is in force."""
         turn.is_sent = True
         text = turn.call.prompt[:_FIRED_CHARACTERS]
-        message = _user_message(text if text.strip() else ".", uuid=turn.id, client_composed=True)
-        await self._launch.transport.send(message)
+        fired = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
+        await self._launch.transport.send(_user_message(fired, uuid=turn.id, client_composed=True))
 
     async def _read(self, turn: Turn) -> None:
         """Hand the turn's events on up to the CLI's result, then the end or what went wrong."""
-        reading = Reading(turn.id)
+        reading = Reading(turn.id, max_tokens=turn.call.max_tokens)
         while not reading.is_over and not turn.is_abandoned:
-            event = reading.take(await self._next())
+            events = reading.take(await self._next())
             if turn.asked_at is None and reading.is_asked:
                 turn.asked_at = time.monotonic()
-            if event is not None:
-                turn.deliver(event)
+            if reading.is_answered and self._disarming is None:
+                # At once and not at the reset: if the answer's usage is 0, the CLI would ask again by itself.
+                self._disarming = asyncio.create_task(self._disarm(), name="claude-code-disarm")
+            if events is not None:
+                turn.deliver(*events)
+        if rest := reading.rest():
+            turn.deliver(*rest)
         turn.limit = reading.limit
         turn.end(reading.failure())
         if not reading.has_result:
@@ -254,12 +263,22 @@ class Worker:
                     while not reading.has_result:
                         reading.take(await self._next())
 
+    async def _disarm(self, *then: Frame) -> None:
+        """Take the call's body out of force: from now on the process cannot ask the model. Send `then` with it."""
+        await self._control(
+            "apply_flag_settings", then=then, settings={"env": {"CLAUDE_CODE_EXTRA_BODY": UNSENDABLE_BODY}}
+        )
+
     async def _reset(self) -> None:
         """Forget the call: disarm the body, clear the conversation, and take back the trace of the clearing too."""
         mark = str(uuid.uuid4())
-        disarmed = {"env": {"CLAUDE_CODE_EXTRA_BODY": _DISARMED}}
         clear = _user_message("/clear", uuid=mark)
-        await self._control("apply_flag_settings", then=(clear,), settings=disarmed)
+        if self._disarming is None:
+            await self._disarm(clear)
+        else:
+            await self._launch.transport.send(clear)
+            await self._disarming
+            self._disarming = None
         with anyio.fail_after(self._settings.step_timeout_s):
             while (frame := await self._next()) is None or frame.get("type") != "result":
                 pass
@@ -320,6 +339,9 @@ class Worker:
         """End the process: politely for a second, then not. Every await has a deadline."""
         transport = self._launch.transport
         self._life.cancel()
+        if self._disarming is not None:
+            self._disarming.cancel()
+            await asyncio.gather(self._disarming, return_exceptions=True)
         transport.send_signal(signal.SIGTERM)
         with anyio.move_on_after(_CLOSE_POLITELY_S):
             await transport.exited.wait()
@@ -335,5 +357,5 @@ def _is_lasting(model: dict[str, Any]) -> bool:
     return bool(model.get("resolvedModel")) and model.get("value") != "default"
 
 
-def _user_message(text: str, **more: Any) -> Frame:
-    return {"type": "user", "message": {"role": "user", "content": text}, "parent_tool_use_id": None, **more}
+def _user_message(content: str | list[dict[str, str]], **more: Any) -> Frame:
+    return {"type": "user", "message": {"role": "user", "content": content}, "parent_tool_use_id": None, **more}

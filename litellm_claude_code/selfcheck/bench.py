@@ -14,6 +14,7 @@ from .. import models
 from ..auth import Login
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, from_sdk
+from ..guard import LEFT_OUT_BLOCK
 from ..settings import Settings
 from ..worker import State, Worker
 from .report import Problem
@@ -106,8 +107,11 @@ class Bench:
         system: str = SYSTEM,
         model: str = "sonnet",
         cache_ttl: Literal["5m", "1h"] | None = None,
+        text: str | None = None,
     ) -> Seen:
         """Have a call served, its requests answered by `replies` and then by `ANSWER`, up to the worker's reset.
+
+        `text` is loaded in the place of the body, as it is.
 
         Raises `Lost` where that does not come to an end, or nothing is asked.
         """
@@ -117,8 +121,9 @@ class Bench:
         call = Call(
             model=asked["model"],
             system=system,
-            extra_body=json.dumps(body),
+            extra_body=json.dumps(body) if text is None else text,
             prompt=content if isinstance(content, str) else content[0]["text"],
+            max_tokens=body.get("max_tokens"),
             effort=body.get("output_config", {}).get("effort"),
             cache_ttl=cache_ttl,
             timeout_s=self._settings.step_timeout_s,
@@ -136,7 +141,8 @@ class Bench:
         await self._settled(worker)
         requests = self.stand_in.requests[before:]
         seen = Seen(asked=asked, system=system, requests=requests, events=events, failure=failure)
-        self._check_is_alive(worker, seen)
+        if text is None or seen.requests:  # what is left out may as well not be asked at all
+            self._check_is_alive(worker, seen)
         return seen
 
     def _check_is_alive(self, worker: Worker, seen: Seen) -> None:
@@ -163,7 +169,17 @@ class Bench:
         self._changed.set()
 
     async def _respond(self, request: RecordedRequest) -> Reply:
-        return self._replies.popleft() if self._replies and _is_of_call(request.body, self._system) else ANSWER
+        if self._replies and _is_of_call(request.body, self._system):
+            return self._replies.popleft()
+        is_left_out = LEFT_OUT_BLOCK["type"] in json.dumps(request.body.get("messages"))
+        return _refusal() if is_left_out else ANSWER
+
+
+def _refusal() -> Reply:
+    """Return what the API says to a request with a block of a kind that does not exist."""
+    from ..testing import Failure as ApiFailure
+
+    return ApiFailure(400, message=f"messages.0.content.1: '{LEFT_OUT_BLOCK['type']}' does not match any expected tag")
 
 
 def system_blocks(body: Body) -> tuple[list[Body], list[Body]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from ..guard import LEFT_OUT_BLOCK
 from .bench import ANSWER, KEY, PLAIN, Bench, Body, system_blocks
 from .differences import CACHING, differences, more_than_one
 from .report import Problem
@@ -12,6 +13,7 @@ from .report import Problem
 if TYPE_CHECKING:
     from ..testing import Answer, RecordedRequest, Reply
 
+LEAVING_OUT: Final = ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "the block that is fired with the prompt")
 _OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
 """A word of the first call that no later one may hold."""
@@ -85,6 +87,23 @@ async def _check_endings(bench: Bench) -> list[Problem]:
     return problems
 
 
+async def _check_left_out(bench: Bench) -> list[Problem]:
+    """See that a request of the CLI's own can be told from a call's: it is refused, and no answer to it comes out.
+
+    A body that is not JSON is left out, as is any body under a policy that forbids betas.
+    """
+    before = len(bench.stand_in.requests)
+    seen = await bench.ask(text='{"messages": [')
+    problems = []
+    if seen.failure is None:
+        problems.append(Problem("it asks a question of its own, whose answer is taken for the call's", LEAVING_OUT))
+    for request in bench.stand_in.requests[before:]:
+        own = json.dumps(request.body.get("messages"))
+        if LEFT_OUT_BLOCK["type"] not in own or request.body.get("max_tokens") != 1:
+            problems.append(Problem("a request of its own is one that the API would answer", LEAVING_OUT))
+    return [*problems, *differences(await bench.ask())]
+
+
 async def _check_failures(bench: Bench) -> list[Problem]:
     """See that a failure is one request, and is told as what it is."""
     from ..testing import Answer, Failure, Text
@@ -127,6 +146,7 @@ CHECKS: Final = (
     _check_rich_body,
     _check_reset,
     _check_endings,
+    _check_left_out,
     _check_failures,
     _check_what_a_call_sets,
     _check_nothing_else,

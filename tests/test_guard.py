@@ -1,0 +1,223 @@
+"""A caller never gets an answer to another question, and one call is one request whatever the answer reports."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import litellm
+import pytest
+
+from litellm_claude_code.auth import Login
+from litellm_claude_code.call import ApiEvent, Call
+from litellm_claude_code.errors import CallFailed, Failure
+from litellm_claude_code.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
+from litellm_claude_code.settings import Settings
+from litellm_claude_code.testing import Answer, RawBody, RecordedRequest, StandIn, Text, Usage
+from litellm_claude_code.testing import Failure as ApiFailure
+from litellm_claude_code.worker import State, Worker
+
+from .support.calls import ask
+from .support.requests import ASK, user
+
+QUESTION = "What is the capital of France, in one word?"
+BODY = {"messages": [user("Hi"), {"role": "assistant", "content": "Hi."}, user(QUESTION)], "max_tokens": 100}
+
+
+class Desk:
+    """One worker, served directly: what the provider would refuse can be asked here."""
+
+    def __init__(self, stand_in: StandIn) -> None:
+        login = Login(
+            payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", stand_in.api_key or ""),)
+        )
+        self._changed = asyncio.Event()
+        self.worker = Worker(login, settings=Settings(), on_change=lambda worker: self._changed.set())
+        self._call = Call(
+            model="claude-sonnet-5-5",
+            system="",
+            extra_body=json.dumps(BODY),
+            prompt="Hi",
+            max_tokens=100,
+            timeout_s=60,
+            login=login,
+        )
+
+    async def settled(self) -> State:
+        while self.worker.state in (State.BOOTING, State.BUSY, State.RESETTING):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.worker.state
+
+    async def ask(self, **changes: Any) -> tuple[list[ApiEvent], Failure | None]:
+        assert await self.settled() is State.IDLE
+        turn, events, failure = self.worker.start(dataclasses.replace(self._call, **changes)), list[ApiEvent](), None
+        try:
+            async for event in turn:
+                events.append(event)
+        except CallFailed as failed:
+            failure = failed.failure
+        turn.abandon()
+        await self.settled()
+        return events, failure
+
+
+@pytest.fixture
+async def desk(stand_in: StandIn) -> AsyncIterator[Desk]:
+    desk = Desk(stand_in)
+    await desk.settled()
+    yield desk
+    await desk.worker.close()
+
+
+def said(events: list[ApiEvent]) -> str:
+    return "".join(event.get("delta", {}).get("text", "") for event in events)
+
+
+def is_own(request: RecordedRequest) -> bool:
+    """Say whether a request is the CLI's own instead of the call's."""
+    return request.body["messages"] != BODY["messages"]
+
+
+def as_the_api(request: RecordedRequest) -> Any:
+    if LEFT_OUT_BLOCK["type"] in json.dumps(request.body["messages"]):
+        text = f"messages.0.content.1: Input tag '{LEFT_OUT_BLOCK['type']}' found using 'type' does not match any tag"
+        return ApiFailure(400, message=text)
+    return "Paris."
+
+
+def as_a_gateway_that_overlooks_blocks(request: RecordedRequest) -> Any:
+    if request.body["max_tokens"] == 1:
+        usage = Usage(input_tokens=9, output_tokens=1)
+        return Answer(content=[Text("Hello")], stop_reason="max_tokens", usage=usage)
+    return "Paris."
+
+
+NOT_JSON = json.dumps(BODY)[:-1]
+"""The CLI leaves it out, as it does any body under a policy that forbids betas."""
+
+
+@pytest.mark.parametrize("respond", [as_the_api, as_a_gateway_that_overlooks_blocks])
+async def test_a_request_of_the_clis_own_is_an_error_in_plain_words_and_never_an_answer(
+    stand_in: StandIn, desk: Desk, respond: Callable[[RecordedRequest], Any]
+) -> None:
+    stand_in.validate = False
+    stand_in.respond = respond
+    for _ in range(3):
+        events, failure = await desk.ask(extra_body=NOT_JSON)
+        assert said(events) == ""
+        assert failure is not None
+        assert (failure.kind, failure.text) == ("left_out", LEFT_OUT)
+        assert is_own(stand_in.requests[-1])
+        events, failure = await desk.ask()
+        assert failure is None
+        assert said(events) == "Paris."
+        assert not is_own(stand_in.requests[-1])
+    assert len(stand_in.requests) == 6
+    stand_in.validate = True
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2])
+async def test_the_api_refuses_a_request_of_the_clis_own_for_calls_of_few_tokens_too(
+    stand_in: StandIn, desk: Desk, max_tokens: int
+) -> None:
+    stand_in.validate = False
+    stand_in.respond = as_the_api
+    events, failure = await desk.ask(extra_body=NOT_JSON, max_tokens=max_tokens)
+    stand_in.validate = True
+    assert events == []
+    assert failure is not None
+    assert failure.kind == "left_out"
+
+
+async def test_a_body_that_names_a_use_case_asks_nothing_at_all(stand_in: StandIn, desk: Desk) -> None:
+    named = json.dumps({**BODY, "program_use_case_id": "x"})
+    for _ in range(2):  # the first call of a process, and one after another body
+        _, failure = await desk.ask(extra_body=named)
+        assert failure is not None
+        assert stand_in.requests == []
+        stand_in.script("Paris.")
+        events, failure = await desk.ask()
+        assert (said(events), failure) == ("Paris.", None)
+        assert [is_own(request) for request in stand_in.requests] == [False]
+        stand_in.reset()
+
+
+@pytest.mark.parametrize("key", ["program_use_case_id", "betas", "anthropic_beta"])
+@pytest.mark.parametrize("is_proxy", [False, True])
+@pytest.mark.parametrize("place", ["extra_body", "keyword"])
+def test_a_key_that_the_cli_reads_for_itself_is_refused_before_anything_is_sent(
+    stand_in: StandIn, key: str, is_proxy: bool, place: str
+) -> None:
+    given: dict[str, Any] = {"extra_body": {key: ["x"]}} if place == "extra_body" else {key: ["x"]}
+    if is_proxy:
+        given["proxy_server_request"] = {"url": "http://x/", "method": "POST", "headers": {}, "body": {}}
+    with pytest.raises(litellm.BadRequestError, match=key):
+        ask(stand_in, **given)
+    assert stand_in.requests == []
+
+
+def in_one_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, int] | None) -> RawBody:
+    """Return an answer whose events all arrive at once."""
+    told = {} if usage is None else {"usage": usage}
+    start = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {**start, "stop_sequence": None, **told}}]
+    for index, block in enumerate(blocks):
+        is_text = block["type"] == "text"
+        empty = {**block, "text": ""} if is_text else {**block, "input": {}}
+        delta = (
+            {"type": "text_delta", "text": block["text"]}
+            if is_text
+            else {"type": "input_json_delta", "partial_json": json.dumps(block["input"])}
+        )
+        events.append({"type": "content_block_start", "index": index, "content_block": empty})
+        events.append({"type": "content_block_delta", "index": index, "delta": delta})
+        events.append({"type": "content_block_stop", "index": index})
+    events.append({"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": None}, **told})
+    events.append({"type": "message_stop"})
+    text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+    return RawBody(200, text.encode(), "text/event-stream")
+
+
+TEXT = {"type": "text", "text": "Par"}
+TOOL_USE = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "id"}}
+ENDINGS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "max_tokens": ("max_tokens", (TEXT,)),
+    "empty": ("end_turn", ()),
+    "refusal": ("refusal", (TEXT,)),
+    "empty refusal": ("refusal", ()),
+    "tool_use": ("tool_use", (TOOL_USE,)),
+    "end_turn": ("end_turn", (TEXT,)),
+}
+USAGES: dict[str, dict[str, int] | None] = {"zero": {"input_tokens": 0, "output_tokens": 0}, "none": None}
+
+
+@pytest.mark.parametrize("usage", USAGES)
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_one_call_is_one_request_whatever_usage_is_reported(
+    stand_in: StandIn, name: str, stream: bool, usage: str
+) -> None:
+    stop_reason, blocks = ENDINGS[name]
+    stand_in.respond = lambda request: in_one_piece(stop_reason, *blocks, usage=USAGES[usage])
+    for count in range(1, 6):
+        answer: Any = ask(stand_in, stream=stream)
+        if stream:
+            answer = litellm.stream_chunk_builder(list(answer), messages=ASK)
+        assert (answer.choices[0].message.content or "") == ("Par" if TEXT in blocks else "")
+        assert len(stand_in.requests) == count
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 100, None])
+def test_only_a_cut_after_one_token_of_more_is_an_answer_to_another_question(max_tokens: int | None) -> None:
+    def ends(stop_reason: str, output_tokens: int | None) -> tuple[bool, int]:
+        guard = OneTokenGuard(max_tokens=max_tokens)
+        usage = {} if output_tokens is None else {"usage": {"output_tokens": output_tokens}}
+        handed_on = guard.take({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "A"}})
+        handed_on += guard.take({"type": "message_delta", "delta": {"stop_reason": stop_reason}, **usage})
+        return guard.is_left_out, len(handed_on + guard.rest())
+
+    assert ends("max_tokens", 1) == ((False, 2) if max_tokens == 1 else (True, 0))
+    for ending in (("end_turn", 1), ("max_tokens", 2), ("max_tokens", 0), ("max_tokens", None), ("refusal", 1)):
+        assert ends(*ending) == (False, 2)
