@@ -84,11 +84,14 @@ def as_json(value: Any) -> bytes:
 
 CONTENT_TYPES = st.sampled_from(
     [b"application/json", b"application/x-www-form-urlencoded", b"Application/X-WWW-Form-Urlencoded; charset=utf-16",
-     b"multipart/form-data; boundary=x", b"application/x-protobuf", b"text/plain", b"", b"application/json; charset=utf-16"]
+     b"multipart/form-data; boundary=x", b"application/x-protobuf", b"text/plain", b"",
+     b"application/json; charset=utf-16"]
 )  # fmt: skip
 NAMES = st.sampled_from(
-    [b"content-type", b"Content-Type", b"CONTENT-TYPE", b"content-encoding", b"transfer-encoding", b"x-litellm-timeout",
-     b"X-LiteLLM-Api-Key", b"x-http-method-override", b"x-forwarded-for", b"x-mcp-servers", b"cookie", b"x-original-url",
+    [b"content-type", b"Content-Type", b"CONTENT-TYPE", b"content-encoding", b"transfer-encoding",
+     b"x-litellm-timeout",
+     b"X-LiteLLM-Api-Key", b"x-http-method-override", b"x-forwarded-for", b"x-mcp-servers", b"cookie",
+     b"x-original-url",
      b"content-length", b"anthropic-beta", b"user-agent", b"User-Agent", b"host"]
 )  # fmt: skip
 TEXTS = st.one_of(
@@ -172,7 +175,8 @@ def test_what_is_not_json_is_refused_by_its_kind() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9007199254740993", "1" + "0" * 5000, '"\\ud800"', "[" * 101 + "]" * 101,
+    ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "9007199254740993", "1" + "0" * 5000, '"\\ud800"',
+     "[" * 101 + "]" * 101,
      "[" * 50_000 + "]" * 50_000, '{"a":' * 101 + "1" + "}" * 101],
     ids=lambda value: value[:12],
 )  # fmt: skip

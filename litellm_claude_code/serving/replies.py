@@ -122,7 +122,7 @@ class Replies:
         message = message.split(_TRACEBACK)[0].strip()
         if _is_pythons(message):
             return "The request could not be read: something in it is not of the form it should have."
-        return self._addresses.sub("(address withheld)", message)
+        return self._addresses.sub("address withheld", message)
 
 
 def _is_pythons(message: str) -> bool:
