@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .bodies import Bodies, ClientLeft, parse, write
 from .fields import OPEN, Body, Route, find_route, read_body, requests_in
-from .replies import Refused, Replies, Shape, error_body, shape_of
+from .replies import Refused, Replies, Shape, error_body, health_counts, shape_of
 
 _log: Final = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
@@ -62,9 +62,11 @@ class _Exchange:
     status: int | None = None
     is_left: bool = False
     weight: int = 0
+    is_health: bool = False
+    """Whether litellm answers with the state of its deployments, of which a client gets the counts."""
     began: float = field(default_factory=time.monotonic)
-    _failed: Message | None = None
-    """The start of an error of litellm's, held back until its body is complete."""
+    _held: Message | None = None
+    """The start of an answer that is mended, held back until its body is complete."""
     _content: bytes = b""
     _mend_stream: Callable[[bytes, bool], bytes] | None = None
 
@@ -74,24 +76,27 @@ class _Exchange:
             headers = [(name.lower(), value) for name, value in message["headers"] if name.lower() in _HANDED_OUT]
             message = {**message, "headers": headers}
             self.status = message["status"]
-            self._failed = message if message["status"] >= 400 else None
+            self._held = message if message["status"] >= 400 or self.is_health else None
             if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
                 self._mend_stream = self.replies.stream()
         if self.is_left:
             return
         is_last = message["type"] == "http.response.body" and not message.get("more_body")
-        if self._failed is not None:
+        if self._held is not None:
             self._content += message.get("body", b"")
             if is_last:
-                await self._reply_error(self._failed)
+                await self._reply_held(self._held)
         elif self._mend_stream is not None and message["type"] == "http.response.body":
             await self.send({**message, "body": self._mend_stream(message.get("body", b""), is_last)})
         else:
             await self.send(message)
 
-    async def _reply_error(self, start: Message) -> None:
+    async def _reply_held(self, start: Message) -> None:
         headers = [pair for pair in start["headers"] if pair[0] not in _OF_THE_BODY]
-        await self._send_error(start["status"], self.replies.error(self._content, start["status"], self.shape), headers)
+        if start["status"] < 400:
+            await self._send_json(start["status"], health_counts(self._content), headers)
+            return
+        await self._send_json(start["status"], self.replies.error(self._content, start["status"], self.shape), headers)
 
     async def refuse(self, refused: Refused) -> None:
         """Answer with an error of the gate's own."""
@@ -100,9 +105,9 @@ class _Exchange:
             headers.append((b"retry-after", b"%d" % refused.retry_after_s))
         if refused.status in (408, 413, 415):
             headers.append((b"connection", b"close"))  # the rest of the body is not read
-        await self._send_error(refused.status, error_body(refused.status, refused.message, self.shape), headers)
+        await self._send_json(refused.status, error_body(refused.status, refused.message, self.shape), headers)
 
-    async def _send_error(self, status: int, content: bytes, headers: list[Header]) -> None:
+    async def _send_json(self, status: int, content: bytes, headers: list[Header]) -> None:
         self.status = status
         headers = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -194,6 +199,7 @@ class Gate:
             content = write(body)
         elif route.asks_model:
             self._admit(exchange, 1)
+            exchange.is_health = True
         inner = {
             **scope,
             "headers": self._inner_headers(scope["headers"], len(content)),

@@ -56,6 +56,16 @@ def error_body(status: int, message: str, shape: Shape) -> bytes:
     return json.dumps({"error": {**error, "param": None, "code": str(status)}}).encode()
 
 
+def health_counts(content: bytes) -> bytes:
+    """Return how many deployments are healthy and how many are not: litellm also tells addresses and errors of each."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = {}
+    counts = ("healthy_count", "unhealthy_count")
+    return json.dumps({name: body.get(name, 0) for name in counts} if isinstance(body, dict) else {}).encode()
+
+
 class Replies:
     """What clients are told of litellm's answers: errors without the upstream's address, tracebacks or Python's words.
 
