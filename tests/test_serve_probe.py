@@ -123,7 +123,7 @@ def test_what_is_let_in_is_what_litellm_reads(
     path: str, more: dict[str, Any], said: str, headers: list[tuple[bytes, bytes]], encoding: str, escapes: bool
 ) -> None:
     body = {**PLAIN[path], **more}
-    body["prompt" if path == "/v1/completions" else "user"] = said
+    body["prompt" if path == "/v1/completions" else "service_tier"] = said
     try:
         content = json.dumps(body, ensure_ascii=escapes).encode(encoding)
     except UnicodeEncodeError:
@@ -155,7 +155,7 @@ def test_what_is_let_in_is_what_litellm_reads(
 def test_json_is_read_whatever_its_content_type_says(kind: bytes | None) -> None:
     """As curl sends it, with and without -H: a form by default."""
     for path, plain in PLAIN.items():
-        body = {**plain, "user": FORM_TRICK}
+        body = {**plain, "service_tier": FORM_TRICK}
         probe = Probe()
         assert probe.ask("POST", path, as_json(body), [(b"content-type", kind)] if kind else []).status_code == 200
         assert probe.got[0][1] == body

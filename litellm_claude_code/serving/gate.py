@@ -150,6 +150,7 @@ class Gate:
             await self._exchange(scope, receive, send)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope, "headers": [(name.lower(), value) for name, value in scope["headers"]]}
         exchange = _Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
         path = "(another path)"
         try:
@@ -213,8 +214,8 @@ class Gate:
         """Return the headers that litellm gets, each once. Nothing of how the client sent its body is among them."""
         handed_on: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name.lower() in _HANDED_ON and len(value) <= _LONGEST_HEADER and value.isascii():
-                handed_on.setdefault(name.lower(), value)
+            if name in _HANDED_ON and len(value) <= _LONGEST_HEADER and value.isascii():
+                handed_on.setdefault(name, value)
         return [
             (b"host", b"localhost"),
             *handed_on.items(),
@@ -274,9 +275,9 @@ async def _until_disconnect(receive: Receive) -> None:
 
 def _keys_in(headers: Iterable[Header]) -> Iterator[bytes]:
     for name, value in headers:
-        if name.lower() == b"x-api-key":
+        if name == b"x-api-key":
             yield value
-        elif name.lower() == b"authorization":
+        elif name == b"authorization":
             scheme, _, key = value.partition(b" ")
             if scheme.lower() == b"bearer":
                 yield key.strip()

@@ -44,7 +44,7 @@ class Refused(Exception):
 
 def shape_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Shape:
     """Return the form that a client expects, by what it asked for and how."""
-    is_anthropics = any(name.lower() == b"anthropic-version" for name, _ in headers)
+    is_anthropics = any(name == b"anthropic-version" for name, _ in headers)
     return "anthropic" if path.startswith("/v1/messages") or is_anthropics else "openai"
 
 
