@@ -31,6 +31,7 @@ def serve(
         int | None, typer.Option(min=1, help="Under way or waiting at once. By default four for each process.")
     ] = None,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="Largest body of a request.")] = 32,
+    body_timeout_s: Annotated[float, typer.Option(min=0.1, help="How long a client may take to send a body.")] = 60,
     grace_s: Annotated[int, typer.Option(min=0, help="How long a stop waits for what is under way.")] = 300,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the configuration, to start one of your own from, and exit.")
@@ -77,6 +78,7 @@ def serve(
                 shares_login=share_my_login,
                 max_requests=max_requests,
                 max_body_mb=max_body_mb,
+                body_timeout_s=body_timeout_s,
                 grace_s=grace_s,
             )
         )

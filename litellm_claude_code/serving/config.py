@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ..models import PROVIDER
 
 Config = dict[str, Any]
 _FROM_ENVIRONMENT: Final = "os.environ/"
+_URLS: Final = ("api_base", "base_url")
+_URL_VARIABLES: Final = ("_BASE_URL", "_API_BASE", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 class ConfigError(Exception):
@@ -67,6 +70,22 @@ def deployments(config: Mapping[str, Any], environ: Mapping[str, str]) -> list[d
         if isinstance(params, dict) and str(params.get("model", "")).startswith(f"{PROVIDER}/"):
             resolved = {name: _resolved(params.get(name), environ) for name in ("api_key", "api_base")}
             found.append({"model": str(params["model"]), **resolved})
+    return found
+
+
+def upstream_hosts(config: Mapping[str, Any], environ: Mapping[str, str]) -> set[str]:
+    """Return the hosts, with and without a port, that a configuration and the environment send requests to."""
+    entries = [entry.get("litellm_params") for entry in config["model_list"] if isinstance(entry, dict)]
+    named = [_resolved(params.get(name), environ) for params in entries if isinstance(params, dict) for name in _URLS]
+    named += [value for name, value in environ.items() if name.endswith(_URL_VARIABLES)]
+    found = set()
+    for url in filter(None, named):
+        try:
+            parts = urlsplit(url if "//" in url else f"//{url}")
+        except ValueError:
+            continue
+        place = parts.netloc.rpartition("@")[2]
+        found |= {place, parts.hostname or ""} - {"", "localhost", "api.anthropic.com"}
     return found
 
 

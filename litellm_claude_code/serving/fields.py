@@ -6,13 +6,15 @@ provider, credentials, a router of one's own, fallbacks…), and the next versio
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode
 
 from ..models import PROVIDER
+from .replies import Refused
+from .shapes import check_shapes
 
 Body = dict[str, Any]
 
@@ -47,8 +49,8 @@ _MESSAGES: Final = frozenset(
 
 # Tools whose calls come back to the client, and the API's own search. litellm's proxy would run some others itself.
 _TOOLS: Final = re.compile(r"function|custom|(web_search|bash|text_editor|memory|computer)(_\w+)?")
-_MODEL: Final = re.compile(r"[\w./\[\]@-]{1,200}")
-_ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?[\w.\[\]@-]{{1,200}}")
+_MODEL: Final = re.compile(r"[\w./\[\]@-]{1,200}", re.ASCII)
+_ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?\w[\w.\[\]@-]{{0,199}}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +61,9 @@ class Route:
     """Where litellm's proxy serves it."""
     fields: frozenset[str] | None = None
     """Fields that the body may have; None where there is no body."""
-
-
-class Refused(Exception):
-    """A request that goes no further. The message is for the client; it quotes no value of the request."""
-
-    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after_s = retry_after_s
+    query: str = ""
+    asks_model: bool = False
+    """Whether a request without a body asks a model all the same."""
 
 
 _POSTS: Final[Mapping[str, frozenset[str]]] = {
@@ -97,20 +92,26 @@ def find_route(method: str, path: str, query: str) -> Route:
     if method == "GET" and path in OPEN:
         return Route(path=path)
     if method == "GET" and path == "/health":
-        return Route(path=path if query.startswith("model=") else "/health/readiness")
+        return _health(query)
     raise Refused(404, f"Not served here. Served are: {', '.join(path for path in _POSTS if path.startswith('/v1'))}, "
                   "/v1/models, /health.")  # fmt: skip
 
 
-def read_body(content: bytes, route: Route) -> Body:
+def _health(query: str) -> Route:
+    # litellm takes more parameters, and an empty model for all models.
+    if not query:
+        return Route(path="/health/readiness")
+    match parse_qsl(query, keep_blank_values=True):
+        case [("model", model)] if _MODEL.fullmatch(model):
+            return Route(path="/health", query=urlencode({"model": model}), asks_model=True)
+    raise Refused(400, "/health takes the name of one model: /health?model=sonnet.")
+
+
+def read_body(value: object, route: Route) -> Body:
     """Return the fields of a body, without those that are null. Raises `Refused` for one that may not go on."""
-    try:
-        body = json.loads(content, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Refused(400, "The body is not JSON.") from None
-    if not isinstance(body, dict):
+    if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.")
-    body = {field: value for field, value in body.items() if value is not None}
+    body = {field: value for field, value in value.items() if value is not None}
     unknown = sorted(body.keys() - (route.fields or frozenset()))
     if unknown:
         raise Refused(
@@ -119,22 +120,15 @@ def read_body(content: bytes, route: Route) -> Body:
     if not isinstance(body.get("model"), str) or not _MODEL.fullmatch(body["model"]):
         raise Refused(400, "`model` is not the name of one model: see /v1/models.")
     _check_metadata(body.get("metadata"))
+    check_shapes(body, route.path)
     _check_tools(body.get("tools"))
     return body
 
 
 def requests_in(body: Body) -> int:
-    """Return how many requests to the model a body asks for. Raises `Refused` where that is no count."""
-    n = body.get("n", 1)
-    prompts = body.get("prompt")
-    if not isinstance(n, int) or n < 1:
-        raise Refused(400, "`n` is not a count of answers: give a whole number from 1.")
-    many = isinstance(prompts, list) and all(isinstance(prompt, (str, list)) for prompt in prompts)
-    return n * (max(1, len(prompts)) if many and isinstance(prompts, list) else 1)
-
-
-def _no_number(_name: str) -> NoReturn:
-    raise ValueError
+    """Return how many requests to the model a body asks for; its shapes have been checked."""
+    n, prompts = body.get("n", 1), body.get("prompt")
+    return n * (len(prompts) if isinstance(prompts, list) else 1)
 
 
 def _check_metadata(metadata: object) -> None:

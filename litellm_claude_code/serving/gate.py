@@ -1,32 +1,41 @@
 """The gate in front of litellm's proxy: an ASGI application around another.
 
-It checks the key, the path, the size, the fields and how much is under way before litellm sees a request, hands on only
-the headers that belong to one, and stops the work for a client that has gone away. Refusals have the form that the
-client's library expects. Each request is logged with method, path, status and duration, and nothing it holds.
+It checks the key, the path, the body and how much is under way before litellm sees a request. litellm gets a request
+that is written anew: JSON, with a few headers. The gate stops the work for a client that has gone away, and keeps the
+server's inside out of what clients are told. Refusals have the form that the client's library expects. Each request is
+logged with method, path, status and duration, and nothing it holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .fields import OPEN, Body, Refused, Route, find_route, read_body, requests_in
-from .replies import Shape, error_body, mended, shape_of
+from .bodies import Bodies, ClientLeft, parse, write
+from .fields import OPEN, Body, Route, find_route, read_body, requests_in
+from .replies import Refused, Replies, Shape, error_body, health_counts, shape_of
 
 _log: Final = logging.getLogger(__name__)
-_HANDED_ON: Final = frozenset(
-    [b"host", b"accept", b"accept-encoding", b"content-type", b"user-agent", b"anthropic-version", b"anthropic-beta"]
-)
-_OF_THE_BODY: Final = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
+Header = tuple[bytes, bytes]
+
+# What litellm is told of a client besides its body. `user-agent`: for Claude Code and Codex, litellm leaves out
+# parameters that a model does not take. `anthropic-beta` is for other providers of a configuration.
+_HANDED_ON: Final = (b"user-agent", b"accept", b"anthropic-version", b"anthropic-beta")
+_LONGEST_HEADER: Final = 1000
+# What clients are told besides an answer's body. litellm sends more headers, one with the upstream's address.
+_HANDED_OUT: Final = frozenset(
+    [b"content-type", b"content-length", b"cache-control", b"retry-after", b"x-litellm-call-id",
+     b"x-litellm-response-cost", b"x-litellm-model-group", b"x-litellm-version"]
+)  # fmt: skip
+_OF_THE_BODY: Final = (b"content-type", b"content-length")
 _LEAVING_S: Final = 5.0
 """How long work that nobody waits for any more may take to end."""
 _BUSY_S: Final = 1
@@ -39,6 +48,8 @@ class Limits:
     max_requests: int
     """Requests to the model under way or waiting for a process, of all clients together."""
     max_body_bytes: int
+    body_timeout_s: float = 60
+    """How long a client may take to send a body."""
 
 
 @dataclass(kw_only=True)
@@ -47,41 +58,56 @@ class _Exchange:
 
     send: Send
     shape: Shape
+    replies: Replies
     status: int | None = None
     is_left: bool = False
     weight: int = 0
+    is_health: bool = False
+    """Whether litellm answers with the state of its deployments, of which a client gets the counts."""
     began: float = field(default_factory=time.monotonic)
-    _failed: Message | None = None
-    """The start of an error of litellm's, held back until its body is complete."""
+    _held: Message | None = None
+    """The start of an answer that is mended, held back until its body is complete."""
     _content: bytes = b""
+    _mend_stream: Callable[[bytes, bool], bytes] | None = None
 
     async def reply(self, message: Message) -> None:
         """Hand a message of litellm's answer on, unless the client has gone; an error once it is mended."""
         if message["type"] == "http.response.start":
+            headers = [(name.lower(), value) for name, value in message["headers"] if name.lower() in _HANDED_OUT]
+            message = {**message, "headers": headers}
             self.status = message["status"]
-            self._failed = message if message["status"] >= 400 else None
+            self._held = message if message["status"] >= 400 or self.is_health else None
+            if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
+                self._mend_stream = self.replies.stream()
         if self.is_left:
             return
-        if self._failed is None:
-            await self.send(message)
-        elif message["type"] == "http.response.body":
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if self._held is not None:
             self._content += message.get("body", b"")
-            if not message.get("more_body"):
-                headers = [pair for pair in self._failed["headers"] if pair[0].lower() not in _OF_THE_BODY]
-                await self._send_error(
-                    self._failed["status"], mended(self._content, self._failed["status"], self.shape), headers
-                )
+            if is_last:
+                await self._reply_held(self._held)
+        elif self._mend_stream is not None and message["type"] == "http.response.body":
+            await self.send({**message, "body": self._mend_stream(message.get("body", b""), is_last)})
+        else:
+            await self.send(message)
+
+    async def _reply_held(self, start: Message) -> None:
+        headers = [pair for pair in start["headers"] if pair[0] not in _OF_THE_BODY]
+        if start["status"] < 400:
+            await self._send_json(start["status"], health_counts(self._content), headers)
+            return
+        await self._send_json(start["status"], self.replies.error(self._content, start["status"], self.shape), headers)
 
     async def refuse(self, refused: Refused) -> None:
         """Answer with an error of the gate's own."""
         headers = []
         if refused.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % refused.retry_after_s))
-        if refused.status == 413:
+        if refused.status in (408, 413, 415):
             headers.append((b"connection", b"close"))  # the rest of the body is not read
-        await self._send_error(refused.status, error_body(refused.status, refused.message, self.shape), headers)
+        await self._send_json(refused.status, error_body(refused.status, refused.message, self.shape), headers)
 
-    async def _send_error(self, status: int, content: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    async def _send_json(self, status: int, content: bytes, headers: list[Header]) -> None:
         self.status = status
         headers = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
@@ -91,17 +117,27 @@ class _Exchange:
 class Gate:
     """Lets requests through to `app` that bear `key`. `inner_key` is what litellm is told instead.
 
-    `check` is litellm's own look at a body, which may raise `ValueError`.
+    `check` is litellm's own look at a body, which may raise `ValueError`. `hosts` are the upstream's, which no client
+    is told.
     """
 
     def __init__(
-        self, app: ASGIApp, *, key: str, inner_key: str, limits: Limits, check: Callable[[Body], object]
+        self,
+        app: ASGIApp,
+        *,
+        key: str,
+        inner_key: str,
+        limits: Limits,
+        check: Callable[[Body], object],
+        hosts: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._check = check
         self._key = key.encode()
         self._inner_key = inner_key.encode()
         self._limits = limits
+        self._bodies = Bodies(max_bytes=limits.max_body_bytes, within_s=limits.body_timeout_s)
+        self._replies = Replies(hosts)
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,15 +150,17 @@ class Gate:
             await self._exchange(scope, receive, send)
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        exchange = _Exchange(send=send, shape=shape_of(scope["path"], headers))
+        scope = {**scope, "headers": [(name.lower(), value) for name, value in scope["headers"]]}
+        exchange = _Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
         path = "(another path)"
         try:
-            route = self._route(scope, headers)
+            route = self._route(scope)
             path = route.path
             await self._let_through(scope, route, receive, exchange)
         except Refused as refused:
             await exchange.refuse(refused)
+        except ClientLeft:
+            exchange.is_left = True
         except Exception as error:
             # Its text may quote the request.
             _log.error("%s %s: %s", scope["method"], path, type(error).__name__)
@@ -140,36 +178,51 @@ class Gate:
                 ", client left" if exchange.is_left else "",
             )
 
-    def _route(self, scope: Scope, headers: dict[bytes, bytes]) -> Route:
+    def _route(self, scope: Scope) -> Route:
         """Return where a request goes. A stranger is told nothing of what is served."""
-        is_known = any(secrets.compare_digest(key, self._key) for key in _keys_in(headers))
-        if not is_known and scope["path"] not in OPEN:
+        path = scope["path"]
+        is_known = any(secrets.compare_digest(key, self._key) for key in _keys_in(scope["headers"]))
+        if not is_known and path not in OPEN:
             raise Refused(401, "No key, or not the right one: send `Authorization: Bearer …` or `x-api-key: …`.")
-        return find_route(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        if b"%" in scope.get("raw_path", b"") and not path.startswith("/v1/models/"):
+            path = "(an escaped path)"  # another way to write a path is another path, also to a proxy in front
+        return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
 
     async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: _Exchange) -> None:
         content = b""
         if route.fields is not None:
-            self._admit(exchange, 1)
-            body = read_body(await self._read(receive, scope), route)
+            body = read_body(parse(await self._bodies.read(receive, scope["headers"]), scope["headers"]), route)
             try:
                 self._check(body)
             except ValueError:
                 raise Refused(400, "The request holds a setting of litellm's, in `metadata` perhaps.") from None
             self._admit(exchange, requests_in(body))
-            # Written anew, so that litellm cannot read a field that was not seen here (one that comes twice, say).
-            content = json.dumps(body).encode()
-        headers = [(name, value) for name, value in scope["headers"] if name in _HANDED_ON]
-        headers += [(b"authorization", b"Bearer " + self._inner_key), (b"content-length", b"%d" % len(content))]
-        query = scope["query_string"] if route.path == "/health" else b""
+            content = write(body)
+        elif route.asks_model:
+            self._admit(exchange, 1)
+            exchange.is_health = True
         inner = {
             **scope,
-            "headers": headers,
+            "headers": self._inner_headers(scope["headers"], len(content)),
             "path": route.path,
             "raw_path": route.path.encode(),
-            "query_string": query,
+            "query_string": route.query.encode(),
         }
         await self._serve(inner, content, receive, exchange)
+
+    def _inner_headers(self, headers: Iterable[Header], length: int) -> list[Header]:
+        """Return the headers that litellm gets, each once. Nothing of how the client sent its body is among them."""
+        handed_on: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in _HANDED_ON and len(value) <= _LONGEST_HEADER and value.isascii():
+                handed_on.setdefault(name, value)
+        return [
+            (b"host", b"localhost"),
+            *handed_on.items(),
+            (b"authorization", b"Bearer " + self._inner_key),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % length),
+        ]
 
     def _admit(self, exchange: _Exchange, weight: int) -> None:
         """Count a request as `weight` requests. Raises `Refused` where that is more than may be under way."""
@@ -185,23 +238,6 @@ class Gate:
     def _release(self, exchange: _Exchange) -> None:
         self._under_way -= exchange.weight
         exchange.weight = 0
-
-    async def _read(self, receive: Receive, scope: Scope) -> bytes:
-        limit = self._limits.max_body_bytes
-        too_large = Refused(413, f"The body is larger than the {limit} bytes taken here.")
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > limit:
-            raise too_large
-        content = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Refused(400, "The client left.")
-            content += message.get("body", b"")
-            if len(content) > limit:
-                raise too_large
-            if not message.get("more_body"):
-                return bytes(content)
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, exchange: _Exchange) -> None:
         """Have litellm answer; when the client goes away first, stop that, and with it the request to the model."""
@@ -237,6 +273,11 @@ async def _until_disconnect(receive: Receive) -> None:
         pass
 
 
-def _keys_in(headers: dict[bytes, bytes]) -> list[bytes]:
-    scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-    return [key.strip() if scheme.lower() == b"bearer" else b"", headers.get(b"x-api-key", b"")]
+def _keys_in(headers: Iterable[Header]) -> Iterator[bytes]:
+    for name, value in headers:
+        if name == b"x-api-key":
+            yield value
+        elif name == b"authorization":
+            scheme, _, key = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                yield key.strip()

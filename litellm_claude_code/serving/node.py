@@ -61,6 +61,7 @@ class Options:
     shares_login: bool = False
     max_requests: int | None = None
     max_body_mb: float = 32
+    body_timeout_s: float = 60
     grace_s: int = 300
 
 
@@ -86,8 +87,11 @@ def serve(options: Options) -> None:
     }
     check_exposure(options, payers)
     limits = Limits(
-        max_requests=options.max_requests or 4 * settings.max_workers, max_body_bytes=int(options.max_body_mb * 2**20)
+        max_requests=options.max_requests or 4 * settings.max_workers,
+        max_body_bytes=int(options.max_body_mb * 2**20),
+        body_timeout_s=options.body_timeout_s,
     )
+    hosts = proxy_config.upstream_hosts(config, os.environ)
     inner_key = named_key or f"sk-{secrets.token_urlsafe(32)}"
     signal.signal(signal.SIGTERM, _leave)
     with _listening(options) as listening, _configured(options, config, inner_key), contextlib.closing(provider):
@@ -95,7 +99,7 @@ def serve(options: Options) -> None:
         chatter = io.StringIO()
         with contextlib.redirect_stdout(chatter):
             proxy, check = _proxy()
-            gate = Gate(proxy, key=key.value, inner_key=inner_key, limits=limits, check=check)
+            gate = Gate(proxy, key=key.value, inner_key=inner_key, limits=limits, check=check, hosts=hosts)
             server = _Server(
                 gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
             )
@@ -218,6 +222,7 @@ class _Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
+                http="h11",  # the stricter of uvicorn's two parsers
                 server_header=False,
                 proxy_headers=False,
                 ws="none",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 Shape = Literal["openai", "anthropic"]
@@ -17,11 +18,34 @@ _KINDS: Final = {
     429: "rate_limit_error",
 }
 _TRACEBACK: Final = "Traceback (most recent call last)"
+_PYTHONS: Final = re.compile(
+    r"object (has no attribute|is not (iterable|subscriptable|callable))|\b(Type|Attribute|Key|Index|Value)Error\b"
+    r"|unhashable type|unexpected keyword|cannot be translated: '|indices must be|not supported between instances"
+    r"|validation errors? for|doesn't define __|Unmapped prompt format|NoneType"
+)
+# URLs, addresses with a port, and bare IP addresses; `REDACTED` is litellm's word for one.
+_ADDRESSES: Final = (
+    r"https?://[^\s\"'<>()\[\]\\]+",
+    r"\[[0-9a-f:.]*:[0-9a-f:.]*\](:\d+)?",
+    r"\b(localhost|REDACTED|[\w-]+(\.[\w-]+)+):\d{2,5}\b",
+    r"\b\d{1,3}(\.\d{1,3}){3}\b",
+)
 
 
-def shape_of(path: str, headers: Iterable[bytes]) -> Shape:
+class Refused(Exception):
+    """A request that goes no further. The message is for the client; it quotes no value of the request."""
+
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+def shape_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Shape:
     """Return the form that a client expects, by what it asked for and how."""
-    return "anthropic" if path.startswith("/v1/messages") or b"anthropic-version" in headers else "openai"
+    is_anthropics = any(name == b"anthropic-version" for name, _ in headers)
+    return "anthropic" if path.startswith("/v1/messages") or is_anthropics else "openai"
 
 
 def error_body(status: int, message: str, shape: Shape) -> bytes:
@@ -32,17 +56,84 @@ def error_body(status: int, message: str, shape: Shape) -> bytes:
     return json.dumps({"error": {**error, "param": None, "code": str(status)}}).encode()
 
 
-def mended(content: bytes, status: int, shape: Shape) -> bytes:
-    """Return an error of litellm's proxy as it should be: in the client's form, and without a traceback."""
+def health_counts(content: bytes) -> bytes:
+    """Return how many deployments are healthy and how many are not: litellm also tells addresses and errors of each."""
     try:
         body = json.loads(content)
     except ValueError:
-        body = None
-    error = body.get("error") if isinstance(body, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    if not isinstance(message, str):
-        detail = body.get("detail") if isinstance(body, dict) else None
-        return error_body(status, detail if isinstance(detail, str) else "The proxy failed; its log says where.", shape)
-    if _TRACEBACK not in message:
-        return content
-    return error_body(status, message.split(_TRACEBACK)[0].strip(), shape)
+        body = {}
+    counts = ("healthy_count", "unhealthy_count")
+    return json.dumps({name: body.get(name, 0) for name in counts} if isinstance(body, dict) else {}).encode()
+
+
+class Replies:
+    """What clients are told of litellm's answers: errors without the upstream's address, tracebacks or Python's words.
+
+    `hosts` are the names and addresses of the upstream, which are left out wherever they stand in an error. So is
+    anything else that looks like an address.
+    """
+
+    def __init__(self, hosts: Iterable[str] = ()) -> None:
+        known = sorted({host for host in hosts if host}, key=len, reverse=True)
+        self._addresses: Final = re.compile("|".join([*map(re.escape, known), *_ADDRESSES]), re.IGNORECASE)
+
+    def error(self, content: bytes, status: int, shape: Shape) -> bytes:
+        """Return an error of litellm's proxy as it should be, and in the client's form."""
+        try:
+            body = json.loads(content)
+        except ValueError:
+            body = None
+        error = body.get("error") if isinstance(body, dict) else None
+        message = error.get("message") if isinstance(error, dict) else None
+        if not isinstance(message, str) or not isinstance(error, dict):
+            detail = body.get("detail") if isinstance(body, dict) else None
+            told = self._text(detail) if isinstance(detail, str) else "The proxy failed; its log says where."
+            return error_body(status, told, shape)
+        if _TRACEBACK in message or _is_pythons(message):
+            return error_body(status, self._text(message), shape)
+        return json.dumps({**body, "error": {**error, "message": self._text(message)}}).encode()
+
+    def stream(self) -> Callable[[bytes, bool], bytes]:
+        """Return a function that takes a stream's bytes, and whether they are the last, and returns what to send."""
+        held = b""
+
+        def mend(content: bytes, is_last: bool) -> bytes:
+            nonlocal held
+            held += content
+            end = len(held) if is_last else held.rfind(b"\n") + 1
+            lines, held = held[:end], held[end:]
+            if b'"error"' not in lines:
+                return lines
+            return b"\n".join(self._line(line) for line in lines.split(b"\n"))
+
+        return mend
+
+    def _line(self, line: bytes) -> bytes:
+        """Return a line of a stream; of one that holds an error, its text is mended."""
+        name, _, data = line.partition(b":")
+        try:
+            event = json.loads(data) if name == b"data" else None
+        except ValueError:
+            return line
+        if not isinstance(event, dict):
+            return line
+        # Anthropic's and OpenAI's own form, and that of a response that failed.
+        response = event.get("response")
+        holders = [event, response] if isinstance(response, dict) else [event]
+        errors = [holder["error"] for holder in holders if isinstance(holder.get("error"), dict)]
+        if not errors:
+            return line
+        for error in errors:
+            if isinstance(error.get("message"), str):
+                error["message"] = self._text(error["message"])
+        return b"data: " + json.dumps(event).encode()
+
+    def _text(self, message: str) -> str:
+        message = message.split(_TRACEBACK)[0].strip()
+        if _is_pythons(message):
+            return "The request could not be read: something in it is not of the form it should have."
+        return self._addresses.sub("address withheld", message)
+
+
+def _is_pythons(message: str) -> bool:
+    return _PYTHONS.search(message) is not None

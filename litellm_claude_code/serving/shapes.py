@@ -1,0 +1,300 @@
+"""Which values the fields of a request may have: the shapes that the APIs take, refused in their words.
+
+litellm takes many other shapes: some it mends in silence, on others its code fails with Python's words. A check is a
+function of a value and of where it stands; it raises `Refused`. What is not described here is left to litellm and the
+API. Decisions only, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .replies import Refused
+
+Check = Callable[[Any, str], None]
+
+
+def check_shapes(body: Mapping[str, Any], path: str) -> None:
+    """Raise `Refused` if a field is missing or has a shape that the API would refuse. `path` is the endpoint's."""
+    endpoint = path.removeprefix("/v1")
+    required, checks = _ENDPOINTS[endpoint]
+    for field in required:
+        if field not in body:
+            raise Refused(400, f"`{field}` is missing.")
+    for field, value in body.items():
+        check = checks.get(field) or _COMMON.get(field)
+        if check is not None:
+            check(value, field)
+
+
+def _fail(where: str, noun: str) -> None:
+    raise Refused(400, f"`{where}` must be {noun}.")
+
+
+def _is(kind: type | tuple[type, ...], noun: str) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, kind):
+            _fail(where, noun)
+
+    return check
+
+
+_text: Final = _is(str, "text")
+_flag: Final = _is(bool, "true or false")
+_object: Final = _is(dict, "an object")
+
+
+def _anything(_value: Any, _where: str) -> None:
+    pass
+
+
+def _whole(least: int) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            _fail(where, f"a whole number from {least}")
+
+    return check
+
+
+def _number(least: float, most: float) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+            _fail(where, f"a number from {least:g} to {most:g}")
+
+    return check
+
+
+def _one_of(*words: str) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, str) or value not in words:
+            _fail(where, f"one of {', '.join(words)}")
+
+    return check
+
+
+def _list(each: Check, *, noun: str = "a list", is_empty_ok: bool = True) -> Check:
+    def check(value: Any, where: str) -> None:
+        if not isinstance(value, list) or not (value or is_empty_ok):
+            _fail(where, noun if is_empty_ok else f"{noun} that is not empty")
+        for position, item in enumerate(value):
+            each(item, f"{where}[{position}]")
+
+    return check
+
+
+def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """Check an object's fields; an optional one may be null, and others may be there."""
+
+    def check(value: Any, where: str) -> None:
+        _object(value, where)
+        for field, each in required.items():
+            if field not in value:
+                raise Refused(400, f"`{where}.{field}` is missing.")
+            each(value[field], f"{where}.{field}")
+        for field, each in (optional or {}).items():
+            if value.get(field) is not None:
+                each(value[field], f"{where}.{field}")
+
+    return check
+
+
+def _by(tag: str, kinds: Mapping[str, Check], *, takes_others: bool = True) -> Check:
+    """Check an object by the word in its field `tag`."""
+
+    def check(value: Any, where: str) -> None:
+        _record({tag: _text if takes_others else _one_of(*kinds)})(value, where)
+        kinds.get(value[tag], _anything)(value, where)
+
+    return check
+
+
+def _either(noun: str, *choices: tuple[type, Check]) -> Check:
+    """Check a value by its Python type."""
+
+    def check(value: Any, where: str) -> None:
+        for kind, each in choices:
+            if isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool):
+                return each(value, where)
+        return _fail(where, noun)
+
+    return check
+
+
+def _text_or_list_of(part: Check, noun: str = "text or a list of parts") -> Check:
+    return _either(noun, (str, _anything), (list, _list(part)))
+
+
+_TEXT_PART: Final = _record({"text": _text})
+_SOURCE: Final = _by(
+    "type",
+    {
+        "base64": _record({"media_type": _text, "data": _text}),
+        "url": _record({"url": _text}),
+        "text": _record({"data": _text}),
+        "file": _record({"file_id": _text}),
+    },
+)
+
+# OpenAI's chat completions.
+_URL: Final = _either("text or an object with a `url`", (str, _anything), (dict, _record({"url": _text})))
+_USERS_PART: Final = _by(
+    "type",
+    {
+        "text": _TEXT_PART,
+        "image_url": _record({"image_url": _URL}),
+        "file": _record({"file": _record({}, {"file_data": _text, "file_id": _text, "filename": _text})}),
+        "document": _record({"source": _SOURCE}),
+        "input_audio": _record({"input_audio": _object}),
+        "video_url": _record({"video_url": _URL}),
+    },
+    takes_others=False,
+)
+_PART: Final = _by("type", {"text": _TEXT_PART, "refusal": _record({"refusal": _text})})
+_CALL: Final = _record({"id": _text, "function": _record({"name": _text}, {"arguments": _text})})
+_CHAT_MESSAGE: Final = _by(
+    "role",
+    {
+        "system": _record({"content": _text_or_list_of(_PART)}),
+        "developer": _record({"content": _text_or_list_of(_PART)}),
+        "user": _record({"content": _text_or_list_of(_USERS_PART)}),
+        "assistant": _record(
+            {},
+            {
+                "content": _text_or_list_of(_PART),
+                "tool_calls": _list(_CALL),
+                "function_call": _record({"name": _text}, {"arguments": _text}),
+                "thinking_blocks": _list(_object),
+            },
+        ),
+        "tool": _record({"tool_call_id": _text, "content": _text_or_list_of(_by("type", {"text": _TEXT_PART}))}),
+        "function": _record({"name": _text}, {"content": _text}),
+    },
+    takes_others=False,
+)
+
+# Anthropic's messages.
+_RESULT: Final = _text_or_list_of(_by("type", {"text": _TEXT_PART, "image": _record({"source": _SOURCE})}))
+_BLOCK: Final = _by(
+    "type",
+    {
+        "text": _TEXT_PART,
+        "image": _record({"source": _SOURCE}),
+        "document": _record({"source": _object}),
+        "tool_use": _record({"id": _text, "name": _text, "input": _object}),
+        "tool_result": _record({"tool_use_id": _text}, {"content": _RESULT, "is_error": _flag}),
+        "thinking": _record({"thinking": _text, "signature": _text}),
+        "redacted_thinking": _record({"data": _text}),
+    },
+)
+_MESSAGE: Final = _record({"role": _one_of("user", "assistant", "system"), "content": _text_or_list_of(_BLOCK)})
+
+# OpenAI's responses.
+_ITEM_PART: Final = _by("type", dict.fromkeys(("text", "input_text", "output_text"), _TEXT_PART))
+_SAID: Final = _record(
+    {
+        "role": _one_of("system", "developer", "user", "assistant"),
+        "content": _text_or_list_of(_ITEM_PART),
+    }
+)
+_TYPED: Final = _by(
+    "type",
+    {
+        "message": _SAID,
+        "function_call": _record({"call_id": _text, "name": _text, "arguments": _text}),
+        "function_call_output": _record({"call_id": _text, "output": _text_or_list_of(_object)}),
+    },
+)
+
+
+def _item(value: Any, where: str) -> None:
+    _object(value, where)
+    (_TYPED if "type" in value else _SAID)(value, where)
+
+
+_NAMED: Final = _record({"name": _text}, {"description": _text, "parameters": _object})
+
+
+def _tool(value: Any, where: str) -> None:
+    """Check a tool of any of the three APIs: they differ in where the name is."""
+    _record({}, {"type": _text, "input_schema": _object, "parameters": _object})(value, where)
+    if "function" in value:
+        _NAMED(value["function"], f"{where}.function")
+    elif value.get("type") in (None, "function", "custom"):
+        _NAMED(value, where)
+
+
+_STOP: Final = _either("text or a list of texts", (str, _anything), (list, _list(_text)))
+_EFFORT: Final = _record({}, {"effort": _text, "summary": _text, "generate_summary": _text})
+_THINKING: Final = _by("type", {"enabled": _record({"budget_tokens": _whole(1)})})
+_FORMAT: Final = _by("type", {}, takes_others=True)
+_CHOICE: Final = _either("a word or an object with a `type`", (str, _anything), (dict, _by("type", {})))
+
+_COMMON: Final[Mapping[str, Check]] = {
+    "messages": _list(_CHAT_MESSAGE, noun="a list of messages", is_empty_ok=False),
+    "max_tokens": _whole(1),
+    "max_completion_tokens": _whole(1),
+    "max_output_tokens": _whole(1),
+    "max_tool_calls": _whole(1),
+    "n": _whole(1),
+    "best_of": _whole(1),
+    "top_k": _whole(0),
+    "top_logprobs": _whole(0),
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "presence_penalty": _number(-2, 2),
+    "frequency_penalty": _number(-2, 2),
+    "seed": _is(int, "a whole number"),
+    "stream": _flag,
+    "store": _flag,
+    "drop_params": _flag,
+    "parallel_tool_calls": _flag,
+    "echo": _flag,
+    "stream_options": _record({}, {"include_usage": _flag}),
+    "stop": _STOP,
+    "stop_sequences": _list(_text),
+    "tools": _list(_tool, noun="a list of tools"),
+    "tool_choice": _CHOICE,
+    "functions": _list(_NAMED),
+    "function_call": _either("a word or an object with a `name`", (str, _anything), (dict, _record({"name": _text}))),
+    "response_format": _FORMAT,
+    "thinking": _THINKING,
+    "reasoning_effort": _either("a word", (str, _anything), (dict, _EFFORT)),
+    "reasoning": _EFFORT,
+    "text": _record({}, {"format": _FORMAT, "verbosity": _text}),
+    "output_config": _record({}, {"effort": _text, "format": _FORMAT}),
+    "output_format": _FORMAT,
+    "cache_control": _by("type", {}),
+    "context_management": _either("an object or a list", (dict, _anything), (list, _list(_object))),
+    "service_tier": _text,
+    "speed": _text,
+    "verbosity": _text,
+    "user": _text,
+    "safety_identifier": _text,
+    "prompt_cache_key": _text,
+    "instructions": _text,
+    "suffix": _text,
+    "truncation": _text,
+    "include": _list(_text),
+    "modalities": _list(_text),
+    "logit_bias": _object,
+    "prediction": _object,
+    "web_search_options": _object,
+    "system": _text_or_list_of(_by("type", {"text": _TEXT_PART})),
+    "input": _either(
+        "text or a list of items", (str, _anything), (list, _list(_item, noun="a list of items", is_empty_ok=False))
+    ),
+    "prompt": _either("text or a list of texts", (str, _anything), (list, _list(_text, is_empty_ok=False))),
+}
+_ANTHROPICS: Final[Mapping[str, Check]] = {
+    "messages": _list(_MESSAGE, noun="a list of messages", is_empty_ok=False),
+    "temperature": _number(0, 1),
+    "tool_choice": _by("type", {"tool": _record({"name": _text})}),
+}
+_ENDPOINTS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
+    "/chat/completions": (("messages",), {}),
+    "/completions": (("prompt",), {}),
+    "/responses": (("input",), {}),
+    "/messages": (("max_tokens", "messages"), _ANTHROPICS),
+    "/messages/count_tokens": (("messages",), _ANTHROPICS),
+}

@@ -1,0 +1,72 @@
+"""What clients are told when something goes wrong: no address of the upstream, and no words of Python."""
+
+import json
+from typing import Any
+
+import pytest
+
+from litellm_claude_code.serving.config import upstream_hosts
+from litellm_claude_code.serving.replies import Replies
+
+HOSTS = ["gateway.corp.example", "gateway.corp.example:8443"]
+TOLD = "API Error: 500. Check your inference gateway ({}). Try again."
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["gateway.corp.example", "GATEWAY.corp.example:8443", "127.0.0.1:4000", "REDACTED:4000", "10.1.2.3",
+     "localhost:4000",
+     "[::1]:4000", "http://inside:1234/v1/messages", "https://user:word@inside.example/", "other.example:99"],
+)  # fmt: skip
+def test_no_error_tells_an_address(address: str) -> None:
+    replies = Replies(HOSTS)
+    message = TOLD.format(address)
+    plain = {"error": {"message": message, "type": "api_error", "param": None, "code": "500"}}
+    streamed = [
+        {"error": {"message": message}},
+        {"type": "error", "error": {"type": "api_error", "message": message}},
+        {"type": "response.failed", "response": {"error": {"code": "server_error", "message": message}}},
+    ]
+    told = [json.loads(replies.error(json.dumps(plain).encode(), 500, "openai"))["error"]["message"]]
+    told.append(json.loads(replies.error(json.dumps({"detail": message}).encode(), 500, "openai"))["error"]["message"])
+    for event in streamed:
+        mend = replies.stream()
+        raw = f"event: error\ndata: {json.dumps(event)}\n\n".encode()
+        out = b"".join(mend(raw[at : at + 1], at == len(raw) - 1) for at in range(len(raw)))
+        assert out.startswith(b"event: error\ndata: {")
+        assert out.endswith(b"}\n\n")
+        mended: Any = json.loads(out.split(b"data: ")[1])
+        told.append((mended.get("response") or mended)["error"]["message"])
+    assert set(told) == {TOLD.format("address withheld")}
+
+
+def test_what_the_model_says_is_left_alone() -> None:
+    replies = Replies(HOSTS)
+    chunk = {"choices": [{"delta": {"content": 'An "error" on 10.1.2.3 or gateway.corp.example'}}]}
+    raw = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
+    assert replies.stream()(raw, True) == raw
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["litellm.APIConnectionError: 'int' object is not iterable",
+     "Invalid request format: 'str' object has no attribute 'get'",
+     "The request cannot be translated: 'content'", "A parameter is wrong: TypeError(\"x\")"],
+)  # fmt: skip
+def test_no_error_speaks_python(message: str) -> None:
+    for shape in ("openai", "anthropic"):
+        told = json.loads(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))  # type: ignore[arg-type]
+        assert told["error"]["message"].startswith("The request could not be read")
+
+
+def test_the_hosts_of_a_configuration_are_known() -> None:
+    config = {
+        "model_list": [
+            {"litellm_params": {"model": "claude_code/x", "api_base": "https://me:word@one.example:1/v1"}},
+            {"litellm_params": {"model": "openai/x", "api_base": "os.environ/TWO"}},
+        ]
+    }
+    environ = {"TWO": "http://two.example", "ANTHROPIC_BASE_URL": "http://three.example:3", "HTTPS_PROXY": "proxy:8"}
+    assert upstream_hosts(config, environ) == {
+        "one.example", "one.example:1", "two.example", "three.example", "three.example:3", "proxy", "proxy:8"
+    }  # fmt: skip
