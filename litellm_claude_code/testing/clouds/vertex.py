@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from ..answers import Failure, Json
 from ..exchange import RecordedRequest
@@ -96,6 +97,12 @@ class VertexStandIn(CloudStandIn):
             return {"request-id": request_id}, {**failure.envelope(request_id)}
         status = next((name for name, code in _STATUS.items() if code == failure.status), "UNKNOWN")
         return {}, {"error": {"code": failure.status, "message": failure.message, "status": status}}
+
+    def _answer_other(self, request: Request, content: bytes) -> Response:
+        response = super()._answer_other(request, content)
+        if request.url.path.startswith(_METADATA):
+            response.headers["metadata-flavor"] = "Google"  # its clients refuse an answer without it
+        return response
 
     def _answer_beside(self, request: Request, content: bytes) -> Json | None:
         token = {"access_token": self.api_key, "expires_in": 3600, "token_type": "Bearer"}
