@@ -13,7 +13,7 @@ import json
 import secrets
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from .answers import Failure, Json, Reply
 from .exchange import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
-from .rendering import count_input_tokens, render
+from .rendering import Rendered, count_input_tokens, render
 from .thread import HOST, ServerThread
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class StandIn:
             content = await request.body()
         except ClientDisconnect:
             return
-        if request.method == "POST" and request.url.path == "/v1/messages":
+        if self._asks_model(request):
             await self._serve_message(request, content, Client(receive, send))
         elif request.url.path.startswith("/_stand_in/"):
             await self._answer_about_itself(request)(scope, receive, send)
@@ -200,10 +200,10 @@ class StandIn:
         recorded = self._record_message(request, body or {})
         number = self._number()
         try:
-            reply: Reply | None = self._refuse(request, body) or self._take_scripted()
+            reply: Reply | None = self._refuse(recorded, body) or self._take_scripted()
             if reply is None:
                 reply = await client.unless_it_leaves(self._ask(recorded))
-            rendered = render(reply, recorded.body, message_id=f"msg_{number}", request_id=f"req_{number}")
+            rendered = self._render(reply, recorded, message_id=f"msg_{number}", request_id=f"req_{number}")
             # Finished before the last bytes go out, so that whoever has the answer also sees it finished.
             await play(rendered, client, before_end=lambda: self._finish(recorded, has_left=False))
         except ClientLeft:
@@ -212,8 +212,22 @@ class StandIn:
             self._finish(recorded, has_left=client.has_left)
             client.forget()
 
+    # The cloud services (`clouds`) override the next methods.
+
+    def _asks_model(self, request: Request) -> bool:
+        return request.method == "POST" and request.url.path == "/v1/messages"
+
+    def _record(self, request: Request, body: Json, index: int) -> RecordedRequest:
+        return RecordedRequest.of(request, body, index)
+
+    def _find_mistake(self, recorded: RecordedRequest) -> str | None:
+        return find_mistake(recorded.body)
+
+    def _render(self, reply: Reply, recorded: RecordedRequest, *, message_id: str, request_id: str) -> Rendered:
+        return render(reply, recorded.body, message_id=message_id, request_id=request_id)
+
     def _answer_about_itself(self, request: Request) -> Response:
-        if refusal := self._refuse_key(request):
+        if refusal := self._refuse_key(request.headers):
             return self._fail(refusal)
         route = (request.method, request.url.path)
         if route == ("GET", "/_stand_in/requests"):
@@ -230,7 +244,7 @@ class StandIn:
             self._other_requests.append(RecordedRequest.of(request, body, len(self._other_requests), is_finished=True))
         if (request.method, request.url.path) != ("POST", "/v1/messages/count_tokens"):
             return self._fail(Failure(404, message="Not found"))
-        if refusal := self._refuse_key(request):
+        if refusal := self._refuse_key(request.headers):
             return self._fail(refusal)
         return json_response({"input_tokens": count_input_tokens(body)}, request_id=f"req_{self._number()}")
 
@@ -240,8 +254,8 @@ class StandIn:
 
     def _record_message(self, request: Request, body: Json) -> RecordedRequest:
         with self._changed:
-            self._append_to_file(body)
-            recorded = RecordedRequest.of(request, body, len(self._requests))
+            recorded = self._record(request, body, len(self._requests))
+            self._append_to_file(recorded.body)
             self._requests.append(recorded)
             self._in_flight += 1
             self._max_in_flight = max(self._max_in_flight, self._in_flight)
@@ -260,16 +274,16 @@ class StandIn:
             recorded.closed_early = has_left and not self._is_stopping
             self._changed.notify_all()
 
-    def _refuse(self, request: Request, body: Json | None) -> Failure | None:
-        if refusal := self._refuse_key(request):
+    def _refuse(self, recorded: RecordedRequest, body: Json | None) -> Failure | None:
+        if refusal := self._refuse_key(recorded.headers):
             return refusal
         if body is None:
             return Failure(400, message="The request body is not a JSON object.")
-        mistake = find_mistake(body) if self.validate else None
+        mistake = self._find_mistake(recorded) if self.validate else None
         return None if mistake is None else Failure(400, message=mistake)
 
-    def _refuse_key(self, request: Request) -> Failure | None:
-        key, bearer = request.headers.get("x-api-key"), request.headers.get("authorization")
+    def _refuse_key(self, headers: Mapping[str, str]) -> Failure | None:
+        key, bearer = headers.get("x-api-key"), headers.get("authorization")
         if self._api_key is None or key == self._api_key or bearer == f"Bearer {self._api_key}":
             return None
         return Failure(401, message="invalid x-api-key" if key or bearer else "x-api-key header is required")

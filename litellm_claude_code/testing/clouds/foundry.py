@@ -1,0 +1,73 @@
+"""A stand-in of Microsoft Foundry's Claude deployments: the Messages API below `/anthropic`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.requests import Request
+
+from ..answers import Failure, Json
+from ..exchange import RecordedRequest
+from .service import CloudStandIn, Route, bearer
+
+_PATH: Final = "/anthropic/v1/messages"
+_ERRORS: Final[Mapping[str, tuple[int, str]]] = {
+    "401": (401, "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid "
+            "key for an active subscription and use a correct regional API endpoint for your resource."),
+    "PermissionDenied": (401, "The principal lacks the required data action."),
+    "403": (403, "Access denied due to Virtual Network/Firewall rules."),
+    "DeploymentNotFound": (404, "The API deployment for this resource does not exist. If you created the deployment "
+                           "within the last 5 minutes, please wait a moment and try again."),
+    "RateLimitReached": (429, "Your requests have exceeded the token rate limit of your current pricing tier. Please "
+                         "retry after 7 seconds."),
+    "InternalServerError": (500, "The server had an error while processing your request."),
+    "ServiceUnavailable": (503, "The service is temporarily unable to process your request."),
+}  # fmt: skip
+
+
+def foundry_failure(code: str, message: str | None = None, *, delay_s: float = 0.0) -> Failure:
+    """Make the failure with Azure's `code`, such as "DeploymentNotFound"; KeyError if it is not one of those known."""
+    status, usual = _ERRORS[code]
+    headers = {"x-ms-error-code": code}
+    if code == "RateLimitReached":
+        headers["retry-after"] = "7"
+    return Failure(status, message=message or usual, headers=headers, delay_s=delay_s)
+
+
+class FoundryStandIn(CloudStandIn):
+    """A stand-in of Microsoft Foundry.
+
+    A request needs `api_key` as `api-key`, `x-api-key` or bearer token. A `Failure` with `x-ms-error-code` in its
+    headers, or of 401, 403 or 404, has Azure's envelope (see `foundry_failure`), any other is Anthropic's.
+    """
+
+    model = "claude-sonnet-5-5"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "CLAUDE_CODE_USE_FOUNDRY": "1",
+            "ANTHROPIC_FOUNDRY_BASE_URL": f"{self.base_url}/anthropic",
+            "ANTHROPIC_FOUNDRY_API_KEY": self.api_key,
+        }
+
+    def _route(self, path: str) -> Route | None:
+        return Route("", False) if path == _PATH else None
+
+    def _record(self, request: Request, body: Json, index: int) -> RecordedRequest:
+        recorded = super()._record(request, body, index)
+        recorded.body = body  # the Messages API's own: the model and the stream are in it
+        return recorded
+
+    def _refuse_key(self, headers: Mapping[str, str]) -> Failure | None:
+        keys = (headers.get("api-key"), headers.get("x-api-key"), bearer(headers))
+        return None if self._api_key is None or self._api_key in keys else foundry_failure("401")
+
+    def _error(self, failure: Failure, request_id: str) -> tuple[dict[str, str], Json]:
+        code = failure.headers.get("x-ms-error-code") or {404: "DeploymentNotFound"}.get(failure.status)
+        if code is None and failure.status not in (401, 403):
+            return {"request-id": request_id}, {**failure.envelope(request_id)}
+        return {"apim-request-id": request_id}, {
+            "error": {"code": code or str(failure.status), "message": failure.message}
+        }
