@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -168,7 +168,7 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
     `model` is the name the caller used; `payer` was to pay: where that is the subscription, an `AuthenticationError`
     tells how to log in, and how to pay otherwise.
     """
-    failure = failed.failure
+    failure = replace(failed.failure, text=without_password(failed.failure.text))
     kind = _class_of(failure)
     hint = f". {HOW_TO_PAY}" if payer == "subscription" and kind is exceptions.AuthenticationError else ""
     error: Exception = kind(
@@ -247,6 +247,11 @@ def alone() -> Iterator[None]:
     except Exception as error:
         error.__cause__ = error.__context__ = None
         raise
+
+
+def without_password(text: str) -> str:
+    """Return a text whose URLs have no user name and password: `https://user:password@host` becomes `https://host`."""
+    return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s?#]*@", r"\1", text, flags=re.IGNORECASE)
 
 
 def without_prompt(error: Exception) -> str:
