@@ -182,7 +182,7 @@ def _is_of_cloud(name: str) -> bool:
     return name in _CLOUDS or name.startswith(_CLOUD_PREFIXES)
 
 
-def _placed(login: Login, env: Mapping[str, str]) -> Login:
+def placed(login: Login, env: Mapping[str, str]) -> Login:
     """Return the login with what else decides on the account and the route: a change makes it another login."""
     names = sorted(filter(_is_of_cloud, env)) if login.is_cloud_passed else ()
     place = tuple((name, env[name]) for name in (*_PLACE, *names) if name in env)
@@ -211,7 +211,7 @@ def choose_login(
     or sent by then. What Claude Code is logged in with is not known here: see `wrong_login`.
     """
     env = os.environ if environ is None else environ
-    return _placed(_choose(api_key=api_key, api_base=api_base, settings=settings, model=model, env=env), env)
+    return placed(_choose(api_key=api_key, api_base=api_base, settings=settings, model=model, env=env), env)
 
 
 def _choose(
