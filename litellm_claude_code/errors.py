@@ -57,7 +57,8 @@ class Cause:
     @property
     def is_dead_login(self) -> bool:
         """Say whether the subscription's login is missing, has expired or is refused: no call will go through."""
-        return self.payer == "subscription" and self.kind in ("authentication_failed", "oauth_org_not_allowed")
+        dead = ("authentication_failed", "oauth_org_not_allowed", "refused_settings")
+        return self.payer == "subscription" and self.kind in dead
 
 
 def cause_of(error: BaseException) -> Cause | None:
@@ -153,6 +154,7 @@ _BY_STATUS: Final[dict[int, Any]] = {
 _BY_KIND: Final[dict[str, Any]] = {
     "timeout": exceptions.Timeout,
     "authentication_failed": exceptions.AuthenticationError,
+    "refused_settings": exceptions.AuthenticationError,
     "oauth_org_not_allowed": exceptions.PermissionDeniedError,
     "billing_error": exceptions.BadRequestError,
     "rate_limit": exceptions.RateLimitError,
@@ -170,7 +172,8 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
     kind = _class_of(failure)
-    hint = f". {HOW_TO_PAY}" if payer == "subscription" and kind is exceptions.AuthenticationError else ""
+    is_login = payer == "subscription" and kind is exceptions.AuthenticationError
+    hint = f". {HOW_TO_PAY}" if is_login and failure.kind != "refused_settings" else ""
     error: Exception = kind(
         f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )

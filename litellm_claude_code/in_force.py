@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,8 +40,8 @@ PROGRAMS: Final = (
     "enabledPlugins",
 )
 """Settings by which the CLI starts a program. In a call that program inherits an environment that holds the request."""
-_VALUES: Final = ("forceLoginGatewayUrl", "forceLoginMethod", "model", "modelOverrides", "fallbackModel")
-"""Settings that change the host, the kind of login or the model."""
+_VALUES: Final = ("forceLoginGatewayUrl", "model", "modelOverrides", "fallbackModel")
+"""Settings that change the host or the model."""
 
 # Variables that change who pays, the host, a proxy, headers, TLS, the model, or the code that runs in the process.
 _ROUTE: Final = re.compile(
@@ -74,7 +74,7 @@ _HARMLESS: Final = frozenset(
 class Guard:
     """What may not be put in force in one process. `environment` is what the process is started with."""
 
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     is_agent: bool = False
     """An agent's own requests are the CLI's business: only what changes who pays, the route or the programs counts."""
 
@@ -113,7 +113,7 @@ class Guard:
         else:
             return
         advice = "Remove it there, or ask your administrator to"
-        raise CallFailed(Failure(kind="authentication_failed", text=f"{place} sets {what}. {advice}"))
+        raise CallFailed(Failure(kind="refused_settings", text=f"{place} sets {what}. {advice}"))
 
     def _bars(self, name: str, value: object) -> bool:
         if name in _HARMLESS or self.environment.get(name) == str(value):

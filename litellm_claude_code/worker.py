@@ -143,7 +143,7 @@ class Worker:
             self.used_at = time.monotonic()
             self._become(State.IDLE)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, call: Call) -> None:
         """Refuse settings that came into force since the last call. The request has not been sent to the process yet.
 
         A changed policy file has another process take the call: the CLI may not have read the file yet. Settings that
@@ -152,12 +152,12 @@ class Worker:
         if policy_stamp() != self._policies:
             raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
         if self.login.gets_settings:
-            self._guard.check_process(await self._control("get_settings"))
+            self._guard.check_process(await self._control("get_settings", within_s=self._patience_s(call)))
 
     async def _serve(self, turn: Turn) -> None:
         began = time.monotonic()
         try:
-            await self._look_again()
+            await self._look_again(turn.call)
             await self._load(turn.call)
             if turn.call.system != self.system:
                 await self._instruct(turn.call)
