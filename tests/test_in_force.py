@@ -18,8 +18,8 @@ from litellm_claude_code.in_force import Guard
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 
-from .anthropic_host import AnthropicHost, log_in
-from .test_wire import ASK
+from .support.anthropic_host import AnthropicHost, log_in
+from .support.requests import ASK
 
 THEIRS = {
     "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",

@@ -14,7 +14,7 @@ import pytest
 
 from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn
 
-from .anthropic_host import HOST, AnthropicHost
+from .support.anthropic_host import HOST, AnthropicHost
 
 EIGHT_THREADS = """
 import concurrent.futures

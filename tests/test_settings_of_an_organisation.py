@@ -11,8 +11,8 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import StandIn
 
-from .anthropic_host import AnthropicHost
-from .test_wire import ASK
+from .support.anthropic_host import AnthropicHost
+from .support.requests import ASK
 
 
 class Organisation(AnthropicHost):
