@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from litellm.exceptions import AuthenticationError
 
-from .errors import HOW_TO_PAY
+from .errors import HOW_TO_PAY, without_password
+from .in_force import Stamp, policy_stamp
 from .models import PROVIDER
 from .settings import Settings
 
@@ -27,9 +28,6 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
-
-_HELPERS: Final = ("apiKeyHelper", "proxyAuthHelper", "otelHeadersHelper", "awsAuthRefresh", "awsCredentialExport",
-                   "gcpAuthRefresh")  # fmt: skip
 
 # Passed on from the caller's environment: what any program needs, the way to the network, where the login lives.
 _PASSED_ON: Final = frozenset(
@@ -74,6 +72,15 @@ _PASSED_ON: Final = frozenset(
     ]
 )
 
+# Which of them choose an account, a place or the way to the network: a process has them as they were when its login was
+# chosen, so that a program that changes them gets another process.
+_PLACE: Final = tuple(
+    sorted(
+        _PASSED_ON - {"PATH", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PATHEXT"}
+        - {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
+    )
+)  # fmt: skip
+
 # What makes the CLI a wire: no request besides the caller's, nothing added to it, no retries, no hidden fallbacks.
 # Each was seen to be needed with CLI 2.1.327; tests/test_wire.py pins the sum of them.
 _WIRE: Final[Mapping[str, str]] = {
@@ -115,10 +122,14 @@ class Login:
     """The way to the model that a process is started with. Processes of equal logins can stand in for each other."""
 
     payer: Payer
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Variables that hold a credential; kept out of every `repr`."""
     is_cloud_passed: bool = False
+    place: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
+    """The variables that choose an account, a place or a proxy, as they were; None takes them when a process starts."""
+    policies: Stamp = field(default=(), repr=False)
+    """The machine's managed settings as they were: a process that was started under others is not taken."""
     source: str | None = field(default=None, compare=False)
     """Where the credential comes from: a variable, or the call's `api_key`; None leaves it to the CLI to find one."""
 
@@ -128,41 +139,64 @@ class Login:
         return self.payer == "subscription" and self.base_url is None
 
     @property
+    def gets_settings(self) -> bool:
+        """Return whether the CLI may ask Anthropic's service for the settings of an organisation."""
+        return self.payer in ("subscription", "api_key") and self.base_url is None
+
+    @property
     def is_elsewhere(self) -> bool:
         """Say whether it leads to another service than Anthropic's, where any model may exist."""
         return self.payer in ("gateway", "cloud")
 
     def environment(self) -> dict[str, str]:
         """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
-        return {**_WIRE, **self._way()}
+        return {**_WIRE, **dict(self.place or ()), **self._way()}
 
     def agent_environment(self) -> dict[str, str]:
         """Return the variables to set in the process of an agent."""
-        return {**_AGENT, **self._way()}
+        return {**_AGENT, **dict(self.place or ()), **self._way()}
 
     def _way(self) -> dict[str, str]:
-        base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url)} if self.base_url else {}
+        env = os.environ if self.place is None else dict(self.place)
+        base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
         return {**base, **dict(self.secrets)}
 
     def redact(self, text: str) -> str:
         """Return a text of the process's without the credentials that it was given."""
         for _, value in self.secrets:
             text = text.replace(value, "[redacted]") if value else text
-        return text
+        return without_password(text)
 
     def passes_on(self, name: str) -> bool:
         """Say whether a variable of the parent's environment reaches the child."""
+        if self.place is not None and _is_of_place(name, is_cloud=self.is_cloud_passed):
+            return False  # set by `environment`, if it was set
         if name in _PASSED_ON or name.startswith("LC_"):
             return True
-        return self.is_cloud_passed and (name in _CLOUDS or name.startswith(_CLOUD_PREFIXES))
+        return self.is_cloud_passed and _is_of_cloud(name)
 
 
-def _past_proxies(base_url: str) -> dict[str, str]:
+def _is_of_place(name: str, *, is_cloud: bool) -> bool:
+    return name in _PLACE or (is_cloud and _is_of_cloud(name))
+
+
+def _is_of_cloud(name: str) -> bool:
+    return name in _CLOUDS or name.startswith(_CLOUD_PREFIXES)
+
+
+def placed(login: Login, env: Mapping[str, str]) -> Login:
+    """Return the login with what else decides on the account and the route: a change makes it another login."""
+    names = sorted(filter(_is_of_cloud, env)) if login.is_cloud_passed else ()
+    place = tuple((name, env[name]) for name in (*_PLACE, *names) if name in env)
+    return replace(login, place=place, policies=policy_stamp())
+
+
+def _past_proxies(base_url: str, env: Mapping[str, str]) -> dict[str, str]:
     """Have a service on this machine asked without a proxy: the CLI would take one for the loopback interface, too."""
     host = urlsplit(base_url).hostname or ""
     if host not in _LOOPBACK:
         return {}
-    return {name: ",".join(filter(None, [os.environ.get(name), host])) for name in ("NO_PROXY", "no_proxy")}
+    return {name: ",".join(filter(None, [env.get(name), host])) for name in ("NO_PROXY", "no_proxy")}
 
 
 def choose_login(
@@ -179,6 +213,12 @@ def choose_login(
     or sent by then. What Claude Code is logged in with is not known here: see `wrong_login`.
     """
     env = os.environ if environ is None else environ
+    return placed(_choose(api_key=api_key, api_base=api_base, settings=settings, model=model, env=env), env)
+
+
+def _choose(
+    *, api_key: str | None, api_base: str | None, settings: Settings, model: str, env: Mapping[str, str]
+) -> Login:
     base_url = (api_base or env.get("ANTHROPIC_BASE_URL") or "").rstrip("/")
     is_default = base_url in ("", DEFAULT_BASE_URL)
     if not is_default:
@@ -213,22 +253,6 @@ def wrong_login(login: Login, account: Mapping[str, Any]) -> str | None:
     return None
 
 
-def helper_in_force(settings: Mapping[str, Any]) -> str | None:
-    """Say why a process must not be used that would start a program to get a credential; None where it starts none.
-
-    `settings` are the CLI's own, in its reply to `get_settings` (2.1.327). The user's do not reach a process here, but
-    a policy of the machine's or the organisation's does; and what the CLI starts in a call inherits the environment, in
-    which the request is. An `apiKeyHelper` goes before the key or token that the process was given, besides.
-    """
-    found = [name for name in _HELPERS if settings.get(name)]
-    if not found:
-        return None
-    return (
-        f"a policy of this machine sets {', '.join(found)}, a program that Claude Code would start with the request in "
-        "its environment: have it taken out of the managed settings"
-    )
-
-
 def _gateway(
     base_url: str, *, api_key: str | None, is_from_env: bool, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
@@ -242,9 +266,10 @@ def _gateway(
             return Login(payer="gateway", base_url=base_url, secrets=((name, value),), source=name)
     if base_url in (url.rstrip("/") for url in settings.send_login_to):
         return replace(_subscription(env), base_url=base_url)
+    shown = without_password(base_url)
     where = "ANTHROPIC_BASE_URL" if is_from_env else "`api_base`"
     raise _refused(
-        f"{where} names {base_url}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
+        f"{where} names {shown}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
         f"{' or in ANTHROPIC_AUTH_TOKEN' if is_from_env else ''}; or, if the login is meant for it, add the URL to "
         "LITELLM_CLAUDE_CODE_SEND_LOGIN_TO",
         model,

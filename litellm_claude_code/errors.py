@@ -10,7 +10,7 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +63,8 @@ class Cause:
     @property
     def is_dead_login(self) -> bool:
         """Say whether the subscription's login is missing, has expired or is refused: no call will go through."""
-        return self.payer == "subscription" and self.kind in ("authentication_failed", "oauth_org_not_allowed")
+        dead = ("authentication_failed", "oauth_org_not_allowed", "refused_settings")
+        return self.payer == "subscription" and self.kind in dead
 
 
 def cause_of(error: BaseException) -> Cause | None:
@@ -153,6 +154,7 @@ _BY_STATUS: Final[dict[int, Any]] = {
 _BY_KIND: Final[dict[str, Any]] = {
     "timeout": exceptions.Timeout,
     "authentication_failed": exceptions.AuthenticationError,
+    "refused_settings": exceptions.AuthenticationError,
     "oauth_org_not_allowed": exceptions.PermissionDeniedError,
     "left_out": exceptions.PermissionDeniedError,
     "billing_error": exceptions.BadRequestError,
@@ -169,9 +171,10 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
     `model` is the name the caller used; `payer` was to pay: where that is the subscription, an `AuthenticationError`
     tells how to log in, and how to pay otherwise.
     """
-    failure = failed.failure
+    failure = replace(failed.failure, text=without_password(failed.failure.text))
     kind = _class_of(failure)
-    hint = f". {HOW_TO_PAY}" if payer == "subscription" and kind is exceptions.AuthenticationError else ""
+    is_login = payer == "subscription" and kind is exceptions.AuthenticationError
+    hint = f". {HOW_TO_PAY}" if is_login and failure.kind != "refused_settings" else ""
     error: Exception = kind(
         f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )
@@ -305,6 +308,11 @@ def alone() -> Iterator[None]:
     except Exception as error:
         error.__cause__ = error.__context__ = None
         raise
+
+
+def without_password(text: str) -> str:
+    """Return a text whose URLs have no user name and password: `https://user:password@host` becomes `https://host`."""
+    return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s?#]*@", r"\1", text, flags=re.IGNORECASE)
 
 
 def without_prompt(error: Exception) -> str:

@@ -17,7 +17,8 @@ import anyio
 
 from . import launch
 from .auth import DEFAULT_BASE_URL, Login, Payer
-from .errors import CallFailed, Failure, from_sdk
+from .errors import CallFailed, Failure, from_sdk, without_password
+from .in_force import Guard
 from .reports import Overage
 from .settings import Settings
 
@@ -52,8 +53,9 @@ _KEYS: Final = ("api_key", "api_key_helper")
 async def identify(login: Login, *, settings: Settings, overage: Overage) -> Identity:
     """Ask the CLI who would pay on this login. It takes a sixth of a second and makes no request.
 
-    Raises `CallFailed` where the CLI does not tell.
+    Raises `CallFailed` if the CLI does not tell, or if a file would have calls paid for, or sent, in another way.
     """
+    Guard(environment=login.environment()).check_files()
     told = await _ask(login, settings)
     method, cloud = told.get("authMethod"), told.get("apiProvider")
     is_cloud = method == "third_party"
@@ -64,7 +66,7 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
         payer=payer,
         is_logged_in=told.get("loggedIn") is True,
         source=login.source or _source(told),
-        base_url=None if is_cloud else login.base_url or DEFAULT_BASE_URL,
+        base_url=None if is_cloud else without_password(login.base_url or DEFAULT_BASE_URL),
         cloud=cloud if is_cloud else None,
         email=told.get("email"),
         organization=told.get("orgName"),

@@ -23,10 +23,11 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from . import launch, models
-from .auth import Login, helper_in_force
+from .auth import Login
 from .call import Call
 from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
+from .in_force import Guard, policy_stamp
 from .settings import Settings
 from .transport import Frame
 from .turn import Reading, Turn
@@ -88,6 +89,8 @@ class Worker:
         """Takes the body out of force, from the answer's first event on."""
         self._settings = settings
         self._on_change = on_change
+        self._guard = Guard(environment=login.environment())
+        self._policies = login.policies
         self._launch = launch.prepare(login, settings=settings, on_exit=self._exited)
         self._client: ClaudeSDKClient | None = None
         self._life = asyncio.create_task(self._boot(), name="claude-code-boot")
@@ -127,26 +130,35 @@ class Worker:
 
     async def _boot(self) -> None:
         try:
+            self._policies = policy_stamp()
+            self._guard.check_files()  # before there is a process: the CLI may send the login as soon as it starts
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await self._launch.transport.connect()
                 await self._control("apply_flag_settings", settings={"env": {}})
-                await self._refuse_helpers()
+                self._guard.check_process(await self._control("get_settings"))
                 await self._shake_hands()
+            self._guard.check_files()  # for what was written while the CLI started
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
             self.used_at = time.monotonic()
             self._become(State.IDLE)
 
-    async def _refuse_helpers(self) -> None:
-        """Fail where the CLI would start a program that sees requests. No request has been sent to it by now."""
-        told = await self._control("get_settings")
-        if (why := helper_in_force(told.get("effective") or {})) is not None:
-            raise CallFailed(Failure(kind="authentication_failed", text=why))
+    async def _look_again(self, call: Call) -> None:
+        """Refuse settings that came into force since the last call. The request has not been sent to the process yet.
+
+        A changed policy file has another process take the call: the CLI may not have read the file yet. Settings that
+        Anthropic's service sends are in no file, so the process is asked, if it is one that the service sends them to.
+        """
+        if policy_stamp() != self._policies:
+            raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
+        if self.login.gets_settings:
+            self._guard.check_process(await self._control("get_settings", within_s=self._patience_s(call)))
 
     async def _serve(self, turn: Turn) -> None:
         began = time.monotonic()
         try:
+            await self._look_again(turn.call)
             if self.calls == 1:
                 await self._disarm()
             await self._load(turn.call)

@@ -38,7 +38,7 @@ def test_a_key_pays_where_the_caller_opts_in() -> None:
 def test_a_cloud_pays_where_the_environment_says_so_as_for_claude_code() -> None:
     login = choose({"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-west-1"})
     assert login.payer == "cloud"
-    assert login.passes_on("AWS_REGION")
+    assert login.environment()["AWS_REGION"] == "eu-west-1"
     assert not choose({"CLAUDE_CODE_USE_BEDROCK": "0"}).passes_on("AWS_REGION")
 
 

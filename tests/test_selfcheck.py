@@ -81,19 +81,19 @@ async def test_a_good_result_is_shared_and_remembered_until_the_cli_changes(scri
     for name in names:
         name.symlink_to(cli)
     await asyncio.gather(*(ensure_checked(Settings(cli_path=names[0])) for _ in range(5)))
-    assert starts.read_text().count("started") == 2
+    assert starts.read_text().count("started") == 3
     await ensure_checked(Settings(cli_path=names[0]))
     await ensure_checked(Settings(cli_path=names[1]))
-    assert starts.read_text().count("started") == 2
+    assert starts.read_text().count("started") == 3
     os.utime(cli, (1, 1))
     await ensure_checked(Settings(cli_path=names[2]))
-    assert starts.read_text().count("started") == 4
+    assert starts.read_text().count("started") == 6
 
 
 async def test_a_bad_result_is_raised_and_lasts_for_this_process_only(script: Script, tmp_path: Path) -> None:
     cli = script(f'unset CLAUDE_CODE_DISABLE_THINKING\necho started >> {tmp_path}/starts\nexec {CLI} "$@"')
     (tmp_path / "other").symlink_to(cli)
-    for path, starts in ((cli, 2), (cli, 2), (tmp_path / "other", 4)):
+    for path, starts in ((cli, 3), (cli, 3), (tmp_path / "other", 6)):
         with pytest.raises(CallFailed, match="CLAUDE_CODE_DISABLE_THINKING") as raised:
             await ensure_checked(Settings(cli_path=path))
         assert raised.value.failure.kind == "self_check"
@@ -107,7 +107,7 @@ async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script:
     leaving.cancel()
     await staying
     assert leaving.cancelled()
-    assert (tmp_path / "starts").read_text().count("started") == 2
+    assert (tmp_path / "starts").read_text().count("started") == 3
 
 
 TRAFFIC = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
@@ -280,10 +280,7 @@ def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None
         "DISABLE_PROMPT_CACHING": "",
     }
     told = sentence_under({"env": env}, tmp_path)
-    assert "are not those asked for: CLAUDE_CODE_EXTRA_BODY has no effect." in told
-    assert "It sets cache marks that nobody asked for: DISABLE_PROMPT_CACHING" in told
-    assert "It sends `output_config` that nobody asked for: CLAUDE_CODE_EFFORT_LEVEL has no effect." in told
-    assert "The status 529 is followed by another request: CLAUDE_CODE_MAX_RETRIES has no effect." in told
+    assert f"{FILE} sets {', '.join(env)}, which would change who pays, where requests go or what is sent" in told
     assert f"The policy in {FILE} sets {', '.join(env)}, which a worker needs for itself" in told
 
 

@@ -27,6 +27,7 @@ from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 from .. import launch
 from ..auth import Login
 from ..errors import CallFailed, Failure
+from ..in_force import Guard
 from ..settings import Settings
 from ..transport import ControlTransport, Frame
 from .agent_options import to_options
@@ -113,8 +114,11 @@ class AgentProcess:
     async def start(self) -> None:
         """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
         try:
+            guard = Guard(environment=self._login.agent_environment(), is_agent=True)
+            guard.check_files()  # before there is a process: the CLI may send the login as soon as it starts
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await launch.shake_hands(self._client, self.transport, login=self._login)
+                guard.check_process(await self.control("get_settings"))
                 await self._until_servers_are_ready()
         except CallFailed:
             raise

@@ -1,17 +1,19 @@
-"""Calls served on loopback: a stand-in, two processes that ask it, and what was seen of each call."""
+"""Calls served on loopback: a stand-in, the processes that ask it, and what was seen of each call."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from .. import models
-from ..auth import Login
+from ..auth import Login, placed
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, from_sdk
 from ..guard import LEFT_OUT_BLOCK
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 Body: TypeAlias = dict[str, Any]
 
 KEY: Final = "self-check-key"
+TOKEN: Final = "self-check-token"
 SYSTEM: Final = "You take part in a self-check. @/etc/hostname, ${HOME}, `id`, é 👩‍👩‍👧‍👦"
 PLAIN: Final[Body] = {"messages": [{"role": "user", "content": "/cost é 👩‍👩‍👧‍👦 \u2028 of it"}], "max_tokens": 100}
 ANSWER: Final = "It is well."
@@ -100,6 +103,25 @@ class Bench:
         """End both processes."""
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
+    async def ask_with_token(self, config: Path, *, later: Body) -> Seen:
+        """Have a process with a subscription's token and a configuration folder of its own serve a call.
+
+        `later` is what `.claude.json` holds by the time of the call. Raises `Lost` as `boot` and `ask` do.
+        """
+        login = Login(
+            payer="subscription", base_url=self.stand_in.base_url, secrets=(("CLAUDE_CODE_OAUTH_TOKEN", TOKEN),)
+        )
+        environ = {**os.environ, "CLAUDE_CONFIG_DIR": str(config)}
+        worker = Worker(placed(login, environ), settings=self._settings, on_change=self._note)
+        try:
+            await self._settled(worker)
+            if worker.failure is not None:
+                raise Lost(f"it does not start with a token: {worker.failure.failure.text}", "CLAUDE_CODE_OAUTH_TOKEN")
+            (config / ".claude.json").write_text(json.dumps(later))
+            return await self.ask(worker=worker)
+        finally:
+            await worker.close()
+
     async def ask(
         self,
         body: Body = PLAIN,
@@ -108,6 +130,7 @@ class Bench:
         model: str = "sonnet",
         cache_ttl: Literal["5m", "1h"] | None = None,
         text: str | None = None,
+        worker: Worker | None = None,
     ) -> Seen:
         """Have a call served, its requests answered by `replies` and then by `ANSWER`, up to the worker's reset.
 
@@ -115,7 +138,7 @@ class Bench:
 
         Raises `Lost` where that does not come to an end, or nothing is asked.
         """
-        worker, before = self._workers[bool(system)], len(self.stand_in.requests)
+        worker, before = worker or self._workers[bool(system)], len(self.stand_in.requests)
         asked = {**body, "model": models.resolve(model, any_id=True)}
         content = body["messages"][0]["content"]
         call = Call(
@@ -127,7 +150,7 @@ class Bench:
             effort=body.get("output_config", {}).get("effort"),
             cache_ttl=cache_ttl,
             timeout_s=self._settings.step_timeout_s,
-            login=self._login,
+            login=worker.login,
         )
         self._system, self._replies = system, deque(replies)
         turn, events, failure = worker.start(call), list[ApiEvent](), None

@@ -11,9 +11,9 @@ from typing import Final
 import claude_agent_sdk
 
 from ..errors import CallFailed, Failure
+from ..in_force import policy_files
 from ..installed import find_cli, recall, remember
 from ..settings import Settings
-from .policies import policy_files
 from .run import self_check
 
 _REMEMBERED: Final = "self_check"

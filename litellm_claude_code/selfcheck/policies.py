@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from ..auth import Login
+from ..in_force import policy_files
 from .differences import CACHING
 
 
@@ -35,10 +35,3 @@ def _variables(file: Path) -> set[str]:
         return set()
     env = told.get("env") if isinstance(told, dict) else None
     return set(env) if isinstance(env, dict) else set()
-
-
-def policy_files() -> list[Path]:
-    """List the managed settings of this machine, where the CLI 2.1.327 looks for them."""
-    folder = Path("/Library/Application Support/ClaudeCode" if sys.platform == "darwin" else "/etc/claude-code")
-    files = [folder / "managed-settings.json", *sorted((folder / "managed-settings.d").glob("*.json"))]
-    return [file for file in files if file.is_file()]

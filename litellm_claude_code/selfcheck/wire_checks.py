@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..guard import LEFT_OUT_BLOCK
-from .bench import ANSWER, KEY, PLAIN, Bench, Body, system_blocks
+from .bench import ANSWER, KEY, PLAIN, TOKEN, Bench, Body, system_blocks
 from .differences import CACHING, differences, more_than_one
 from .report import Problem
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from ..testing import Answer, RecordedRequest, Reply
 
 LEAVING_OUT: Final = ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "the block that is fired with the prompt")
+_OAUTH: Final = "oauth-2025-04-20"
 _OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
 """A word of the first call that no later one may hold."""
@@ -142,6 +145,24 @@ async def _check_nothing_else(bench: Bench) -> list[Problem]:
     return [Problem(f"it makes requests of its own ({', '.join(asked)})", switches)] if asked else []
 
 
+async def _check_login(bench: Bench) -> list[Problem]:
+    """See that a subscription's token is sent as such, and that a later `.claude.json` changes neither it nor the host.
+
+    The API takes such a token as a bearer and with the `oauth` beta only: CLI 2.1.121 left the beta out, and every call
+    was a 401.
+    """
+    nowhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "another-key"}
+    with tempfile.TemporaryDirectory() as folder:
+        seen = await bench.ask_with_token(Path(folder), later={"env": nowhere})
+    problems = []
+    if any(_credentials(request) != (None, f"Bearer {TOKEN}") for request in seen.requests):
+        problems.append(Problem("it sends another credential than the token it is given", ("CLAUDE_CODE_OAUTH_TOKEN",)))
+    if any(_OAUTH not in request.headers.get("anthropic-beta", "").split(",") for request in seen.requests):
+        switches = ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",)
+        problems.append(Problem(f"it leaves out the beta {_OAUTH}, without which the API refuses a login", switches))
+    return problems
+
+
 CHECKS: Final = (
     _check_rich_body,
     _check_reset,
@@ -149,5 +170,6 @@ CHECKS: Final = (
     _check_left_out,
     _check_failures,
     _check_what_a_call_sets,
+    _check_login,
     _check_nothing_else,
 )

@@ -40,6 +40,8 @@ class AnthropicHost:
     `asked` lists method and path of all but the messages.
     """
 
+    hosts: tuple[str, ...] = (HOST,)
+
     def __init__(self, stand_in: StandIn, folder: Path) -> None:
         self.config = folder / "claude"
         """A configuration folder of Claude Code's with a subscription login."""
@@ -51,7 +53,7 @@ class AnthropicHost:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.certificate)
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(HOST).configure_cert(self._tls)
+        authority.issue_cert(*self.hosts).configure_cert(self._tls)
         self._behind = ("127.0.0.1", int(stand_in.base_url.rsplit(":", 1)[1]))
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.proxy = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -71,7 +73,7 @@ class AnthropicHost:
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError, ssl.SSLError), client:
             head, _ = _read_head(client)
-            if head.split()[1] != f"{HOST}:443":
+            if head.split()[1].removesuffix(":443") not in self.hosts:
                 return
             client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             with self._tls.wrap_socket(client, server_side=True) as tls:
@@ -82,15 +84,23 @@ class AnthropicHost:
                         self._relay(tls, head, rest)
                         return
                     self.asked.append(f"{method} {path}")
-                    content = json.dumps(self.usage if path.startswith("/api/oauth/usage") else {}).encode()
-                    status = "200 OK" if path.startswith("/api/oauth/usage") else "404 Not Found"
+                    length = _length(head)
+                    while len(rest) < length:
+                        rest += tls.recv(65536)
+                    found = self.answer(method, path, rest)
+                    content = json.dumps(found or {}).encode()
+                    status = "404 Not Found" if found is None else "200 OK"
                     kind = "content-type: application/json"
                     tls.sendall(f"HTTP/1.1 {status}\r\n{kind}\r\ncontent-length: {len(content)}\r\n\r\n".encode())
                     tls.sendall(content)
 
+    def answer(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
+        """Return the answer to a request that is no message, or None for a 404."""
+        return self.usage if path.startswith("/api/oauth/usage") else None
+
     def _relay(self, client: ssl.SSLSocket, head: str, body: bytes) -> None:
         lines = head.split("\r\n")
-        length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length:"))
+        length = _length(head)
         kept = [line for line in lines if not line.lower().startswith("connection:")]
         while len(body) < length:
             body += client.recv(65536)
@@ -98,6 +108,11 @@ class AnthropicHost:
             behind.sendall("\r\n".join([*kept, "connection: close", "", ""]).encode() + body)
             while data := behind.recv(65536):
                 client.sendall(data)
+
+
+def _length(head: str) -> int:
+    lines = head.lower().split("\r\n")
+    return next((int(line.split(":")[1]) for line in lines if line.startswith("content-length:")), 0)
 
 
 def _read_head(connection: socket.socket) -> tuple[str, bytes]:

@@ -1,0 +1,181 @@
+"""Settings that reach a Claude Code process from outside, and which of them are refused.
+
+The CLI (2.1.327 to 2.1.330) puts three things above the environment that it is started with, whatever its command
+line says: `env` in `.claude.json`, which it reads when it starts; the machine's managed settings, which it watches; and
+the settings that Anthropic's service sends for an organisation, which it polls for. `get_settings` shows the last two
+and not the first, so the files are read here and the process is asked as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import CallFailed, Failure
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+PROGRAMS: Final = (
+    "apiKeyHelper",
+    "proxyAuthHelper",
+    "otelHeadersHelper",
+    "awsAuthRefresh",
+    "awsCredentialExport",
+    "gcpAuthRefresh",
+    "hooks",
+    "statusLine",
+    "subagentStatusLine",
+    "fileSuggestion",
+    "processWrapper",
+    "policyHelper",
+    "policyHelpers",
+    "mcpServers",
+    "managedMcpServers",
+    "enabledPlugins",
+)
+"""Settings by which the CLI starts a program. In a call that program inherits an environment that holds the request."""
+_VALUES: Final = ("forceLoginGatewayUrl", "model", "modelOverrides", "fallbackModel")
+"""Settings that change the host or the model."""
+
+# Variables that change who pays, the host, a proxy, headers, TLS, the model, or the code that runs in the process.
+_ROUTE: Final = re.compile(
+    r"_?ANTHROPIC_|_?CLAUDE_CODE_(USE|API|OAUTH|CUSTOM|SKIP|HOST|PROVIDER|REMOTE|GATEWAY|CLIENT_|CERT|PROXY|HTTP|"
+    r"ENABLE_PROXY|DISABLE_PROXY|ASSUME|SUBAGENT_MODEL|RUNNER|GB_|PROCESS_WRAPPER|PLUGIN_DIR|MODEL_|CLIENT_DATA)|"
+    r"CLAUDE_(CONFIG|SECURESTORAGE|BRIDGE|LOCAL_OAUTH)|.*_BASE_URL$|(HTTPS?|ALL|NO)_PROXY$|NPM_CONFIG_|"
+    r"AWS_|GOOGLE_|GCLOUD_|GCE_|CLOUD_ML_|CLOUDSDK_|AZURE_|VERTEX_|METADATA_SERVER|"
+    r"NODE_|BUN_|SSL|LD_|DYLD_|HOSTALIASES$|LOCALDOMAIN$|RES_OPTIONS$|HOME$|USERPROFILE$|XDG_CONFIG_HOME$|PATH$|"
+    r"USE_(LOCAL|STAGING)_OAUTH$|API_FORCE",
+    re.IGNORECASE,
+)
+# Variables that copy prompts or answers into telemetry.
+_CONTENT: Final = re.compile(r"(ANT_)?OTEL_LOG_|ENABLE_BETA_TRACING|BETA_TRACING", re.IGNORECASE)
+# Variables that change a plain call's request.
+_REQUEST: Final = re.compile(
+    r"CLAUDE_|API_TIMEOUT|DISABLE_PROMPT_CACHING|DISABLE_INTERLEAVED|ENABLE_TOOL_SEARCH|MAX_THINKING", re.IGNORECASE
+)
+_HARMLESS: Final = frozenset(
+    [
+        "CLAUDE_CODE_ENABLE_TELEMETRY",
+        "CLAUDE_CODE_DISABLE_FEEDBACK_SURVEY",
+        "CLAUDE_CODE_IDE_SKIP_AUTO_INSTALL",
+        "CLAUDE_CODE_MAX_MCP_DESCRIPTION_LENGTH",
+        "CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What may not be put in force in one process. `environment` is what the process is started with."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    is_agent: bool = False
+    """An agent's own requests are the CLI's business: only what changes who pays, the route or the programs counts."""
+
+    def check_files(self) -> None:
+        """Read the files that the CLI reads. Raises `CallFailed` that names the file and what in it is refused."""
+        for file in config_files(self.environment):
+            self._check(str(file), {"env": _read(file).get("env")})
+        for file in policy_files():
+            self._check(str(file), _read(file))
+
+    def check_process(self, told: Mapping[str, Any]) -> None:
+        """Check the reply to `get_settings`. Raises `CallFailed` that names the source and what in it is refused."""
+        sources = told.get("sources")
+        if not isinstance(sources, list):  # an older CLI tells of programs only by what is in force
+            effective = told.get("effective") or {}
+            sources = [{"source": "policySettings", "settings": {**effective, "env": None}}]
+        for one in sources:
+            settings, source = one.get("settings"), one.get("source")
+            if not isinstance(settings, dict) or source == "flagSettings":  # what the call itself has set
+                continue
+            if source == "policySettings":
+                self._check(_policy_name(settings), settings)
+            else:  # an agent's profile asked for these files, and for the programs in them
+                self._check(f"{source} of Claude Code", {"env": settings.get("env")})
+
+    def _check(self, place: str, settings: Mapping[str, Any]) -> None:
+        env = settings.get("env")
+        variables = [name for name, value in (env if isinstance(env, dict) else {}).items() if self._bars(name, value)]
+        programs = [name for name in PROGRAMS if settings.get(name)]
+        values = [name for name in _VALUES if settings.get(name)]
+        if programs:
+            what = f"{', '.join(programs)}, a program that Claude Code would start with the request in its environment"
+        elif variables or values:
+            what = f"{', '.join(sorted([*variables, *values]))}, which would change who pays, where requests go or "
+            what += "what is sent"
+        else:
+            return
+        advice = "Remove it there, or ask your administrator to"
+        raise CallFailed(Failure(kind="refused_settings", text=f"{place} sets {what}. {advice}"))
+
+    def _bars(self, name: str, value: object) -> bool:
+        if name in _HARMLESS or self.environment.get(name) == str(value):
+            return False
+        if _CONTENT.match(name):
+            return str(value).strip().lower() not in ("", "0", "false", "no", "off")
+        return bool(_ROUTE.match(name)) or (not self.is_agent and bool(_REQUEST.match(name)))
+
+
+def config_files(environment: Mapping[str, str]) -> list[Path]:
+    """List where a process with this environment looks for the `.claude.json` that holds its account and `env`."""
+    folder, home = (environment.get(name, os.environ.get(name)) for name in ("CLAUDE_CONFIG_DIR", "HOME"))
+    home_folder = Path(home) if home else Path.home()
+    legacy = (Path(folder) if folder else home_folder / ".claude") / ".config.json"
+    files = [legacy, (Path(folder) if folder else home_folder) / ".claude.json"]
+    return [file for file in files if file.is_file()]
+
+
+def _policy_folder() -> Path:
+    return Path("/Library/Application Support/ClaudeCode" if sys.platform == "darwin" else "/etc/claude-code")
+
+
+def policy_files() -> list[Path]:
+    """List the managed settings of this machine, where the CLI 2.1.327 looks for them."""
+    folder = _policy_folder()
+    files = [folder / "managed-settings.json", *sorted((folder / "managed-settings.d").glob("*.json"))]
+    return [file for file in files if file.is_file()]
+
+
+def policy_stamp() -> Stamp:
+    """Return what changes when a policy file is written, added or removed. Takes some ten microseconds."""
+    folder = _policy_folder()
+    return tuple(_stamps(folder / "managed-settings.json", folder / "managed-settings.d"))
+
+
+def _stamps(file: Path, drop_ins: Path) -> Iterator[tuple[str, int, int, int]]:
+    try:
+        names = sorted(entry.path for entry in os.scandir(drop_ins))
+    except OSError:
+        names = []
+    for path in (str(file), *names):
+        try:
+            status = os.stat(path)
+        except OSError:
+            continue
+        yield path, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _policy_name(settings: Mapping[str, Any]) -> str:
+    """Return the file that a policy's settings stand in, or what else they come from."""
+    env = settings.get("env") if isinstance(settings.get("env"), dict) else {}
+    for file in policy_files():
+        read = _read(file)
+        there = read.get("env") if isinstance(read.get("env"), dict) else {}
+        if any(name in read for name in settings if name != "env") or set(there or {}) & set(env or {}):
+            return str(file)
+    return "a policy (sent by Anthropic's service for your organisation, or set by this system's administrator)"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
