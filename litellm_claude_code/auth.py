@@ -1,7 +1,7 @@
 """Who pays for a call, and the environment its Claude Code process gets.
 
 The CLI prefers an API key it finds in the environment to the login, silently; here a key is used only where the
-caller asked for it. A process gets the variables named below and no others (`launch.sh` unsets the rest), and the login
+caller asked for it. A process gets the variables named below and no others (`launch.environment`), and the login
 goes to the CLI's default endpoint only.
 """
 

@@ -6,6 +6,7 @@ the caller sees. Prompts and keys never appear in a message: the CLI's own text 
 
 from __future__ import annotations
 
+import errno
 import re
 import traceback
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from litellm import exceptions
 from .installed import NO_CLI
 from .limits import Reached
 from .models import PROVIDER
+from .trusted import UntrustedFolder
 
 if TYPE_CHECKING:
     from .auth import Payer  # which refuses in the words below
@@ -214,6 +216,8 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
         return error
     if isinstance(error, sdk.CLINotFoundError):
         return CallFailed(Failure(kind="cli_not_found", text=NO_CLI))
+    if (text := _of_the_machine(error)) is not None:
+        return CallFailed(Failure(kind="machine", text=text))
     if isinstance(error, StepRefused):
         failure = Failure(kind="lost", text=str(error))
         return CallFailed(failure) if is_sent else WorkerLost(failure)
@@ -223,6 +227,21 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
     if text is None:
         failed.__cause__ = InternalError(error)
     return failed
+
+
+def _of_the_machine(error: BaseException | None) -> str | None:
+    """Return a sentence for an error that another process would meet, too; it may be the cause of the SDK's error."""
+    while error is not None:
+        if isinstance(error, UntrustedFolder):
+            return str(error)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return "too many files are open in this process or on this machine: raise the limit (`ulimit -n`)"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            return f"{error.filename or 'a file'} cannot be written or run: {error.strerror}"
+        if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
+            return f"no process can be started: {error.strerror}. Lower LITELLM_CLAUDE_CODE_MAX_WORKERS or free memory"
+        error = error.__cause__
+    return None
 
 
 def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:

@@ -18,6 +18,7 @@ import anyio
 from . import launch
 from .auth import DEFAULT_BASE_URL, Login, Payer
 from .errors import CallFailed, Failure, from_sdk, without_password
+from .folders import empty_folder
 from .in_force import Guard
 from .reports import Overage
 from .settings import Settings
@@ -82,10 +83,11 @@ async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
     try:
         with anyio.fail_after(settings.boot_timeout_s):
             ran = await anyio.run_process(
-                [launch.launcher(), "--setting-sources=", "auth", "status"],
-                env={**os.environ, **launch.environment(login, settings=settings)},
-                cwd=launch.empty_folder(),
+                [*launch.bound_to_parent(), launch.cli_of(settings), "--setting-sources=", "auth", "status"],
+                env=launch.environment(login),
+                cwd=empty_folder(),
                 check=False,
+                start_new_session=True,
             )
         told = json.loads(ran.stdout)
     except ValueError:

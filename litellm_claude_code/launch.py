@@ -1,4 +1,4 @@
-"""What a Claude Code process is started with: its command line, its environment and its folders.
+"""How a Claude Code process is started: its command line, its environment, and what ends it.
 
 Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py`).
 """
@@ -6,33 +6,42 @@ Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
-import shutil
 import sys
-import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, Final
 
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionError, CLINotFoundError
-from claude_agent_sdk._internal.transport import subprocess_cli
+import anyio
+from anyio.streams.text import TextReceiveStream, TextSendStream
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionError, CLINotFoundError, __version__
+from claude_agent_sdk._internal._task_compat import spawn_detached
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .auth import Login, wrong_login
 from .errors import CallFailed, Failure
-from .installed import NO_CLI, cache_folder, find_cli
+from .folders import empty_folder, private_folder
+from .installed import NO_CLI, absolute_path, find_cli, find_program
 from .settings import Settings
 from .transport import ControlTransport
 
 _LARGEST_FRAME_BYTES: Final = 256 << 20
-_LAUNCHER: Final = "launch.sh"
-_LOCK: Final = "lock"
-_private_folders: dict[int, tuple[Path, int]] = {}
+_SHELL: Final = "/bin/sh"
+_SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
+# Becomes the command in its arguments, and ends it once the process $1 is gone.
+_WATCHED: Final = """
+watched=$1 signal=$2 sleep=$3
+shift 3
+(
+    trap '' HUP INT TERM
+    while kill -0 "$watched" && kill -0 $$; do "$sleep" 1; done
+    kill -0 "$watched" || kill -"$signal" $$
+) </dev/null >/dev/null 2>&1 &
+exec "$@"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +57,7 @@ class Launch:
 def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> Launch:
     """Return a process that is ready to be spawned; `on_exit` is called when it has ended.
 
-    Raises `CLINotFoundError` where there is no CLI.
+    Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
     stderr: deque[str] = deque(maxlen=20)
     options = ClaudeAgentOptions(
@@ -62,29 +71,61 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         # The CLI may record the first system prompt and repeat it; here each call brings its own.
         extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
         cwd=empty_folder(),
-        cli_path=launcher(),
+        cli_path=cli_of(settings),
         stderr=stderr.append,
-        env=environment(login, settings=settings),
+        env=environment(login),
     )
-    transport = ControlTransport(subprocess(options), on_exit=on_exit)
+    transport = ControlTransport(subprocess(options, within=bound_to_parent()), on_exit=on_exit)
     return Launch(transport=transport, options=options, stderr=stderr)
 
 
 class _Subprocess(SubprocessCLITransport):
-    """The SDK's transport, whose process this package ends.
+    """The SDK's transport, whose process this package starts and ends.
 
-    At exit the SDK (0.2.184) signals those it knows of: also in a forked child, whose parent's they are, and in the
-    middle of asyncio's own look at one that has just ended, which then complains on stderr.
+    The SDK (0.2.184) would start it with this process's whole environment, which it reads with a `KeyError` if another
+    thread removes a variable meanwhile. At exit it would signal the processes it has started: also in a forked child,
+    whose parent's they are, and while asyncio looks whether one has ended, which then complains on stderr.
     """
 
+    def __init__(self, options: ClaudeAgentOptions, *, within: Sequence[str]) -> None:
+        super().__init__(prompt=_no_prompt(), options=options)
+        self._within = within
+
     async def connect(self) -> None:
-        await super().connect()
-        getattr(subprocess_cli, "_ACTIVE_CHILDREN", set()).discard(self._process)
+        if self._process is not None:
+            return
+        options = self._options
+        try:
+            # A session of its own keeps a terminal's or a notebook's Ctrl-C from the process: that is for the caller.
+            self._process = process = await anyio.open_process(
+                [*self._within, *self._build_command()],
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd=options.cwd,
+                env={**options.env, "PWD": str(options.cwd)},
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            if options.cwd and not Path(options.cwd).exists():  # noqa: ASYNC240 - one look, after a failure
+                raise CLIConnectionError(f"the working folder {options.cwd} does not exist") from error
+            raise CLINotFoundError(NO_CLI) from error
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._stdin_stream = TextSendStream(process.stdin)
+        self._stdout_stream = TextReceiveStream(process.stdout)
+        self._stderr_stream = TextReceiveStream(process.stderr)
+        self._stderr_task = spawn_detached(self._handle_stderr())
+        self._ready = True
 
 
-def subprocess(options: ClaudeAgentOptions) -> SubprocessCLITransport:
-    """Return the SDK's own transport for a process that is yet to be spawned, and gets its prompts later."""
-    return _Subprocess(prompt=_no_prompt(), options=options)
+def subprocess(options: ClaudeAgentOptions, *, within: Sequence[str]) -> SubprocessCLITransport:
+    """Return the SDK's own transport for a process that is yet to be spawned, and gets its prompts later.
+
+    Its environment is `options.env` and nothing else. `within` are the words in front of the CLI's command line.
+    """
+    return _Subprocess(options, within=within)
 
 
 async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
@@ -109,119 +150,54 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
     return told
 
 
-def launcher() -> Path:
-    """Return the program that becomes the CLI: it takes the CLI's arguments, and `environment` besides the parent's."""
-    return private_folder() / _LAUNCHER
-
-
-def environment(
-    login: Login, *, settings: Settings, own: Mapping[str, str] | None = None, death_signal: str = "KILL"
-) -> dict[str, str]:
-    """Return what to add to the parent's environment for `launcher`, which leaves out what the CLI does not need.
-
-    `own` are the variables the process is to have, those of a plain worker where it is `None`; `death_signal` is what
-    it gets when this Python process is killed. Raises `CLINotFoundError` where there is no CLI.
-    """
-    own = login.environment() if own is None else own
-    dropped = [name for name in os.environ if name.isidentifier() and name not in own and not login.passes_on(name)]
-    return {
-        **own,
-        "CLAUDE_CODE_TMPDIR": str(private_folder()),
-        "LITELLM_CLAUDE_CODE_CLI": str(_cli(settings)),
-        "LITELLM_CLAUDE_CODE_DROP": " ".join(dropped),
-        **_bound_to_parent(death_signal),
-    }
-
-
-def _cli(settings: Settings) -> Path:
+def cli_of(settings: Settings) -> Path:
+    """Return the CLI to start. Raises `CLINotFoundError` if there is none."""
     found = find_cli(settings.cli_path)
     if found is None:
         raise CLINotFoundError(NO_CLI)
     return found
 
 
-def empty_folder() -> Path:
-    """Return the one folder every process works in. There is nothing for the CLI to find in it.
+def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the whole environment of a process: what this process passes on, and what is set for it.
 
-    Its `.claude` is a link to nothing. At each change of settings, and so twice a call, the CLI 2.1.327 wants to know
-    whether git tracks the settings in there. For a link it does not ask git, which would take 10 ms of a call's 50, and
-    would have the request in its environment.
+    `own` are the variables that are set, those of a plain worker if it is `None`.
     """
-    folder = cache_folder() / "empty"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        (folder / ".claude").symlink_to("nowhere")
-    return folder
-
-
-def agent_folder(profile: str) -> Path:
-    """Return where an agent works whose profile names no folder: one for each profile, since the CLI notes them all."""
-    folder = cache_folder() / "agents" / profile
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def private_folder() -> Path:
-    """Return this Python process's own folder, for the launcher and the CLI's temporary files.
-
-    `remove_private_folder` removes it once no process uses it any more; a killed parent's is swept by the next.
-    """
-    known = _private_folders.get(os.getpid())
-    if known is not None and known[0].is_dir():
-        return known[0]
-    parent = cache_folder() / "run"
-    parent.mkdir(mode=0o700, exist_ok=True)
-    _sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
-    lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    script = folder / _LAUNCHER
-    script.write_text(resources.files(__package__).joinpath(_LAUNCHER).read_text())
-    script.chmod(0o700)
-    _private_folders[os.getpid()] = (folder, lock)
-    return folder
-
-
-def remove_private_folder() -> None:
-    """Remove this Python process's folder, if it has one."""
-    known = _private_folders.pop(os.getpid(), None)
-    if known is not None:
-        shutil.rmtree(known[0], ignore_errors=True)
-        os.close(known[1])
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the folders of Python processes that were killed: those whose lock nobody holds."""
-    for folder in parent.iterdir():
-        try:
-            lock = os.open(folder / _LOCK, os.O_RDWR)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
-
-
-def _bound_to_parent(death_signal: str) -> dict[str, str]:
-    """Say how `launch.sh` puts a process in a session of its own, and has it end with this Python process.
-
-    `setsid` keeps a terminal's or a notebook's Ctrl-C from it, which is for the caller; without it Python does that.
-    `setpriv` has Linux end it with its parent; that signal comes when the *thread* that spawned ends, so the loop's own
-    long-lived one does it. Without it a watchdog does, for which the pid is.
-    """
-    setsid, setpriv = shutil.which("setsid"), shutil.which("setpriv") if sys.platform == "linux" else None
-    words = [*([setsid] if setsid else []), *([setpriv, "--pdeathsig", death_signal, "--"] if setpriv else [])]
+    own = login.environment() if own is None else own
+    # Other threads may change `os.environ` meanwhile, so that a name in the list may be gone.
+    kept = {name: os.environ.get(name) for name in list(os.environ) if login.passes_on(name)}
     return {
-        "LITELLM_CLAUDE_CODE_WRAPPER": " ".join(words),
-        "LITELLM_CLAUDE_CODE_PYTHON": "" if setsid else sys.executable,
-        "LITELLM_CLAUDE_CODE_WATCHED": "" if setpriv else str(os.getpid()),
-        "LITELLM_CLAUDE_CODE_DEATH_SIGNAL": death_signal,
+        **{name: value for name, value in kept.items() if value is not None},
+        "PATH": absolute_path(kept.get("PATH")),
+        "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
+        "CLAUDE_CODE_TMPDIR": str(private_folder()),
+        **own,
+        "CLAUDE_AGENT_SDK_VERSION": __version__,
     }
+
+
+def bound_to_parent(death_signal: str = "KILL") -> list[str]:
+    """Return the words in front of a command that is to get a signal when this Python process ends in any way.
+
+    On Linux, `setpriv` asks the kernel for that. The kernel sends the signal when the *thread* that spawned the process
+    ends, so the background loop's own long-lived one spawns. Without `setpriv`, a shell looks once a second.
+    """
+    setpriv = find_program("setpriv") if sys.platform == "linux" else None
+    if setpriv is not None:
+        return [str(setpriv), "--pdeathsig", death_signal, "--"]
+    sleep = find_program("sleep") or "/bin/sleep"
+    return [_SHELL, "-c", _WATCHED, "sh", str(os.getpid()), death_signal, str(sleep)]
+
+
+def supervised() -> list[str] | None:
+    """Return the words in front of a command that is to end with all that it has started, detached or not.
+
+    `None` if that cannot be done here: only Linux hands a process the orphans among its descendants, and a program
+    that was frozen into one file has no Python to run the supervisor.
+    """
+    if sys.platform != "linux" or not sys.executable or getattr(sys, "frozen", False):
+        return None
+    return [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid())]
 
 
 async def _no_prompt() -> AsyncIterator[dict[str, Any]]:

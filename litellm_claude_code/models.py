@@ -16,7 +16,7 @@ import litellm
 from litellm.exceptions import BadRequestError, NotFoundError, UnsupportedParamsError
 from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
 
-from .installed import recall, remember
+from .cache import recall, remember
 
 PROVIDER: Final = "claude_code"
 
@@ -57,7 +57,15 @@ _NOT_OF_AGENTS: Final = (
 _REMEMBERED: Final = "models"
 _WIDE_CONTEXT_TOKENS: Final = 1_000_000
 
-_told: dict[str, str] = dict(recall(_REMEMBERED) or {})
+
+def _recalled() -> dict[str, str]:
+    """Return the aliases that were noted, as far as the note has the shape that `learn` gives it."""
+    noted = recall(_REMEMBERED)
+    pairs = noted.items() if isinstance(noted, dict) else ()
+    return {alias: model for alias, model in pairs if alias in ALIASES and isinstance(model, str)}
+
+
+_told: dict[str, str] = _recalled()
 
 
 def resolve(name: str, *, any_id: bool = False) -> str:

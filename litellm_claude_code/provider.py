@@ -353,7 +353,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _close_pool(self) -> None:
         if self._pool is not None:
-            from .launch import remove_private_folder  # loaded with the pool
+            from .folders import remove_private_folder  # loaded with the pool
 
             pool, self._pool = self._pool, None
             await pool.aclose()

@@ -5,6 +5,7 @@ What belongs to one call (model, `timeout`, `api_base`, `api_key`…) is litellm
 
 from __future__ import annotations
 
+import math
 import os
 from functools import cache, lru_cache
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Annotated, Final, Literal
 import psutil
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .container import container_limits
 
 PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
@@ -24,12 +27,18 @@ _WORKER_MIB = 170
 @cache
 def cores() -> int:
     """Return how many cores this Python process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = container_limits().cores
+    return mine if quota is None else max(1, min(mine, math.ceil(quota)))
 
 
 def default_max_workers() -> int:
-    """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64."""
-    memory_mib = psutil.virtual_memory().total // 2**20
+    """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64.
+
+    In a container, its own cores and memory count.
+    """
+    machine_bytes = psutil.virtual_memory().total
+    memory_mib = min(machine_bytes, container_limits().memory_bytes or machine_bytes) // 2**20
     return max(2, min(8 * cores(), memory_mib // (3 * _WORKER_MIB), 64))
 
 
@@ -78,13 +87,15 @@ def from_environment() -> Settings:
 
     Raises `SettingsError` for the first that cannot be used.
     """
+    # Other threads may change `os.environ` meanwhile, so that a name in the list may be gone.
+    ours = [(name, os.environ.get(name)) for name in list(os.environ) if name.startswith(PREFIX)]
     try:
-        return _from(tuple((name, value) for name, value in os.environ.items() if name.startswith(PREFIX)))
+        return _from(tuple(ours))
     except ValidationError as error:
         wrong = error.errors()[0]
         raise SettingsError(f"{PREFIX}{str(wrong['loc'][0]).upper()} cannot be used: {wrong['msg']}.") from None
 
 
 @lru_cache(maxsize=8)
-def _from(_variables: tuple[tuple[str, str], ...]) -> Settings:
+def _from(_variables: tuple[tuple[str, str | None], ...]) -> Settings:
     return Settings()

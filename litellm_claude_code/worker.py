@@ -359,9 +359,13 @@ class Worker:
             await transport.exited.wait()
         transport.send_signal(signal.SIGKILL)
         with anyio.move_on_after(_CLOSE_WITHIN_S):
-            if self._client is not None:
-                await self._client.disconnect()
-            await transport.close()
+            try:
+                if self._client is not None:
+                    await self._client.disconnect()
+            except Exception:  # the client fails if the process was killed during its handshake
+                await transport.close()
+            else:
+                await transport.close()
 
 
 def _is_lasting(model: dict[str, Any]) -> bool:

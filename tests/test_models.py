@@ -5,7 +5,7 @@ from pathlib import Path
 import litellm
 import pytest
 
-from litellm_claude_code import installed, models
+from litellm_claude_code import cache, models
 from litellm_claude_code.testing import StandIn
 
 from .support.calls import ask
@@ -73,17 +73,17 @@ def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.Monk
         models.learn({"sonnet": "claude-sonnet-6", "unheard-of": "x"})
         assert models.resolve("sonnet") == models.resolve("opusplan") == "claude-sonnet-6"
         assert models.resolve("opus") == "claude-opus-5-5"
-        assert installed.recall("models") == {"sonnet": "claude-sonnet-6"}
+        assert cache.recall("models") == {"sonnet": "claude-sonnet-6"}
     finally:
-        installed.remember("models", {})
+        cache.remember("models", {})
         monkeypatch.undo()
         models.register_models()
 
 
 def test_what_another_cli_told_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    installed.remember("key", "value")
-    assert installed.recall("key") == "value"
+    cache.remember("key", "value")
+    assert cache.recall("key") == "value"
     other = tmp_path / "claude"
     other.write_text("another")
-    monkeypatch.setattr(installed, "find_cli", lambda: other)
-    assert installed.recall("key") is None
+    monkeypatch.setattr(cache, "find_cli", lambda: other)
+    assert cache.recall("key") is None

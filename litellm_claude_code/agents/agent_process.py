@@ -27,15 +27,17 @@ from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 from .. import launch
 from ..auth import Login
 from ..errors import CallFailed, Failure
+from ..folders import private_folder
 from ..in_force import Guard
 from ..settings import Settings
 from ..transport import ControlTransport, Frame
+from .agent_folder import folder_of_run
 from .agent_options import to_options
 from .profile import Profile, ProfileError
 
 MARK: Final = "LITELLM_CLAUDE_CODE_RUN"
 _END_POLITELY_S: Final = 5.0
-_TERMINATE_WITHIN_S: Final = 3.0
+_TERMINATE_WITHIN_S: Final = 5.0
 _CLOSE_WITHIN_S: Final = 5.0
 _LOOK_AT_SERVERS_EVERY_S: Final = 0.05
 
@@ -64,6 +66,7 @@ class AgentProcess:
         login: Login,
         *,
         settings: Settings,
+        folder: Path,
         model: str | None = None,
         initialize: Mapping[str, Any] | None = None,
         session_id: str | None = None,
@@ -83,9 +86,9 @@ class AgentProcess:
         flags = replace(
             options.flags,
             model=model,
-            cwd=profile.cwd or launch.agent_folder(profile.name),
+            cwd=folder,
             mcp_servers=str(self._servers_file) if self._servers_file else {},
-            cli_path=launch.launcher(),
+            cli_path=launch.cli_of(settings),
             stderr=self._stderr.append,
             max_budget_usd=max_budget_usd,
             session_id=None if resumes else session_id,
@@ -93,7 +96,7 @@ class AgentProcess:
             extra_args={} if session_id else {"no-session-persistence": None},
             env=self._environment(max_tokens=max_tokens),
         )
-        self.transport = AgentTransport(launch.subprocess(flags))
+        self.transport = AgentTransport(launch.subprocess(flags, within=_within()))
         self.transport.initialize = initialize or {}
         self._client = ClaudeSDKClient(options.dialogue, transport=self.transport)
 
@@ -108,8 +111,7 @@ class AgentProcess:
             **profile.env,
             MARK: self._mark,
         }
-        # The CLI ends its commands on SIGTERM, and leaves them behind on SIGKILL.
-        return launch.environment(login, settings=self._settings, own=own, death_signal="TERM")
+        return {**launch.environment(login, own=own), **_for_supervisor(own)}
 
     async def start(self) -> None:
         """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
@@ -200,16 +202,32 @@ async def check_servers(profiles: Iterable[Profile], *, settings: Settings) -> N
 
 
 async def _check_servers(profile: Profile, *, settings: Settings) -> None:
-    # No request is made: whose login it would be does not matter, and a gateway's is not looked at.
-    process = AgentProcess(profile, Login(payer="gateway"), settings=settings)
-    try:
-        await process.start()
-    finally:
-        await asyncio.shield(asyncio.ensure_future(process.end(politely=False, has_started_something=True)))
+    async with folder_of_run() as empty:
+        # No request is made: whose login it would be does not matter, and a gateway's is not looked at.
+        process = AgentProcess(profile, Login(payer="gateway"), settings=settings, folder=profile.cwd or empty)
+        try:
+            await process.start()
+        finally:
+            await asyncio.shield(asyncio.ensure_future(process.end(politely=False, has_started_something=True)))
+
+
+def _for_supervisor(own: Mapping[str, str]) -> dict[str, str]:
+    """Return what the supervisor's Python may need to start, and drops before it starts the CLI."""
+    name = "LD_LIBRARY_PATH"
+    value = os.environ.get(name)
+    return {} if value is None or name in own else {name: value, "LITELLM_CLAUDE_CODE_DROP": name}
+
+
+def _within() -> list[str]:
+    """Return the words in front of the CLI, which is asked to end, and not killed, when this Python process ends.
+
+    It ends its commands on SIGTERM, and leaves them behind on SIGKILL.
+    """
+    return launch.supervised() or launch.bound_to_parent("TERM")
 
 
 def _private_file(text: str) -> Path:
-    number, path = tempfile.mkstemp(suffix=".json", prefix="servers-", dir=launch.private_folder())
+    number, path = tempfile.mkstemp(suffix=".json", prefix="servers-", dir=private_folder())
     with os.fdopen(number, "w") as file:
         file.write(text)
     return Path(path)

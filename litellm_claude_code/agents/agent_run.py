@@ -13,14 +13,15 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from .. import launch
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import conversations
+from .agent_folder import folder_of_run
 from .agent_process import AgentProcess
 from .agent_request import AgentCall
 from .conversations import Conversation
@@ -121,13 +122,12 @@ class AgentRun:
         profile = self._call.profile
         async with AsyncExitStack() as held:
             await held.enter_async_context(self._pool.place())
-            if not profile.parallel:
-                folder = profile.cwd or launch.agent_folder(profile.name)
+            if profile.cwd is not None and not profile.parallel:
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
-                await held.enter_async_context(conversations.alone("folder", str(folder), hint=hint))
+                await held.enter_async_context(conversations.alone("folder", str(profile.cwd), hint=hint))
             self._pool.refuse_if_limited(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
-            process = self._process(conversation)
+            process = self._process(conversation, await self._folder(conversation, held))
             is_done = False
             try:
                 await process.start()
@@ -149,14 +149,23 @@ class AgentRun:
         if not profile.sessions:
             return None
         if call.session_id is None:
-            return conversations.begin(str(uuid.uuid4()), profile=profile.name, owner=call.owner)
+            new = str(uuid.uuid4())
+            return conversations.begin(new, profile=profile.name, owner=call.owner, has_folder=profile.cwd is None)
         found = conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
         await held.enter_async_context(
             conversations.alone("conversation", found.id, hint="wait for its answer before you go on")
         )
         return conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
 
-    def _process(self, conversation: Conversation | None) -> AgentProcess:
+    async def _folder(self, conversation: Conversation | None, held: AsyncExitStack) -> Path:
+        """Return the profile's folder, or the conversation's, or else one that is this run's alone."""
+        if self._call.profile.cwd is not None:
+            return self._call.profile.cwd
+        if conversation is not None:
+            return conversation.working_folder()
+        return await held.enter_async_context(folder_of_run())
+
+    def _process(self, conversation: Conversation | None, folder: Path) -> AgentProcess:
         call, profile = self._call, self._call.profile
         self._session_id = conversation.id if conversation else None
         budget = profile.max_budget_usd
@@ -164,6 +173,7 @@ class AgentRun:
             profile,
             call.login,
             settings=self._pool.settings,
+            folder=folder,
             model=call.model,
             initialize=_initialize(call),
             session_id=self._session_id,
@@ -274,7 +284,7 @@ class AgentRun:
         if usage:
             conversations.note_totals(conversation.id, usage_by_model=usage, cost_usd=cost_usd)
         elif conversation.is_new and self._trace.model is None:
-            conversations.forget(conversation.id)
+            conversations.forget(conversation)
 
 
 def _initialize(call: AgentCall) -> dict[str, Any]:

@@ -7,10 +7,9 @@ theirs.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,10 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-import platformdirs
+from filelock import FileLock, Timeout
 
+from ..cache import cache_folder, data_folder
 from ..errors import CallFailed, Failure
-from ..installed import cache_folder
+from ..trusted import read_trusted, replace_file
+from .agent_folder import folder_of_conversation, new_folder_of_conversation, remove_folder
 
 _PATIENCE_S: Final = 3.0
 """How long a run waits for the one before it to be gone: one that was cancelled takes a moment to end."""
@@ -37,26 +38,33 @@ class Conversation:
     is_new: bool
     usage_by_model: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cost_usd: float = 0.0
+    folder: str | None = None
+    """The name of its own folder, if the profile names none to work in."""
+
+    def working_folder(self) -> Path:
+        """Return its own folder. Raises `CallFailed` if it has none."""
+        if self.folder is None or not self.folder.isdecimal():
+            raise _refused("this conversation began in a folder that the profile no longer names", status=400)
+        return folder_of_conversation(self.folder)
 
 
 def sessions_folder() -> Path:
     """Return the folder of the notes, made if need be."""
-    data = Path(platformdirs.user_data_dir("litellm_claude_code", appauthor=False))
-    folder = data / "sessions"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    return data_folder("sessions")
 
 
-def begin(session_id: str, *, profile: str, owner: str) -> Conversation:
-    """Note that a conversation begins."""
+def begin(session_id: str, *, profile: str, owner: str, has_folder: bool = False) -> Conversation:
+    """Note that a conversation begins; `has_folder` gives it a folder of its own, which is kept with it."""
     if not owner:
         raise _refused(
             "this proxy does not tell its clients apart (it has no keys), so that none can own a conversation: give "
             "it keys, or the profile sessions=False",
             status=403,
         )
-    _write(session_id, {"profile": profile, "owner": _digest(owner)})
-    return Conversation(id=session_id, is_new=True)
+    folder = new_folder_of_conversation().name if has_folder else None
+    own = {"folder": folder} if folder else {}
+    _write(session_id, {"profile": profile, "owner": _digest(owner), **own})
+    return Conversation(id=session_id, is_new=True, folder=folder)
 
 
 def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
@@ -70,6 +78,7 @@ def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
         is_new=False,
         usage_by_model=noted.get("usage_by_model") or {},
         cost_usd=float(noted.get("cost_usd") or 0.0),
+        folder=noted.get("folder"),
     )
 
 
@@ -78,9 +87,11 @@ def note_totals(session_id: str, *, usage_by_model: Mapping[str, Any], cost_usd:
     _write(session_id, {**_read(session_id), "usage_by_model": usage_by_model, "cost_usd": cost_usd})
 
 
-def forget(session_id: str) -> None:
-    """Take back the note of a conversation that did not come about."""
-    (sessions_folder() / f"{session_id}.json").unlink(missing_ok=True)
+def forget(conversation: Conversation) -> None:
+    """Take back the note and the folder of a conversation that did not come about."""
+    (sessions_folder() / f"{conversation.id}.json").unlink(missing_ok=True)
+    if conversation.folder is not None:
+        remove_folder(conversation.working_folder())
 
 
 @asynccontextmanager
@@ -89,11 +100,10 @@ async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
 
     Also in another process of this user's.
     """
-    folder = cache_folder() / "locks"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / _digest(f"{what} {name}")
+    path = cache_folder("locks") / _digest(f"{what} {name}")
+    lock = FileLock(path, thread_local=False)
     until = time.monotonic() + _PATIENCE_S
-    while (lock := _taken(path)) is None:
+    while not _is_taken(lock):
         if time.monotonic() > until:
             text = f"another run of an agent is at work in the {what} {name}: {hint}"
             raise CallFailed(Failure(kind="busy", status=429, text=text, retry_after_s=1.0))
@@ -101,21 +111,14 @@ async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(lock)
+        path.unlink(missing_ok=True)  # before the release: another run that waits for this file makes a new one
+        lock.release()
 
 
-def _taken(path: Path) -> int | None:
-    """Return the lock on a file, or `None` where somebody has it. Who has it removes the file in the end."""
-    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), path.stat()):
-            return lock
-    except OSError:
-        pass  # somebody has it, or has just removed the file
-    os.close(lock)
-    return None
+def _is_taken(lock: FileLock) -> bool:
+    with contextlib.suppress(Timeout):
+        lock.acquire(blocking=False)
+    return lock.is_locked
 
 
 def _refused(text: str, *, status: int) -> CallFailed:
@@ -128,15 +131,11 @@ def _digest(text: str) -> str:
 
 def _read(session_id: str) -> dict[str, Any]:
     try:
-        noted = json.loads((sessions_folder() / f"{session_id}.json").read_text())
-    except (OSError, ValueError):
+        noted = json.loads(read_trusted(sessions_folder() / f"{session_id}.json"))
+    except (OSError, ValueError, RecursionError):
         return {}
     return noted if isinstance(noted, dict) else {}
 
 
 def _write(session_id: str, noted: Mapping[str, Any]) -> None:
-    path = sessions_folder() / f"{session_id}.json"
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.touch(mode=0o600)
-    part.write_text(json.dumps(noted))
-    part.replace(path)
+    replace_file(sessions_folder() / f"{session_id}.json", json.dumps(noted))

@@ -10,9 +10,10 @@ from typing import Final
 
 import claude_agent_sdk
 
+from ..cache import recall, remember
 from ..errors import CallFailed, Failure
 from ..in_force import policy_files
-from ..installed import find_cli, recall, remember
+from ..installed import find_cli
 from ..settings import Settings
 from .run import self_check
 
@@ -57,7 +58,8 @@ def _checking(settings: Settings) -> asyncio.Task[_Verdict]:
 
 async def _judge(settings: Settings) -> _Verdict:
     verdict, mark = _Verdict(), _fingerprint(settings)
-    known = recall(_REMEMBERED) or []
+    noted = recall(_REMEMBERED)
+    known = noted if isinstance(noted, list) else []
     if mark not in known:
         report = await self_check(settings)
         if report.is_good:

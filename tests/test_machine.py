@@ -1,0 +1,296 @@
+"""Odd machines: other users' folders, odd environments, programs that start together, containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import litellm
+import pytest
+
+import litellm_claude_code
+from litellm_claude_code.cache import cache_folder
+from litellm_claude_code.container import ContainerLimits, container_limits
+from litellm_claude_code.installed import absolute_path
+from litellm_claude_code.testing import StandIn
+from litellm_claude_code.trusted import UntrustedFolder, read_trusted, trusted_folder
+
+ASK = """
+import json, sys, litellm, litellm_claude_code
+try:
+    print(litellm.completion(**json.loads(sys.argv[1])).choices[0].message.content)
+except litellm.exceptions.APIConnectionError as error:
+    print(error)
+"""
+NOBODY = 65534
+is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's folder")
+
+
+def request(stand_in: StandIn) -> dict[str, Any]:
+    message = {"role": "user", "content": "Hi"}
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    return {"model": "claude_code/sonnet", "messages": [message], "max_retries": 0, **where}
+
+
+def run(stand_in: StandIn, *, prefix: tuple[str, ...] = (), cwd: Path | None = None, **env: str) -> tuple[str, str]:
+    """Ask in a process of its own; return what it printed and what it said on stderr."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", ASK, json.dumps(request(stand_in))],
+        env={**os.environ, "LITELLM_CLAUDE_CODE_SELF_CHECK": "false", "PYTHONPATH": os.pathsep.join(sys.path), **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+    )
+    return done.stdout.strip(), done.stderr.strip()
+
+
+@pytest.mark.parametrize("name", ["NAÏVE", "OPTIND", "UID", "PPID", "with space", "a.b-c", "BASH_FUNC_x%%", "1"])
+def test_a_call_works_whatever_the_variables_are_called(stand_in: StandIn, name: str) -> None:
+    assert run(stand_in, **{name: "1\n2"}) == ("You said: Hi", "")
+
+
+@pytest.mark.parametrize("path", ["bin:{}", ":{}", "{}:", "./bin:{}"])
+def test_no_program_of_the_working_folder_is_run(stand_in: StandIn, tmp_path: Path, path: str) -> None:
+    for folder in (tmp_path, tmp_path / "bin"):
+        folder.mkdir(exist_ok=True)
+        for name in ("setpriv", "setsid", "sh", "sleep", "git"):
+            (folder / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
+            (folder / name).chmod(0o755)
+    assert run(stand_in, cwd=tmp_path, PATH=path.format(os.environ["PATH"])) == ("You said: Hi", "")
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_only_absolute_entries_of_path_are_passed_on() -> None:
+    assert absolute_path(":a:/b:./c:/d:") == "/b:/d"
+    assert absolute_path("") == absolute_path(None) == os.defpath
+
+
+def test_variables_may_come_and_go_while_processes_start(stand_in: StandIn) -> None:
+    is_done = threading.Event()
+
+    def change() -> None:
+        while not is_done.is_set():
+            for number in range(200):
+                os.environ[f"COMES_AND_GOES_{number}"] = "1"
+            for number in range(200):
+                os.environ.pop(f"COMES_AND_GOES_{number}")
+
+    from litellm_claude_code import launch
+    from litellm_claude_code.auth import Login
+    from litellm_claude_code.settings import from_environment
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        for _ in range(2000):
+            assert "COMES_AND_GOES_1" not in launch.environment(Login(payer="gateway"))
+            from_environment()
+        litellm_claude_code.close()
+        assert litellm.completion(**request(stand_in)).choices[0].message.content == "You said: Hi"
+    finally:
+        is_done.set()
+        changing.join()
+
+
+@pytest.mark.parametrize("files", [10, 12, 13, 14, 16, 20])
+def test_too_few_files_are_a_sentence(stand_in: StandIn, files: int) -> None:
+    out, errors = run(stand_in, prefix=("/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"))
+    assert out == "You said: Hi" or "too many files are open" in out, (out, errors)
+    assert "Traceback" not in errors
+
+
+@is_root
+@pytest.mark.parametrize("owned", ["", "litellm_claude_code", "litellm_claude_code/run", "litellm_claude_code/empty"])
+def test_a_folder_that_another_user_made_is_refused(stand_in: StandIn, tmp_path: Path, owned: str) -> None:
+    folder = tmp_path / "cache" / owned
+    folder.mkdir(parents=True)
+    os.chown(folder, NOBODY, NOBODY)
+    out, errors = run(stand_in, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert f"{folder} belongs to another user" in out
+    assert "XDG_CACHE_HOME" in out
+    assert errors == ""
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(mode)
+    with pytest.raises(UntrustedFolder, match=r"chmod go-w"):
+        trusted_folder(tmp_path / "open")
+    if not mode & 0o1000:
+        with pytest.raises(UntrustedFolder, match=r"chmod go-w"):
+            trusted_folder(tmp_path / "open" / "below")
+    else:
+        assert trusted_folder(tmp_path / "open" / "below").stat().st_mode & 0o777 == 0o700
+
+
+@is_root
+def test_links_are_followed_only_where_nobody_else_could_have_laid_them(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to("mine/../mine")
+    assert trusted_folder(tmp_path / "link" / "below") == tmp_path / "link" / "below"
+    assert (tmp_path / "mine" / "below").is_dir()
+    (tmp_path / "laid").symlink_to("mine")
+    os.chown(tmp_path / "laid", NOBODY, NOBODY, follow_symlinks=False)
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("laid", "loop"):
+        with pytest.raises(UntrustedFolder):
+            trusted_folder(tmp_path / name / "below")
+    tmp_path.chmod(0o700)
+
+
+def test_a_folder_must_be_absolute() -> None:
+    with pytest.raises(UntrustedFolder, match="absolute"):
+        trusted_folder(Path("~/cache"))
+
+
+@is_root
+def test_a_file_is_read_only_if_it_is_ours(tmp_path: Path) -> None:
+    for name in ("mine", "others", "open"):
+        (tmp_path / name).write_text("text")
+    os.chown(tmp_path / "others", NOBODY, NOBODY)
+    (tmp_path / "open").chmod(0o666)
+    (tmp_path / "link").symlink_to("mine")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_trusted(tmp_path / "mine") == "text"
+    for name in ("others", "open", "link", "pipe"):
+        with pytest.raises(OSError):  # noqa: PT011 - which one is not promised
+            read_trusted(tmp_path / name)
+
+
+SHAPES = ["[]", "null", "1", '"x"', "{", "[" * 100_000, "\x00", '{"cli": 1}', '{"models": []}']
+VALUES: list[Any] = [[], [1], 1, "x", {"sonnet": 1}, {"sonnet": ["x"]}, {"sonnet": None}, {"x": "y"}]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *VALUES], ids=lambda shape: str(shape)[:20])
+def test_notes_of_any_shape_are_no_obstacle(tmp_path: Path, shape: Any) -> None:
+    code = """
+import json, sys
+from litellm_claude_code import cache
+shape = json.loads(sys.argv[1])
+file = cache.cache_folder() / "cli.json"
+file.write_text(shape if isinstance(shape, str) else json.dumps({"cli": cache._fingerprint(), "models": shape}))
+import litellm_claude_code
+print(litellm_claude_code.models.resolve("sonnet"))
+"""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = code.replace("from litellm_claude_code import cache", IMPORT_CACHE_ALONE)
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(shape)], env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("claude-sonnet-5-5\n", "")
+
+
+IMPORT_CACHE_ALONE = """
+import importlib.util, types
+package = types.ModuleType("litellm_claude_code")
+package.__path__ = importlib.util.find_spec("litellm_claude_code").submodule_search_locations
+sys.modules["litellm_claude_code"] = package
+from litellm_claude_code import cache
+for name in [name for name in sys.modules if name.startswith("litellm_claude_code")]:
+    del sys.modules[name]
+"""
+
+START_OFTEN = """
+import sys
+from litellm_claude_code import folders
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(300):
+    folder = folders.private_folder()
+    assert (folder / "lock").exists(), "another process removed it"
+    folders.remove_private_folder()
+"""
+
+
+def test_programs_that_start_together_keep_their_folders(tmp_path: Path) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", START_OFTEN]
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(8)]
+    for one in started:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in started:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    assert [one.communicate()[1] for one in started] == [""] * 8
+    assert list((tmp_path / "litellm_claude_code" / "run").iterdir()) == []
+
+
+MOUNT_2 = "31 23 0:27 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
+MOUNT_1 = "33 23 0:29 {top} /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n"
+V1_NONE = str(2**63 - 4096)
+TREES: dict[str, tuple[dict[str, str], ContainerLimits]] = {
+    "no control groups": ({}, ContainerLimits()),
+    "v2 in a container": (
+        {
+            "proc/self/cgroup": "0::/\n",
+            "proc/self/mountinfo": MOUNT_2.format(top="/"),
+            "sys/fs/cgroup/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/memory.max": "1073741824\n",
+        },
+        ContainerLimits(cores=1.5, memory_bytes=2**30),
+    ),
+    "v2 without limits": (
+        {
+            "proc/self/cgroup": "0::/user.slice\n",
+            "proc/self/mountinfo": MOUNT_2.format(top="/"),
+            "sys/fs/cgroup/user.slice/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/user.slice/memory.max": "max\n",
+        },
+        ContainerLimits(),
+    ),
+    "v2 with a limit further up": (
+        {
+            "proc/self/cgroup": "0::/a.slice/b.service\n",
+            "proc/self/mountinfo": MOUNT_2.format(top="/"),
+            "sys/fs/cgroup/a.slice/cpu.max": "200000 100000\n",
+            "sys/fs/cgroup/a.slice/memory.max": "max\n",
+            "sys/fs/cgroup/a.slice/b.service/cpu.max": "400000 100000\n",
+            "sys/fs/cgroup/a.slice/b.service/memory.high": "2147483648\n",
+            "sys/fs/cgroup/other/memory.max": "1\n",
+        },
+        ContainerLimits(cores=2.0, memory_bytes=2**31),
+    ),
+    "v1 in a container": (
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n0::/docker/abc\n",
+            "proc/self/mountinfo": MOUNT_1.format(top="/docker/abc", name="cpu,cpuacct")
+            + MOUNT_1.format(top="/docker/abc", name="memory"),
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "536870912\n",
+        },
+        ContainerLimits(cores=0.5, memory_bytes=2**29),
+    ),
+    "v1 without limits": (
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/\n",
+            "proc/self/mountinfo": MOUNT_1.format(top="/", name="cpu,cpuacct") + MOUNT_1.format(top="/", name="memory"),
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{V1_NONE}\n",
+        },
+        ContainerLimits(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_limits_of_a_container_are_found(tmp_path: Path, name: str) -> None:
+    files, expected = TREES[name]
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert container_limits(tmp_path) == expected
+
+
+def test_the_cache_folder_is_ours_alone() -> None:
+    assert cache_folder().stat().st_mode & 0o077 == 0
