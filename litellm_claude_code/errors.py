@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _CAUSE: Final = "claude_code_cause"
 _FOLDER: Final = str(Path(__file__).parent)
-_LITELLMS_OWN: Final = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
+_LITELLMS_OWN: Final[tuple[type[Exception], ...]] = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
 # What the translation of an answer raises if the answer is not of the API's form.
 _MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 

@@ -76,7 +76,7 @@ async def _check_endings(bench: Bench) -> list[Problem]:
 
     budget, fallback = "--max-budget-usd", "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK"
     endings: list[tuple[str, Answer, tuple[str, ...]]] = [
-        ("that ends at max_tokens", Answer(content=[Text("It")], stop_reason="max_tokens"), (budget,)),
+        ("that ends at max_tokens", Answer(content=[Text("It is cut")], stop_reason="max_tokens"), (budget,)),
         ("that is empty", Answer(content=[], stop_reason="end_turn"), (budget,)),
         ("that is a refusal", Answer(content=[Text("No.")], stop_reason="refusal"), (fallback, budget)),
         ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), ("--max-turns", budget)),

@@ -127,7 +127,8 @@ def read_body(value: object, route: Route) -> Body:
 
 def requests_in(body: Body) -> int:
     """Return how many requests to the model a body asks for; its shapes have been checked."""
-    n, prompts = body.get("n", 1), body.get("prompt")
+    n: int = body.get("n", 1)
+    prompts = body.get("prompt")
     return n * (len(prompts) if isinstance(prompts, list) else 1)
 
 
