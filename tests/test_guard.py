@@ -14,7 +14,7 @@ from litellm_claude_code.call import ApiEvent, Call
 from litellm_claude_code.errors import CallFailed, Failure
 from litellm_claude_code.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.testing import Answer, RawBody, RecordedRequest, StandIn, Text, Usage
+from litellm_claude_code.testing import Answer, RawEvents, RecordedRequest, StandIn, Text, Usage
 from litellm_claude_code.testing import Failure as ApiFailure
 from litellm_claude_code.worker import State, Worker
 
@@ -158,11 +158,13 @@ def test_a_key_that_the_cli_reads_for_itself_is_refused_before_anything_is_sent(
     assert stand_in.requests == []
 
 
-def in_one_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, int] | None) -> RawBody:
-    """Return an answer whose events all arrive at once."""
+def piece_by_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, int] | None) -> RawEvents:
+    """Return an answer that reports `usage` and takes a fifth of a second, as a short one of a model does."""
     told = {} if usage is None else {"usage": usage}
-    start = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
-    events: list[dict[str, Any]] = [{"type": "message_start", "message": {**start, "stop_sequence": None, **told}}]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": []}
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {**message, "stop_reason": None, "stop_sequence": None, **told}}
+    ]
     for index, block in enumerate(blocks):
         is_text = block["type"] == "text"
         empty = {**block, "text": ""} if is_text else {**block, "input": {}}
@@ -176,8 +178,7 @@ def in_one_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, int
         events.append({"type": "content_block_stop", "index": index})
     events.append({"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": None}, **told})
     events.append({"type": "message_stop"})
-    text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-    return RawBody(200, text.encode(), "text/event-stream")
+    return RawEvents(events=[(event["type"], event) for event in events], between_s=0.05)
 
 
 TEXT = {"type": "text", "text": "Par"}
@@ -200,8 +201,8 @@ def test_one_call_is_one_request_whatever_usage_is_reported(
     stand_in: StandIn, name: str, stream: bool, usage: str
 ) -> None:
     stop_reason, blocks = ENDINGS[name]
-    stand_in.respond = lambda request: in_one_piece(stop_reason, *blocks, usage=USAGES[usage])
-    for count in range(1, 6):
+    stand_in.respond = lambda request: piece_by_piece(stop_reason, *blocks, usage=USAGES[usage])
+    for count in range(1, 3):
         answer: Any = ask(stand_in, stream=stream)
         if stream:
             answer = litellm.stream_chunk_builder(list(answer), messages=ASK)
