@@ -13,7 +13,8 @@ whatever the reason is:
 - Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it asks anything. So nothing is
   asked if a new body does not take its place. It is put back at the first event of an answer: by then the request has
   arrived, and the CLI must not ask again by itself (it does so after `max_tokens` or an empty answer if the reported
-  usage costs nothing). An answer that arrives in one piece is the limit of that: see docs/limits.md.
+  usage costs nothing). Such an answer is also interrupted at its stop reason (`turn.Reading.is_over`). An answer that
+  arrives in one piece is the limit of that: see docs/limits.md.
 
 Nothing of this is on the wire of a call whose body is in force: tests/test_wire.py compares, and tests/test_guard.py
 leaves bodies out.

@@ -96,6 +96,7 @@ class Reading:
         self._guard = OneTokenGuard(max_tokens=max_tokens)
         self._starts = 0
         self._asks_again = False
+        self._has_cost = False
         self._stop_reason: str | None = None
         self._error: str | None = None
         self._result: Frame | None = None
@@ -115,8 +116,10 @@ class Reading:
 
     @property
     def is_over(self) -> bool:
-        # After a stop reason the CLI may want to ask again by itself; the first answer stands.
-        return self.has_result or self._starts > 1 or self._asks_again
+        # After a stop reason the CLI may want to ask again by itself; the first answer stands. Only an answer that
+        # costs something exceeds the CLI's budget: after any other the turn is stopped without waiting for its result.
+        is_free = self._stop_reason is not None and not self._has_cost
+        return self.has_result or self._starts > 1 or self._asks_again or is_free
 
     def rest(self) -> list[ApiEvent]:
         """Return the events that are still held back, once the turn is over."""
@@ -156,6 +159,8 @@ class Reading:
             self._starts += 1
         if self._starts != 1:
             return None
+        usage = event.get("usage") or (event.get("message") or {}).get("usage") or {}
+        self._has_cost = self._has_cost or any(isinstance(count, int) and count > 0 for count in usage.values())
         if event.get("type") == "message_delta":
             self._stop_reason = event.get("delta", {}).get("stop_reason") or self._stop_reason
         return self._guard.take(event)

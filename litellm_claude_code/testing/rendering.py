@@ -104,7 +104,9 @@ def _block(block: Block, tool_use_id: str) -> Json:
 
 
 def _usage(reply: Answer, body: Mapping[str, Any]) -> Json:
-    usage = reply.usage or Usage(input_tokens=count_input_tokens(body), output_tokens=_count_output_tokens(reply))
+    usage = reply.usage or Usage(
+        input_tokens=count_input_tokens(body), output_tokens=_count_output_tokens(reply, body.get("max_tokens"))
+    )
     if not reply.reports_usage:
         usage = Usage(input_tokens=0, output_tokens=0)
     written = usage.cache_creation_input_tokens
@@ -121,7 +123,9 @@ def _usage(reply: Answer, body: Mapping[str, Any]) -> Json:
     }
 
 
-def _count_output_tokens(reply: Answer) -> int:
+def _count_output_tokens(reply: Answer, max_tokens: object) -> int:
+    if reply.stop_reason == "max_tokens" and isinstance(max_tokens, int):
+        return max_tokens  # it was cut there
     return max(1, sum(len(_words(block)) for block in reply.content) // 4)
 
 
