@@ -10,11 +10,11 @@ OLDEST_DSPY := $(VENV)/dspy-3.3
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo quick test soak oldest lint bench lock clean
+.PHONY: help demo quick test coverage soak oldest lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
 	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
@@ -24,6 +24,9 @@ quick: $(READY) ## the tests that start no Claude Code process: a first verdict
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5
+
+coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html
 
 soak: $(READY) ## two thousand calls of every kind, at eight in flight
 	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py
@@ -49,7 +52,7 @@ $(OLDEST_DSPY): $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ 'dspy==3.3.*'
 
 clean: ## remove .venv and what tools have cached here
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
+	rm -rf $(VENV) .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist
 	find litellm_claude_code dspy_adapter tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
