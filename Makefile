@@ -11,7 +11,7 @@ DOCS := $(VENV)/docs
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test soak oldest lint bench upstream docs dist lock clean
+.PHONY: help demo quick test coverage soak oldest lint bench upstream docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -20,8 +20,14 @@ help: ## list these commands
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
 	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
 
+quick: $(READY) ## the tests that start no Claude Code process: a first verdict
+	@$(BIN)/python -m pytest -m "not boots and not live" -n 2 --dist loadfile
+
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5
+
+coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html
 
 soak: $(READY) ## two thousand calls of every kind, at eight in flight
 	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py
@@ -67,7 +73,7 @@ $(DOCS)/.ready: pyproject.toml
 	@touch $@
 
 clean: ## remove .venv and what tools have cached here
-	rm -rf $(VENV) .venv-upstream .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
+	rm -rf $(VENV) .venv-upstream .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
 	find litellm_claude_code dspy_adapter tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

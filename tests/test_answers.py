@@ -133,7 +133,10 @@ def test_a_call_that_is_cut_short_keeps_the_arguments_that_came(stand_in: StandI
     script = Answer(content=[ToolUse("weather", {"city": "Paris"}, id="toolu_1")], stop_reason="max_tokens")
     stand_in.script(script, script)
     plain, stream = ask(stand_in, tools=TOOLS), folded(ask(stand_in, tools=TOOLS, stream=True))
-    assert plain.choices[0].finish_reason == stream.choices[0].finish_reason == "length"
+    for response in (plain, stream):
+        (call,) = response.choices[0].message.tool_calls
+        assert (call.id, call.function.name, call.function.arguments) == ("toolu_1", "weather", '{"city":"Paris"}')
+        assert response.choices[0].finish_reason == "length"
 
 
 def test_a_tool_gets_its_own_name_back(stand_in: StandIn) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
+from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.pool import Pool
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
@@ -224,13 +225,16 @@ async def test_a_stream_that_is_collected_as_garbage_sets_no_context_variable(st
     assert dict(context) == {}
 
 
-async def test_closing_twice_and_calling_again(stand_in: StandIn) -> None:
+async def test_a_pool_may_be_closed_twice_and_takes_no_more_calls(stand_in: StandIn) -> None:
     pool = Pool(Settings(max_workers=2))
     await text_of(pool, call(stand_in, "first"))
     pids = {worker.pid for worker in pool.workers}
     await pool.aclose()
     await pool.aclose()
     assert not pids & set(claude_processes())
+    with pytest.raises(CallFailed, match="the pool was closed"):
+        await text_of(pool, call(stand_in, "again"))
+    assert len(stand_in.requests) == 1
 
 
 async def test_closing_in_the_middle_of_a_call_fails_it_at_once(stand_in: StandIn) -> None:

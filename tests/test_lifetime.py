@@ -26,13 +26,16 @@ def ask(text, **more):
     return litellm.completion("claude_code/sonnet", messages=[{"role": "user", "content": text}], **where, **more)
 def ready():
     print("ready", flush=True)
+def wait_until_all_are_idle():
+    while set(litellm_claude_code.stats()["workers"]) != {"idle"}:
+        time.sleep(0.01)
 """
 IDLE = "ask('hello'); ready()\n"
 BUSY = {
     "idle": IDLE,
     "waiting for the first byte": """
 threading.Thread(target=ask, args=("hang",), daemon=True).start()
-litellm_claude_code.warm_up("sonnet", **where); time.sleep(2); ready()
+litellm_claude_code.warm_up("sonnet", **where); ready()
 """,
     "streaming": "stream = ask('slow', stream=True); next(stream); next(stream); next(stream); ready()\n",
     "booting": "threading.Thread(target=ask, args=('hello',), daemon=True).start(); ready()\n",
@@ -135,10 +138,14 @@ SIGNALS = [
 
 
 @pytest.mark.parametrize(("state", "number"), SIGNALS, ids=lambda value: getattr(value, "name", value))
-def test_nothing_outlives_a_signal(script: Callable[[str], Script], state: str, number: signal.Signals) -> None:
+def test_nothing_outlives_a_signal(
+    script: Callable[[str], Script], stand_in: StandIn, state: str, number: signal.Signals
+) -> None:
     one = script(BUSY[state] + "time.sleep(600)\n")
     one.wait_until_ready()
     wait_until(one.claude_processes)
+    if state == "waiting for the first byte":
+        stand_in.wait_for(timeout_s=60)
     os.kill(one.process.pid, number)
     one.process.wait(timeout=60)
     one.assert_nothing_is_left()
@@ -211,7 +218,7 @@ def test_a_forked_child_that_exits_by_itself_leaves_the_parents_processes(
     one = script(
         LOOPS[loop]
         + """
-ask("hello"); time.sleep(1)
+ask("hello"); wait_until_all_are_idle()
 child = os.fork()
 if child == 0: sys.exit(0)
 os.waitpid(child, 0)

@@ -1,6 +1,7 @@
 """What a reached subscription limit, and an overloaded service, do to the calls that follow: on the real CLI."""
 
 import asyncio
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 from .support.examples import DOCS, run_page
 from .support.limits import limited
 from .support.requests import ASK
+from .support.waiting import wait_until
 
 
 def ask(stand_in: StandIn, model: str = "sonnet", **more: Any) -> Any:
@@ -121,11 +123,17 @@ def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:
 
 
 def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None:
-    stand_in.script(limited(3))
+    stand_in.script(limited(2))
     with pytest.raises(litellm.RateLimitError):
         ask(stand_in)
-    time.sleep(3.5)
-    assert ask(stand_in).choices[0].message.content
+
+    def is_answered() -> bool:
+        with contextlib.suppress(litellm.RateLimitError):
+            return bool(ask(stand_in).choices[0].message.content)
+        return False
+
+    wait_until(is_answered)
+    assert len(stand_in.requests) == 2  # what is refused before the reset is not sent
 
 
 def test_a_call_can_wait_for_the_reset_the_one_that_met_the_limit_too(stand_in: StandIn, login: Any) -> None:

@@ -215,7 +215,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def whoever_waits_has_something_to_wait_for(self) -> None:
-        if self.pool._queue:
+        if self.pool.stats()["queue"]:
             assert self.workers(State.BOOTING, State.BUSY, State.RESETTING)
 
     @invariant()
@@ -231,7 +231,7 @@ class PoolMachine(RuleBasedStateMachine):
             worker.turn is not None and worker.turn.is_abandoned and not worker.turn.is_over
             for worker in self.workers(State.BUSY)
         )
-        assert open_calls == len(self.pool._queue) + served - abandoned
+        assert open_calls == self.pool.stats()["queue"] + served - abandoned
 
     def teardown(self) -> None:
         if not hasattr(self, "loop"):

@@ -30,11 +30,10 @@ def mistake_in(**fields: Any) -> str:
     return str(raised.value)
 
 
-def test_every_option_of_the_sdk_is_mapped_managed_or_refused_with_a_reason() -> None:
+def test_every_option_of_the_sdk_is_mapped_managed_or_refused() -> None:
     options = {field.name for field in dataclasses.fields(ClaudeAgentOptions)}
     assert sorted(options) == sorted([*MAPPED, *MANAGED, *REFUSED])
     assert Profile.model_fields.keys() >= MAPPED
-    assert all(len(reason) > 10 for reason in [*MANAGED.values(), *REFUSED.values()])
 
 
 def test_what_the_sdk_nests_is_mapped_too() -> None:

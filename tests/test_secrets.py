@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from litellm_claude_code.testing import Answer, Failure, RawBody, Reply, StandIn
 from .support.home import HOME
 from .support.limits import limited
 from .support.processes import claude_processes
+from .support.waiting import wait_until
 
 MARK = "wryneck"
 KEY, TOKEN = f"sk-ant-api03-{MARK}-key", f"sk-ant-oat01-{MARK}-token"
@@ -170,6 +170,12 @@ def fails(ears: Ears, stand_in: StandIn, **more: Any) -> Exception:
     raise AssertionError("it did not fail")
 
 
+def is_answered(stand_in: StandIn) -> bool:
+    with contextlib.suppress(litellm.RateLimitError):
+        return bool(litellm.completion(**REQUEST, api_base=stand_in.base_url, api_key=KEY))
+    return False
+
+
 def test_when_the_api_fails(ears: Ears, stand_in: StandIn) -> None:
     for name, reply in API.items():
         for stream in (False, True):
@@ -177,8 +183,7 @@ def test_when_the_api_fails(ears: Ears, stand_in: StandIn) -> None:
             fails(ears, stand_in, stream=stream, **({"timeout": 1} if name == "silence" else {}))
             stand_in.reset()
             stand_in.script("Well.")  # so that the next does not wait for an overloaded service to recover
-            time.sleep(1 if name == "a limit" else 0)
-            litellm.completion(**REQUEST, api_base=stand_in.base_url, api_key=KEY)
+            wait_until(lambda: is_answered(stand_in))  # a limit lasts a second
     ears.look_around()
 
 

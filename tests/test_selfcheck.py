@@ -25,7 +25,7 @@ from litellm_claude_code.testing import StandIn
 
 from .support.cli_frames import BETWEEN, INSTEAD
 from .support.processes import claude_processes
-from .support.waiting import wait_until
+from .support.waiting import wait_until, wait_until_async
 
 CLI = find_cli()
 Script = Callable[..., Path]
@@ -103,7 +103,7 @@ async def test_a_bad_result_is_raised_and_lasts_for_this_process_only(script: Sc
 async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script: Script, tmp_path: Path) -> None:
     cli = script(f'echo started >> {tmp_path}/starts\nexec {CLI} "$@"')
     leaving, staying = (asyncio.create_task(ensure_checked(Settings(cli_path=cli))) for _ in range(2))
-    await asyncio.sleep(0.1)
+    await wait_until_async((tmp_path / "starts").exists)
     leaving.cancel()
     await staying
     assert leaving.cancelled()

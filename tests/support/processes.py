@@ -25,6 +25,16 @@ def claude_processes(config: Path = HOME / "claude") -> list[int]:
     return found
 
 
+def child_claude_processes() -> list[int]:
+    """List the Claude Code processes that this process, or one it started, has started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "--input-format" in process.cmdline():
+                found.append(process.pid)
+    return found
+
+
 def wait_until_ended(config: Path = HOME / "claude") -> None:
     """Wait until no Claude Code process with this configuration folder is left."""
     wait_until(lambda: not claude_processes(config), lambda: claude_processes(config))
