@@ -23,7 +23,7 @@ from .errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
 from .flow import Flow
 from .limits import Limits, Reached
 from .observing import waits_told
-from .schedule import Pace, Plan, decide, fits
+from .schedule import Pace, Plan, decide, fits, unneeded_boots
 from .selfcheck import ensure_checked
 from .settings import Settings
 from .turn import Turn
@@ -71,6 +71,8 @@ class Pool:
         self._asked_usage: dict[Login, tuple[float, int]] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
+        self._warming: Counter[Login] = Counter()
+        """How many `warm_up`s of each login are in progress. They need the processes that boot, as calls do."""
         self._places: list[asyncio.Future[None]] = []
         """Those taken by agents are done."""
         self._runs: set[asyncio.Task[None]] = set()
@@ -134,8 +136,15 @@ class Pool:
         """
         await self.check_cli(None)
         wanted = min(n, self.settings.max_workers)
+        self._warming[login] += 1
+        try:
+            await self._have_ready(login, system=system or "", wanted=wanted)
+        finally:
+            self._warming[login] -= 1
+
+    async def _have_ready(self, login: Login, *, system: str, wanted: int) -> None:
         while not self._is_closed:
-            fitting = [worker for worker in self.workers if fits(worker, login, system or "")]
+            fitting = [worker for worker in self.workers if fits(worker, login, system)]
             if sum(worker.state is not State.BOOTING for worker in fitting) >= wanted:
                 return
             room = self.settings.max_workers - self._places_taken - len(self.workers)
@@ -262,9 +271,16 @@ class Pool:
         """Take a call back: out of the queue, or off the worker it has just been given."""
         if waiter in self._queue:
             self._queue.remove(waiter)
+            self._close_unneeded_boots(waiter.login)
             self._advance()
         elif waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
             waiter.turn.result().abandon()
+
+    def _close_unneeded_boots(self, login: Login) -> None:
+        if self._warming[login]:
+            return
+        for worker in unneeded_boots(self.workers, self._queue, login=login, spares=self.settings.spare_workers):
+            self._close(worker)
 
     def _advance(self) -> None:
         """Decide, then act. Acting makes workers report, and a report must not decide within a decision."""
@@ -362,6 +378,7 @@ class Pool:
         for waiter in list(self._queue):
             if (failed := self._refusal(waiter.call)) is not None:
                 self._fail([waiter], failed)
+                self._close_unneeded_boots(waiter.login)
 
     def _look_at_usage(self, worker: Worker) -> None:
         """Have a free worker ask what the subscription has used, once in a while as calls are made.

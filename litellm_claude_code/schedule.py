@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from .auth import Login
 from .settings import Settings, cores
@@ -68,6 +68,9 @@ class Seat(Protocol):
 
     @property
     def asked_at(self) -> float | None: ...
+
+
+S = TypeVar("S", bound=Seat)
 
 
 class Demand(Protocol):
@@ -142,6 +145,25 @@ def decide(
     if not is_short and free_cores > 0 and len(live) - len(idle) < useful:
         _keep_spares(plan, live, idle, coming, room=room, spares=settings.spare_workers, now=now)
     return plan
+
+
+def unneeded_boots(seats: Sequence[S], queue: Sequence[Demand], *, login: Login, spares: int) -> list[S]:
+    """Return the booting workers of a login to close after a call has left the queue without an answer.
+
+    A worker stays if a waiting call can use it, or if it is one of the `spares`. The login's only worker stays, too:
+    otherwise calls with a timeout shorter than a boot would start a process each, and never get one.
+    """
+    live = [seat for seat in seats if seat.login == login and seat.state is not State.CLOSED]
+    order = (State.IDLE, State.RESETTING, State.BOOTING)
+    free = [seat for state in order for seat in live if seat.state is state]
+    for call in queue:
+        usable = next((seat for seat in free if fits(seat, call.login, call.system)), None)
+        if usable is not None:
+            free.remove(usable)
+    latest_first = sorted(
+        (seat for seat in free if seat.state is State.BOOTING), key=lambda seat: seat.used_at, reverse=True
+    )
+    return latest_first[: max(0, min(len(free) - spares, len(live) - 1))]
 
 
 def _best(idle: Sequence[Seat], call: Demand) -> Seat | None:

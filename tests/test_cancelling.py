@@ -135,6 +135,20 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: Stand
     assert [result == "late" for result in results] == [True, True, True, True, False, True]
 
 
+async def test_processes_do_not_go_on_booting_for_calls_that_have_left(stand_in: StandIn, pool: Pool) -> None:
+    calls = [asyncio.create_task(text_of(pool, call(stand_in, str(number)))) for number in range(100)]
+    await wait_until_async(lambda: sum(worker.state is State.BOOTING for worker in pool.workers) > 1)
+    for each in calls:
+        each.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    [worker] = pool.workers
+    boots = pool.stats()["boots"]
+    await wait_until_async(lambda: len(claude_processes()) == 1 and worker.state is State.IDLE)
+    assert (pool.workers, pool.stats()["boots"]) == ([worker], boots)
+    assert await text_of(pool, call(stand_in, "the next")) == "You said: the next"
+    assert worker.calls == 1
+
+
 async def test_a_waiting_call_that_times_out_leaves_the_queue(stand_in: StandIn, pool: Pool) -> None:
     held_back = threading.Event()
     stand_in.respond = lambda record: "late" if held_back.wait(60) else Failure(500)

@@ -19,7 +19,8 @@ from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
 from litellm_claude_code.pool import Pool
 from litellm_claude_code.schedule import fits
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.worker import Cycle, State, Turn
+from litellm_claude_code.turn import Turn
+from litellm_claude_code.worker import Cycle, State
 
 SYSTEMS = ("", "A", "B")
 LOGINS = (Login(payer="subscription"), Login(payer="gateway", base_url="http://127.0.0.1:1"))
@@ -146,8 +147,13 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(task=consumes(leases))
     def cancel(self, task: asyncio.Task[Any]) -> None:
+        before = list(self.pool._queue)
         task.cancel()
         self.do(asyncio.sleep(0))
+        for left in (waiter for waiter in before if waiter not in self.pool._queue):
+            needed = sum(waiter.login == left.login for waiter in self.pool._queue) + self.pool.settings.spare_workers
+            booting = [worker for worker in self.workers(State.BOOTING) if worker.login == left.login]
+            assert len(booting) <= max(1, needed)
 
     def _pick(self, data: Any, *states: State) -> ScriptedWorker | None:
         choice = self.workers(*states)

@@ -6,7 +6,7 @@ import pytest
 
 from litellm_claude_code import schedule
 from litellm_claude_code.auth import Login
-from litellm_claude_code.schedule import Pace, decide
+from litellm_claude_code.schedule import Pace, decide, unneeded_boots
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.worker import State
 
@@ -96,3 +96,35 @@ def test_the_pace_follows_the_calls() -> None:
         changing.note(api_s=1.0, own_s=0.05)
     assert changing.useful_workers([]) == pytest.approx(CORES * 21, rel=0.02)
     assert changing.call_s == pytest.approx(1.05, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "spares", "closed"),
+    [(0, 0, 3), (0, 1, 3), (0, 2, 2), (0, 9, 0), (1, 1, 2), (2, 1, 1), (3, 0, 1), (4, 0, 0), (100, 0, 0)],
+)
+def test_after_calls_have_left_the_boots_that_no_call_needs_are_closed(waiting: int, spares: int, closed: int) -> None:
+    booting = [Seat(state=State.BOOTING, system="", used_at=NOW - 4 + number) for number in range(4)]
+    elsewhere = Seat(state=State.BOOTING, system="", login=ELSEWHERE)
+    surplus = unneeded_boots([*booting, elsewhere], [Waiting()] * waiting, login=HERE, spares=spares)
+    assert surplus == booting[::-1][:closed]
+
+
+def test_a_call_that_left_closes_no_worker_that_is_past_its_boot() -> None:
+    booted = [Seat(state=state) for state in (State.IDLE, State.BUSY, State.RESETTING)]
+    assert unneeded_boots(booted, [], login=HERE, spares=0) == []
+
+
+def test_a_booting_worker_is_closed_when_a_free_one_serves_the_calls_that_still_wait() -> None:
+    booting, resetting = Seat(state=State.BOOTING, system=""), Seat(state=State.RESETTING)
+    assert unneeded_boots([booting, resetting], [Waiting()], login=HERE, spares=0) == [booting]
+    assert unneeded_boots([booting, resetting], [Waiting(system="")], login=HERE, spares=0) == []
+
+
+def test_calls_of_another_login_keep_no_boot_alive() -> None:
+    booting = [Seat(state=State.BOOTING, system="", used_at=NOW - age) for age in (1, 2)]
+    assert unneeded_boots(booting, [Waiting(login=ELSEWHERE)] * 9, login=HERE, spares=0) == booting[:1]
+
+
+def test_a_logins_only_worker_goes_on_booting_after_its_call_has_left() -> None:
+    booting = Seat(state=State.BOOTING, system="")
+    assert unneeded_boots([booting], [], login=HERE, spares=0) == []
