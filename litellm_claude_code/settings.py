@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -22,6 +23,7 @@ PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
 """Names files of agents' profiles (`agents/registry.py`); no setting of the processes."""
 # One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
 _WORKER_MIB = 170
+_TRIES: Final = 100
 
 
 @cache
@@ -98,4 +100,7 @@ def from_environment() -> Settings:
 
 @lru_cache(maxsize=8)
 def _from(_variables: tuple[tuple[str, str | None], ...]) -> Settings:
+    for _ in range(_TRIES):
+        with suppress(KeyError):  # pydantic reads `os.environ`, and another thread has removed a variable meanwhile
+            return Settings()
     return Settings()

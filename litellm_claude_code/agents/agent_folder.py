@@ -22,7 +22,7 @@ from ..cache import cache_folder, data_folder
 from ..trusted import trusted_folder
 
 CONVERSATION_KEPT_S: Final = 30 * 24 * 3600.0
-"""The CLI (2.1.327) removes the words of a conversation after 30 days, too."""
+"""The folder of a conversation that was not used for so long is removed when another conversation begins."""
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ class AgentProcess:
             "CLAUDE_CODE_MAX_RETRIES": str(profile.max_retries),
             **({} if profile.skills else {"CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1"}),
             **({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(max_tokens)} if max_tokens else {}),
-            **{name: os.environ[name] for name in profile.pass_env if name in os.environ},
+            **{name: value for name in profile.pass_env if (value := os.environ.get(name)) is not None},
             **profile.env,
             MARK: self._mark,
         }
