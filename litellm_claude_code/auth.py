@@ -117,9 +117,9 @@ _AGENT: Final[Mapping[str, str]] = {
 }
 
 
-# The CLI 2.1.327 takes a process with this variable for one whose caller decides who pays. From then on it leaves the
-# host, keys, tokens and headers of every settings source aside, those of Anthropic's service and of `.claude.json`, too.
-# Proxies and TLS files it takes. The variable that is named is never set: the CLI uses the login as before.
+# The CLI 2.1.327 takes a process with this variable for one whose caller decides who pays. It then leaves aside
+# the host, keys, tokens and headers of every source of settings: Anthropic's service and `.claude.json`, too. Proxies
+# and TLS files it takes. The variable that is named is never set: the CLI uses the login as before.
 _ROUTE_IS_OURS: Final[Mapping[str, str]] = {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": "ANTHROPIC_AUTH_TOKEN"}
 
 

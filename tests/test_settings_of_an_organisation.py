@@ -58,11 +58,15 @@ def organisation(
     host.close()
 
 
+def ask_often() -> None:
+    for _ in range(20):  # settings may arrive soon after the start
+        litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
+
+
 @pytest.mark.usefixtures("organisation")
 def test_settings_that_are_there_at_the_start_are_refused(other: StandIn) -> None:
     with pytest.raises(litellm.AuthenticationError, match="sets ANTHROPIC_BASE_URL"):
-        for _ in range(20):  # they arrive soon after the start
-            litellm.completion("claude_code/haiku", messages=ASK, max_retries=0)
+        ask_often()
     assert other.requests == []
 
 
@@ -73,8 +77,12 @@ async def ask_without_a_look(login: Login) -> None:
     client = ClaudeSDKClient(prepared.options, transport=transport)
     try:
         await launch.shake_hands(client, transport, login=login)
-        while "ANTHROPIC_BASE_URL" not in json.dumps(await transport.control("get_settings", timeout_s=10)):
+        for _ in range(500):  # the CLI does not tell when they have arrived
+            if "ANTHROPIC_BASE_URL" in json.dumps(await transport.control("get_settings", timeout_s=10)):
+                break
             await asyncio.sleep(0.02)
+        else:
+            pytest.fail("the service's settings did not arrive")
         content = [{"type": "text", "text": "Hello"}]
         message = {"role": "user", "content": content}
         await transport.send({"type": "user", "message": message, "parent_tool_use_id": None})
