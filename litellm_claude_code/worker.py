@@ -225,8 +225,8 @@ class Worker:
         if not self.login.gets_settings:
             await load
             return
-        _, told = await asyncio.gather(load, self._control("get_settings", within_s=patience_s))
-        self._guard.check_process(told)
+        replies = await asyncio.gather(load, self._control("get_settings", within_s=patience_s))
+        self._guard.check_process(replies[1])
 
     async def _instruct(self, call: Call) -> None:
         """Put the system prompt in force, exactly as it is. Half a millisecond, and 15 ms for three megabytes.
