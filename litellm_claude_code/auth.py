@@ -117,6 +117,12 @@ _AGENT: Final[Mapping[str, str]] = {
 }
 
 
+# The CLI 2.1.327 takes a process with this variable for one whose caller decides who pays. It then leaves aside
+# the host, keys, tokens and headers of every source of settings: Anthropic's service and `.claude.json`, too. Proxies
+# and TLS files it takes. The variable that is named is never set: the CLI uses the login as before.
+_ROUTE_IS_OURS: Final[Mapping[str, str]] = {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": "ANTHROPIC_AUTH_TOKEN"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Login:
     """The way to the model that a process is started with. Processes of equal logins can stand in for each other."""
@@ -159,7 +165,8 @@ class Login:
     def _way(self) -> dict[str, str]:
         env = os.environ if self.place is None else dict(self.place)
         base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
-        return {**base, **dict(self.secrets)}
+        kept = _ROUTE_IS_OURS if self.gets_settings else {}
+        return {**kept, **base, **dict(self.secrets)}
 
     def redact(self, text: str) -> str:
         """Return a text of the process's without the credentials that it was given."""

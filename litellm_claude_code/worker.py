@@ -144,21 +144,15 @@ class Worker:
             self.used_at = time.monotonic()
             self._become(State.IDLE)
 
-    async def _look_again(self, call: Call) -> None:
-        """Refuse settings that came into force since the last call. The request has not been sent to the process yet.
-
-        A changed policy file has another process take the call: the CLI may not have read the file yet. Settings that
-        Anthropic's service sends are in no file, so the process is asked, if it is one that the service sends them to.
-        """
+    def _check_policies(self) -> None:
+        """Have another process take the call if a policy file has changed: the CLI may not have read it yet."""
         if policy_stamp() != self._policies:
             raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
-        if self.login.gets_settings:
-            self._guard.check_process(await self._control("get_settings", within_s=self._patience_s(call)))
 
     async def _serve(self, turn: Turn) -> None:
         began = time.monotonic()
         try:
-            await self._look_again(turn.call)
+            self._check_policies()
             if self.calls == 1:
                 await self._disarm()
             await self._load(turn.call)
@@ -213,7 +207,11 @@ class Worker:
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
 
     async def _load(self, call: Call) -> None:
-        """Put the body in force. Settings merge, so that every call sends the same keys."""
+        """Put the body in force. Settings merge, so that every call sends the same keys.
+
+        Settings that Anthropic's service sends are in no file, so a process that can get some is asked at the same
+        time what is in force in it: a third of a millisecond, where a question of its own would take more than one.
+        """
         env = {
             "CLAUDE_CODE_EXTRA_BODY": call.extra_body,
             "CLAUDE_CODE_EFFORT_LEVEL": call.effort or "unset",
@@ -222,7 +220,13 @@ class Worker:
             "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
         }
         settings = {"model": call.model, "env": env}
-        await self._control("apply_flag_settings", within_s=self._patience_s(call), settings=settings)
+        patience_s = self._patience_s(call)
+        load = self._control("apply_flag_settings", within_s=patience_s, settings=settings)
+        if not self.login.gets_settings:
+            await load
+            return
+        replies = await asyncio.gather(load, self._control("get_settings", within_s=patience_s))
+        self._guard.check_process(replies[1])
 
     async def _instruct(self, call: Call) -> None:
         """Put the system prompt in force, exactly as it is. Half a millisecond, and 15 ms for three megabytes.

@@ -147,8 +147,9 @@ def test_what_claude_json_sets_is_refused_before_anything_is_sent(
 
 
 def test_what_claude_json_sets_later_does_not_move_a_warm_process(
-    default_endpoint: AnthropicHost, stand_in: StandIn
+    default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "1")  # another process would be refused when it starts
     assert litellm.completion("claude_code/haiku", messages=ASK)
     with StandIn(api_key=None) as other:
         write_env(default_endpoint.config, {"ANTHROPIC_BASE_URL": other.base_url, "ANTHROPIC_API_KEY": "theirs"})
@@ -176,6 +177,7 @@ def test_a_login_is_sent_as_bearer_with_the_oauth_beta_and_without_a_key(
 def test_another_configuration_folder_gets_a_process_and_an_account_of_its_own(
     default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    first = str(stand_in.api_key)
     monkeypatch.setattr(stand_in, "_api_key", None)
     other = tmp_path / "other"
     other.mkdir()
@@ -185,8 +187,7 @@ def test_another_configuration_folder_gets_a_process_and_an_account_of_its_own(
         litellm.completion("claude_code/haiku", messages=ASK)
         assert litellm_claude_code.whoami()["source"] == str(folder / ".credentials.json")
     tokens = [request.headers["authorization"].removeprefix("Bearer ") for request in stand_in.requests]
-    assert tokens == [str(stand_in.api_key or tokens[0]), "token-of-the-other", tokens[0]]
-    assert tokens[0] != "token-of-the-other"
+    assert tokens == [first, "token-of-the-other", first]
 
 
 @pytest.mark.parametrize(

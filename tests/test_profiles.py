@@ -129,6 +129,8 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
         ({"mcp_servers": {"a b": [len]}}, "'a b' is no name for a server"),
         ({"env": {"ANTHROPIC_API_KEY": "sk-secret"}}, "ANTHROPIC_API_KEY is not for a profile"),
         ({"pass_env": ["ANTHROPIC_AUTH_TOKEN"]}, "ANTHROPIC_AUTH_TOKEN is not for a profile"),
+        ({"env": {"_CLAUDE_CODE_X": "1"}}, "_CLAUDE_CODE_X is not for a profile"),
+        ({"env": {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": ""}}, "CLAUDE_CODE_HOST_AUTH_ENV_VAR is not for a profile"),
         ({"sandbox": {"enabeld": True}}, "sandbox.enabeld: there is no such field."),
     ],
 )

@@ -33,7 +33,20 @@ NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 DEFAULT_TOOLS: Final = "default"
 _BYPASS: Final = "bypassPermissions"
 # Who pays is decided by the call and the settings (auth.py), never by a profile.
-_NOT_FOR_THE_PROFILE: Final = ("ANTHROPIC_", "CLAUDE_CODE_OAUTH", "CLAUDE_CODE_USE_", "CLAUDE_CONFIG_DIR")
+_NOT_FOR_THE_PROFILE: Final = (
+    "ANTHROPIC_",
+    "CLAUDE_CODE_API_",
+    "CLAUDE_CODE_CUSTOM_",
+    "CLAUDE_CODE_GATEWAY_",
+    "CLAUDE_CODE_HOST_",
+    "CLAUDE_CODE_OAUTH",
+    "CLAUDE_CODE_PROVIDER_",
+    "CLAUDE_CODE_SKIP_",
+    "CLAUDE_CODE_USE_",
+    "CLAUDE_CONFIG_DIR",
+    "CLAUDE_SECURESTORAGE_CONFIG_DIR",
+    "_CLAUDE_CODE_",
+)
 _HOOK_EVENTS: Final = frozenset(name for literal in get_args(HookEvent) for name in get_args(literal))
 
 

@@ -36,9 +36,18 @@ ANSWER: Final = "It is well."
 class Lost(Exception):
     """A process that cannot be asked further."""
 
-    def __init__(self, text: str, *switches: str) -> None:
+    def __init__(self, text: str, *switches: str, refused: Failure | None = None) -> None:
         super().__init__(text)
         self.problem = Problem(text, switches)
+        self.refused = refused
+        """The refusal of a setting of the user's, if that is why: no process is started under it."""
+
+
+def _not_started(failed: CallFailed, text: str, *switches: str) -> Lost:
+    """Return why a process is lost that did not come through its boot."""
+    if failed.failure.kind == "refused_settings":
+        return Lost(failed.failure.text, refused=failed.failure)
+    return Lost(f"{text}: {failed.failure.text}", *switches)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +105,7 @@ class Bench:
         for worker in self._workers.values():
             await self._settled(worker)
             if worker.failure is not None:
-                text = worker.failure.failure.text
-                raise Lost(f"it does not start, or does not answer `apply_flag_settings`: {text}")
+                raise _not_started(worker.failure, "it does not start, or does not answer `apply_flag_settings`")
 
     async def close(self) -> None:
         """End both processes."""
@@ -116,7 +124,7 @@ class Bench:
         try:
             await self._settled(worker)
             if worker.failure is not None:
-                raise Lost(f"it does not start with a token: {worker.failure.failure.text}", "CLAUDE_CODE_OAUTH_TOKEN")
+                raise _not_started(worker.failure, "it does not start with a token", "CLAUDE_CODE_OAUTH_TOKEN")
             (config / ".claude.json").write_text(json.dumps(later))
             return await self.ask(worker=worker)
         finally:

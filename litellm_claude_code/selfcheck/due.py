@@ -15,6 +15,7 @@ from ..errors import CallFailed, Failure
 from ..in_force import policy_files
 from ..installed import find_cli
 from ..settings import Settings
+from .report import Report
 from .run import self_check
 
 _REMEMBERED: Final = "self_check"
@@ -26,11 +27,14 @@ _AGAIN_AFTER_S: Final = 30.0
 async def ensure_checked(settings: Settings) -> None:
     """Check the CLI, unless that was done, in this Python process or in an earlier one that found it good.
 
-    Callers at the same time share one check. Raises `CallFailed` where the CLI does not do what is relied on.
+    Callers at the same time share one check. Raises `CallFailed` if the CLI does not do what is relied on, or if a
+    setting is refused under which no process is started.
     """
     verdict = _verdicts.get(settings.cli_path)
     if verdict is None or verdict.until < time.monotonic():
         verdict = await asyncio.shield(_checking(settings))
+    if verdict.refused is not None:
+        raise CallFailed(verdict.refused)
     if verdict.wrong:
         raise CallFailed(Failure(kind="self_check", text=verdict.wrong))
 
@@ -40,6 +44,7 @@ class _Verdict:
     """What this Python process goes by, until `time.monotonic()` says that it is out of date."""
 
     wrong: str = ""
+    refused: Failure | None = None
     until: float = float("inf")
 
 
@@ -65,10 +70,16 @@ async def _judge(settings: Settings) -> _Verdict:
         if report.is_good:
             remember(_REMEMBERED, [*known, mark][-_REMEMBERED_CLIS:])
         else:
-            until = float("inf") if report.is_finished else time.monotonic() + _AGAIN_AFTER_S
-            verdict = _Verdict(wrong=report.sentence(), until=until)
+            verdict = _Verdict(wrong=report.sentence(), refused=report.refused, until=_good_until(report))
     _verdicts[settings.cli_path] = verdict
     return verdict
+
+
+def _good_until(report: Report) -> float:
+    """Return until when a bad result is gone by. A refused setting may be taken out at any time."""
+    if report.refused is not None:
+        return time.monotonic()
+    return float("inf") if report.is_finished else time.monotonic() + _AGAIN_AFTER_S
 
 
 def _fingerprint(settings: Settings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import Failure
 from ..tested_versions import CLI_BY_SDK
 
 
@@ -22,6 +23,8 @@ class Report:
     """What the managed settings of this machine have to do with it, a sentence for each file."""
     is_finished: bool = True
     """False where the CLI went away or did not answer, so that the last problem may be the machine's."""
+    refused: Failure | None = None
+    """The refusal of a setting under which no process is started, so that the CLI was not checked."""
 
     @property
     def is_good(self) -> bool:
@@ -33,6 +36,8 @@ class Report:
             return ""
         version = self.cli_version or "of unknown version"
         found = f"The Claude Code CLI {version} ({self.cli or 'not found'}, claude-agent-sdk {self.sdk_version})"
+        if self.refused is not None:
+            return " ".join([f"{found} was not checked.", *self.problems, *self.policies])
         return " ".join([f"{found} does not do what litellm_claude_code relies on.", *self.problems, *self._advice()])
 
     def _advice(self) -> list[str]:

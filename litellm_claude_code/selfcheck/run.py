@@ -29,7 +29,7 @@ async def self_check(settings: Settings) -> Report:
     from ..testing import StandIn  # here, because of the product only this and the command line need a web server
 
     problems: list[Problem] = []
-    is_finished, version = True, ""
+    is_finished, version, refused = True, "", None
     try:
         with StandIn(api_key=None) as stand_in:
             bench = Bench(stand_in, settings)
@@ -42,7 +42,7 @@ async def self_check(settings: Settings) -> Report:
                 version = bench.cli_version
     except Lost as lost:
         problems.append(lost.problem)
-        is_finished = False
+        is_finished, refused = False, lost.refused
     except RuntimeError as error:  # the stand-in's, where it cannot listen
         problems.append(Problem(f"it cannot be checked: {error}"))
         is_finished = False
@@ -54,6 +54,7 @@ async def self_check(settings: Settings) -> Report:
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(policies()) if problems else (),
         is_finished=is_finished,
+        refused=refused,
     )
 
 
