@@ -130,7 +130,7 @@ BROKEN: list[dict[str, Any]] = [
     {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Paris."}},
     {"type": "content_block_stop", "index": 0},
     {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-     "usage": {"input_tokens": PRIVATE, "output_tokens": [PRIVATE]}},
+     "usage": {"output_tokens": 3, "cache_read_input_tokens": PRIVATE}},
     {"type": "message_stop"},
 ]  # fmt: skip
 
