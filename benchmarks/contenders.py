@@ -183,7 +183,7 @@ class QueryPerCall:
 class BareWorker:
     """The worker protocol and nothing else: one warm process, no pool, no translation, no litellm.
 
-    The frames are those of `litellm_claude_code.worker`, written down again in their plainest form, as a yardstick.
+    The frames are those of `litellm_claude_code.process.worker`, written again in their plainest form, as a yardstick.
     """
 
     def __init__(self, address: Address) -> None:

@@ -81,7 +81,7 @@ def serve(address: Address) -> Iterator[Server]:
 def litellm_alone(address: Address) -> Iterator[Server]:
     """Start litellm's own command with the same models and this provider."""
     from litellm_claude_code import models
-    from litellm_claude_code.serving.config import generate
+    from litellm_claude_code.proxy.config import generate
 
     config = generate(models.names())
     config["litellm_settings"] |= {

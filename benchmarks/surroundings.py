@@ -99,7 +99,7 @@ def requests_seen(address: Address) -> int:
 
 def machine() -> dict[str, str]:
     """Describe the machine and the versions that the numbers belong to."""
-    from litellm_claude_code.installed import find_cli
+    from litellm_claude_code.install import find_cli
 
     path = find_cli()
     if path is None:

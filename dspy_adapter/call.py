@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from litellm.types.utils import Usage
 
 from litellm_claude_code import cause_of
-from litellm_claude_code.observing import OnLimit
+from litellm_claude_code.observer import OnLimit
 
 from .budget import NO_BUDGET, Budget, Ledger, ledger
 from .countdown import COUNTDOWN
@@ -22,7 +22,7 @@ from .usage import NOTHING, Used, used
 
 @dataclass(kw_only=True, eq=False)
 class LMCall:
-    """Is the provider's observer (`litellm_claude_code.observing`) for one call of a `ClaudeCodeLM`."""
+    """Is the provider's observer (`litellm_claude_code.observer`) for one call of a `ClaudeCodeLM`."""
 
     model: str
     budget: Budget | None

@@ -19,7 +19,7 @@ import litellm_claude_code  # noqa: F401 - registers the provider
 from litellm_claude_code import models
 from litellm_claude_code.auth import choose_login
 from litellm_claude_code.models import PROVIDER
-from litellm_claude_code.observing import OnLimit, observed_by
+from litellm_claude_code.observer import OnLimit, observed_by
 from litellm_claude_code.settings import from_environment
 
 from .budget import Budget

@@ -5,7 +5,7 @@ import litellm, litellm_claude_code
 litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "content": "Hello"}])
 """
 
-from .agents.recording import agent_records
+from .agents.records import agent_records
 from .errors import Cause, cause_of
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings

@@ -92,7 +92,7 @@ _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
     "CLAUDE_CODE_DISABLE_THINKING": "1",
     "CLAUDE_CODE_EFFORT_LEVEL": "unset",
-    # A call's body goes before it. Only a request of the CLI's own says so (`guard.py`).
+    # A call's body goes before it. Only a request of the CLI's own says so (`process/guard.py`).
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1",
     "CLAUDE_CODE_MAX_RETRIES": "0",
     "DISABLE_PROMPT_CACHING": "1",

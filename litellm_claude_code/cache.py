@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import platformdirs
 
-from .installed import find_cli
+from .install import find_cli
 from .trusted import read_trusted, replace_file, trusted_folder
 
 _REMEMBERED_FILE: Final = "cli.json"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .auth import Login
-from .observing import NOBODY, Observer
+from .observer import NOBODY, Observer
 
 ApiEvent = dict[str, Any]
 """An event of the Messages API's stream, as it came from the API."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 from litellm import exceptions
 
-from .installed import NO_CLI
-from .limits import Reached
+from .install import NO_CLI
+from .limits.subscription import Reached
 from .models import PROVIDER
 from .trusted import UntrustedFolder
 

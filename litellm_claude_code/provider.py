@@ -1,6 +1,6 @@
 """The litellm provider: four handlers over one stream of events, and how litellm comes to know them.
 
-litellm hands a request over already mapped; it is checked and translated in the caller's thread (`translate.py`),
+litellm hands a request over already mapped; it is checked and translated in the caller's thread (`translation/`),
 served on the background loop (`pool.py`), and comes back as an answer or as chunks.
 """
 
@@ -22,6 +22,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 
 from . import models
 from .auth import choose_login
+from .background_loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .call import ApiEvent
 from .errors import (
     CallFailed,
@@ -35,17 +36,16 @@ from .errors import (
     translating_an_answer,
     unsupported,
 )
-from .fence import check_proxied
-from .loop import AsyncStream, BackgroundLoop, Later, SyncStream
 from .models import PROVIDER
-from .observing import Observer, current, failures_told, told
+from .observer import Observer, current, failures_told, told
+from .proxied import check_proxied
 from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
-from .translate import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
+from .translation.request import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
 
 if TYPE_CHECKING:
     from .agents.profile import Profile
-    from .identity import Identity
-    from .pool import Pool
+    from .pool.pool import Pool
+    from .process.whoami import Identity
     from .selfcheck import Report
 
 Chunk = ModelResponseStream | GenericStreamingChunk
@@ -152,7 +152,7 @@ class ClaudeCodeProvider(CustomLLM):
         return made
 
     def _define(self, profiles: list[Profile]) -> None:
-        from .agents.agent_process import check_servers
+        from .agents.process import check_servers
         from .agents.registry import add
 
         if any(each.mcp_servers for each in profiles):
@@ -192,7 +192,7 @@ class ClaudeCodeProvider(CustomLLM):
         settings = self._current_settings()
         translate = to_request
         if is_agent:
-            from .agents.agent_request import to_agent_request as translate  # brings the SDK with it
+            from .agents.request import to_agent_request as translate  # brings the SDK with it
         with alone():
             return translate(
                 model=model,
@@ -228,7 +228,7 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=model, payer=login.payer) from failed
 
     async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
-        from .identity import identify  # loaded with the pool
+        from .process.whoami import identify  # loaded with the pool
 
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
@@ -324,7 +324,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         if models.split_profile(request.model)[1]:
-            from .agents.agent_run import agent_events  # loaded with the pool
+            from .agents.run import agent_events  # loaded with the pool
 
             return agent_events(self._current_pool(), request.call)
         return self._current_pool().events(request.call)
@@ -333,7 +333,7 @@ class ClaudeCodeProvider(CustomLLM):
         if self._loop.is_ending_here():  # what is started now, nobody would end
             raise closed()
         if self._pool is None:
-            from .pool import Pool  # here, because the SDK takes half a second to import
+            from .pool.pool import Pool  # here, because the SDK takes half a second to import
 
             self._pool = Pool(self._current_settings())
         return self._pool
@@ -353,7 +353,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _close_pool(self) -> None:
         if self._pool is not None:
-            from .folders import remove_private_folder  # loaded with the pool
+            from .process.folders import remove_private_folder  # loaded with the pool
 
             pool, self._pool = self._pool, None
             await pool.aclose()

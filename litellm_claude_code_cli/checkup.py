@@ -15,7 +15,7 @@ from .exits import describe
 from .provider import boot_no_spares, full_name, load_litellm
 
 if TYPE_CHECKING:
-    from litellm_claude_code.identity import Identity
+    from litellm_claude_code.process.whoami import Identity
 
 Verdict = Literal["good", "note", "bad", "skipped"]
 
@@ -152,7 +152,7 @@ def _payment(identity: Identity) -> str:
 def _limits(login: Finding, model: str) -> Finding:
     """Have the CLI ask for the account's usage, as it does when the first process is ready: a request, no model's."""
     from litellm_claude_code import provider
-    from litellm_claude_code.limits import LimitStatus, sentences
+    from litellm_claude_code.limits.subscription import LimitStatus, sentences
 
     if login.verdict == "bad" or login.data.get("payer") != "subscription":
         return Finding(about="limits", verdict="skipped", sentences=["No subscription pays, so there are none of one."])

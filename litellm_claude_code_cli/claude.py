@@ -29,7 +29,7 @@ def claude(
     """
     with told_in_one_line():
         load_litellm()
-        from litellm_claude_code.installed import NO_CLI, find_cli
+        from litellm_claude_code.install import NO_CLI, find_cli
         from litellm_claude_code.settings import from_environment
 
         cli = find_cli(from_environment().cli_path)

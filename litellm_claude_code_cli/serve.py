@@ -52,7 +52,7 @@ def serve(
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     if print_config:
         from litellm_claude_code import models
-        from litellm_claude_code.serving.config import generate
+        from litellm_claude_code.proxy.config import generate
 
         print(json.dumps(generate(models.names()), indent=2))
         return
@@ -63,9 +63,9 @@ def serve(
     gc.disable()
     from litellm.exceptions import AuthenticationError
 
-    from litellm_claude_code.serving.config import ConfigError
-    from litellm_claude_code.serving.node import Options
-    from litellm_claude_code.serving.node import serve as serve_node
+    from litellm_claude_code.proxy.config import ConfigError
+    from litellm_claude_code.proxy.server import Options
+    from litellm_claude_code.proxy.server import serve as serve_node
 
     try:
         serve_node(

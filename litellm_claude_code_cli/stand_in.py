@@ -27,7 +27,7 @@ def stand_in(
     `api_base` and `api_key` or as `ANTHROPIC_BASE_URL` and `ANTHROPIC_AUTH_TOKEN`. `GET /_stand_in/requests?since=N`
     tells what was asked, `POST /_stand_in/reset` forgets it. Ctrl-C ends it.
     """
-    from litellm_claude_code.testing.serving import serve_until_stopped
+    from litellm_claude_code.testing.standalone import serve_until_stopped
 
     try:
         serve_until_stopped(port=port, delay_s=delay_s, text=text, record_to=record)

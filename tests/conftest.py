@@ -63,7 +63,7 @@ def one_stand_in() -> Iterator[StandIn]:
     litellm_claude_code.provider.close()
     assert claude_processes() == []
     left = list((HOME / "cache" / "litellm_claude_code" / "empty").glob("*"))
-    assert [path.name for path in left if path.exists()] == []  # a link to nothing is ours (launch.py)
+    assert [path.name for path in left if path.exists()] == []  # a link to nothing is ours (process/folders.py)
     shutil.rmtree(HOME, ignore_errors=True)
 
 

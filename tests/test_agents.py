@@ -22,12 +22,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import litellm_claude_code
-from litellm_claude_code.agents.agent_process import MARK
+from litellm_claude_code.agents.process import MARK
 from litellm_claude_code.auth import Login
-from litellm_claude_code.pool import Pool
+from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer
-from litellm_claude_code.testing.thread import ServerThread
+from litellm_claude_code.testing.server_thread import ServerThread
 
 from .support.calls import agent_request as request
 from .support.calls import read, record_of, text_of

@@ -11,7 +11,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.installed import find_cli
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text
 
 from .support.calls import agent_request as request

@@ -20,10 +20,10 @@ import pytest
 from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.errors import CallFailed
-from litellm_claude_code.pool import Pool
+from litellm_claude_code.pool.pool import Pool
+from litellm_claude_code.process.worker import State
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
-from litellm_claude_code.worker import State
 
 from .support.processes import claude_processes
 from .support.waiting import wait_until_async

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from litellm_claude_code.serving import fields
+from litellm_claude_code.proxy import allowlist as fields
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.serve import serve
 

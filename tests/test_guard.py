@@ -12,11 +12,11 @@ import pytest
 from litellm_claude_code.auth import Login
 from litellm_claude_code.call import ApiEvent, Call
 from litellm_claude_code.errors import CallFailed, Failure
-from litellm_claude_code.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
+from litellm_claude_code.process.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
+from litellm_claude_code.process.worker import State, Worker
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, RawEvents, RecordedRequest, StandIn, Text, Usage
 from litellm_claude_code.testing import Failure as ApiFailure
-from litellm_claude_code.worker import State, Worker
 
 from .support.calls import ask
 from .support.requests import ASK, user

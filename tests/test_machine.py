@@ -17,7 +17,7 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.cache import cache_folder
 from litellm_claude_code.container import ContainerLimits, container_limits
-from litellm_claude_code.installed import absolute_path
+from litellm_claude_code.install import absolute_path
 from litellm_claude_code.testing import StandIn
 from litellm_claude_code.trusted import UntrustedFolder, read_trusted, trusted_folder
 

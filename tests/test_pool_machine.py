@@ -16,11 +16,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
-from litellm_claude_code.pool import Pool
-from litellm_claude_code.schedule import fits
+from litellm_claude_code.pool.pool import Pool
+from litellm_claude_code.pool.schedule import fits
+from litellm_claude_code.process.lease import Turn
+from litellm_claude_code.process.worker import Cycle, State
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.turn import Turn
-from litellm_claude_code.worker import Cycle, State
 
 SYSTEMS = ("", "A", "B")
 LOGINS = (Login(payer="subscription"), Login(payer="gateway", base_url="http://127.0.0.1:1"))

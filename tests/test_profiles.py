@@ -15,7 +15,7 @@ from claude_agent_sdk.types import SandboxNetworkConfig
 import litellm_claude_code
 from litellm_claude_code import models
 from litellm_claude_code.agents import registry
-from litellm_claude_code.agents.agent_options import MANAGED, MAPPED, REFUSED, to_options
+from litellm_claude_code.agents.options import MANAGED, MAPPED, REFUSED, to_options
 from litellm_claude_code.agents.profile import Hook, Profile, ProfileError, Sandbox, SandboxNetwork, Subagent
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from litellm_claude_code import schedule
 from litellm_claude_code.auth import Login
-from litellm_claude_code.schedule import Pace, decide, unneeded_boots
+from litellm_claude_code.pool import schedule
+from litellm_claude_code.pool.schedule import Pace, decide, unneeded_boots
+from litellm_claude_code.process.worker import State
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.worker import State
 
 HERE, ELSEWHERE = Login(payer="subscription"), Login(payer="api_key")
 NOW = 1000.0

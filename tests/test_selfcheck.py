@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from litellm_claude_code.errors import CallFailed
-from litellm_claude_code.installed import find_cli
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.selfcheck import Report, ensure_checked, self_check
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.tested_versions import CLI_BY_SDK

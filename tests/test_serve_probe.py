@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from litellm_claude_code.serving.fields import _POSTS
-from litellm_claude_code.serving.gate import Gate, Limits
+from litellm_claude_code.proxy.allowlist import _POSTS
+from litellm_claude_code.proxy.gate import Gate, Limits
 
 pytest.importorskip("litellm.proxy.common_utils.http_parsing_utils")
 

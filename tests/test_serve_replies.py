@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from litellm_claude_code.serving.config import upstream_hosts
-from litellm_claude_code.serving.replies import Replies
+from litellm_claude_code.proxy.config import upstream_hosts
+from litellm_claude_code.proxy.error_replies import Replies
 
 HOSTS = ["gateway.corp.example", "gateway.corp.example:8443"]
 TOLD = "API Error: 500. Check your inference gateway ({}). Try again."

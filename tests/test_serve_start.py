@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from litellm_claude_code.serving.config import ConfigError, deployments, master_key, read
-from litellm_claude_code.serving.node import Options, check_exposure, choose_key, serve
+from litellm_claude_code.proxy.config import ConfigError, deployments, master_key, read
+from litellm_claude_code.proxy.server import Options, check_exposure, choose_key, serve
 
 LONG = "0123456789abcdef"
 

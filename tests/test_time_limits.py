@@ -13,7 +13,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.installed import find_cli
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
 from .support.calls import ask

@@ -1,6 +1,6 @@
 """Agent profiles: Claude Code with its own tools, defined by name where it runs.
 
-`profile.py` says what a profile is, `registry.py` which there are, `agent_options.py` what one becomes in the SDK's
-options; `agent_request.py` translates a call, `agent_run.py` makes the run of it in an `agent_process.py`, `trace.py`
-reads what the agent does, and `conversations.py` knows whose conversations may go on.
+`profile.py` defines a profile, `registry.py` keeps the profiles of this process, and `options.py` turns one into the
+SDK's options. `request.py` translates a call, `run.py` runs it in a `process.py`, `trace.py` reads what the agent does,
+and `sessions.py` knows which conversations a client may continue.
 """

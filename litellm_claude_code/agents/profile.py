@@ -1,7 +1,7 @@
 """What a profile is: what an agent may use and touch, written where it runs and only picked by name where it is called.
 
 A profile is checked when it is made, with a sentence for each mistake. What becomes of it in the SDK's options is
-`agent_options.py`'s business; which profiles there are is `registry.py`'s.
+`options.py`'s business; which profiles there are is `registry.py`'s.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from .functions import as_tool
+from .tools import as_tool
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 DEFAULT_TOOLS: Final = "default"

@@ -13,7 +13,7 @@ from claude_agent_sdk import CLIConnectionError
 from typing_extensions import NotRequired
 
 from ..errors import Failure
-from ..transport import Frame
+from ..process.transport import Frame
 
 StopReason = Literal["end_turn", "max_turns", "max_budget_usd", "max_tokens", "refusal"]
 _LIMITS: Final[Mapping[str, StopReason]] = {

@@ -3,11 +3,11 @@
 Two workers serve a dozen calls that the stand-in answers; what it saw is compared with what was asked. No login takes
 part, and nothing leaves the machine.
 
-`due.py` says when a check is due, `run.py` makes one, `report.py` words what came of it; `bench.py` has calls served,
+`check.py` says when a check is due, `run.py` makes one, `report.py` words what came of it; `bench.py` has calls served,
 `wire_checks.py` says which and what must come of them, `differences.py` compares, `policies.py` reads managed settings.
 """
 
-from .due import ensure_checked
+from .check import ensure_checked
 from .report import Report
 from .run import self_check
 

@@ -16,9 +16,9 @@ from .. import models
 from ..auth import Login, placed
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, from_sdk
-from ..guard import LEFT_OUT_BLOCK
+from ..process.guard import LEFT_OUT_BLOCK
+from ..process.worker import State, Worker
 from ..settings import Settings
-from ..worker import State, Worker
 from .report import Problem
 
 if TYPE_CHECKING:

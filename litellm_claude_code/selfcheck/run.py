@@ -11,7 +11,7 @@ from typing import Final
 import anyio
 import claude_agent_sdk
 
-from ..installed import find_cli
+from ..install import find_cli
 from ..settings import Settings
 from .bench import Bench, Lost
 from .policies import policies

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..guard import LEFT_OUT_BLOCK
+from ..process.guard import LEFT_OUT_BLOCK
 from .bench import ANSWER, KEY, PLAIN, TOKEN, Bench, Body, system_blocks
 from .differences import CACHING, differences, more_than_one
 from .report import Problem

@@ -24,9 +24,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .answers import Failure, Json, Reply
-from .exchange import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
+from .asgi import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
 from .rendering import Rendered, count_input_tokens, render
-from .thread import HOST, ServerThread
+from .server_thread import HOST, ServerThread
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -15,7 +15,7 @@ from typing import Final
 from starlette.requests import Request
 
 from ..answers import Failure, Json, Reply
-from ..exchange import RecordedRequest
+from ..asgi import RecordedRequest
 from ..rendering import Rendered
 from .event_stream import encode_message
 from .service import CloudStandIn, Route, bearer

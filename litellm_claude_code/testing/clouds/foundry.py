@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 
 from ..answers import Failure, Json
-from ..exchange import RecordedRequest
+from ..asgi import RecordedRequest
 from .service import CloudStandIn, Route, bearer
 
 _PATH: Final = "/anthropic/v1/messages"

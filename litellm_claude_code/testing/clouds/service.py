@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..answers import Answer, Failure, Json, Reply
-from ..exchange import RecordedRequest, json_response
+from ..asgi import RecordedRequest, json_response
 from ..rendering import Rendered
 from ..server import StandIn
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..answers import Failure, Json
-from ..exchange import RecordedRequest
+from ..asgi import RecordedRequest
 from .service import CloudStandIn, Route, bearer
 
 VERSION: Final = "vertex-2023-10-16"

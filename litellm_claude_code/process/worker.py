@@ -22,15 +22,16 @@ import anyio
 import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
-from . import launch, models
-from .auth import Login
-from .call import Call
-from .errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
+from .. import models
+from ..auth import Login
+from ..call import Call
+from ..errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
+from ..in_force import Guard, policy_stamp
+from ..settings import Settings
+from . import launch
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
-from .in_force import Guard, policy_stamp
-from .settings import Settings
+from .lease import Reading, Turn
 from .transport import Frame
-from .turn import Reading, Turn
 
 _FIRED_CHARACTERS: Final = 4_000
 # While this is set, the CLI 2.1.327 makes no request for the usage.

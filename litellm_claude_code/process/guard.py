@@ -26,7 +26,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from .call import ApiEvent  # which knows logins, whose processes start with a body from here
+    from ..call import ApiEvent  # which knows logins, whose processes start with a body from here
 
 _BLOCK_NAME: Final = "request_left_out_by_claude_code"
 LEFT_OUT_BLOCK: Final = {"type": _BLOCK_NAME}

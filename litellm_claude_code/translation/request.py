@@ -28,10 +28,12 @@ from litellm.types.utils import (
     Usage,
 )
 
-from . import models
-from .auth import Login
-from .call import ApiEvent, Call
-from .checks import (
+from .. import models
+from ..auth import Login
+from ..call import ApiEvent, Call
+from ..errors import alone, bad_request, unsupported, without_prompt
+from ..observer import NOBODY, Observer
+from .validation import (
     FENCED,
     UNSENDABLE_KEYS,
     Body,
@@ -46,8 +48,6 @@ from .checks import (
     check_turns,
     without_user_id,
 )
-from .errors import alone, bad_request, unsupported, without_prompt
-from .observing import NOBODY, Observer
 
 # Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
 # output left beta for the current models; that the API takes it without was not seen live.

@@ -12,7 +12,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from .cache import cache_folder
+from ..cache import cache_folder
 
 _LOCK: Final = "lock"
 _STARTING_WITHIN_S: Final = 10.0

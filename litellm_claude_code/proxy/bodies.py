@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import anyio
 from starlette.types import Receive
 
-from .replies import Refused
+from .error_replies import Refused
 
 _LEAST_HELD: Final = 2**16
 """What an unfinished body counts at least: the server's buffer for its connection."""

@@ -21,11 +21,11 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionE
 from claude_agent_sdk._internal._task_compat import spawn_detached
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from .auth import Login, wrong_login
-from .errors import CallFailed, Failure
+from ..auth import Login, wrong_login
+from ..errors import CallFailed, Failure
+from ..install import NO_CLI, absolute_path, find_cli, find_program
+from ..settings import Settings
 from .folders import empty_folder, private_folder
-from .installed import NO_CLI, absolute_path, find_cli, find_program
-from .settings import Settings
 from .transport import ControlTransport
 
 _LARGEST_FRAME_BYTES: Final = 256 << 20

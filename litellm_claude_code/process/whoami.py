@@ -15,13 +15,13 @@ from typing import Any, Final, TypedDict
 
 import anyio
 
+from ..auth import DEFAULT_BASE_URL, Login, Payer
+from ..errors import CallFailed, Failure, from_sdk, without_password
+from ..in_force import Guard
+from ..limits.rate_limit_info import Overage
+from ..settings import Settings
 from . import launch
-from .auth import DEFAULT_BASE_URL, Login, Payer
-from .errors import CallFailed, Failure, from_sdk, without_password
 from .folders import empty_folder
-from .in_force import Guard
-from .reports import Overage
-from .settings import Settings
 
 
 class Identity(TypedDict):

@@ -24,15 +24,15 @@ import anyio.to_thread
 import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
-from .. import launch
 from ..auth import Login
 from ..errors import CallFailed, Failure
-from ..folders import private_folder
 from ..in_force import Guard
+from ..process import launch
+from ..process.folders import private_folder
+from ..process.transport import ControlTransport, Frame
 from ..settings import Settings
-from ..transport import ControlTransport, Frame
-from .agent_folder import folder_of_run
-from .agent_options import to_options
+from .folder import folder_of_run
+from .options import to_options
 from .profile import Profile, ProfileError
 
 MARK: Final = "LITELLM_CLAUDE_CODE_RUN"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import anyio
 from claude_agent_sdk import CLIConnectionError, Transport
 
-from .errors import StepRefused
+from ..errors import StepRefused
 
 Frame = dict[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ..models import PROVIDER
-from .replies import Refused
+from .error_replies import Refused
 from .shapes import check_shapes
 
 Body = dict[str, Any]

@@ -10,8 +10,8 @@ from typing import Final
 
 from claude_agent_sdk import CLIConnectionError
 
-from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, timed_out
+from ..call import ApiEvent, Call
+from ..errors import CallFailed, Failure, timed_out
 from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
 from .transport import Frame
 

@@ -17,17 +17,17 @@ from typing import Any, Final
 
 import anyio
 
-from .auth import Login
-from .call import ApiEvent, Call
-from .errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
-from .flow import Flow
-from .limits import Limits, Reached
-from .observing import waits_told
+from ..auth import Login
+from ..call import ApiEvent, Call
+from ..errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
+from ..limits.concurrency import Flow
+from ..limits.subscription import Limits, Reached
+from ..observer import waits_told
+from ..process.lease import Turn
+from ..process.worker import State, Worker
+from ..selfcheck import ensure_checked
+from ..settings import Settings
 from .schedule import Pace, Plan, decide, fits, unneeded_boots
-from .selfcheck import ensure_checked
-from .settings import Settings
-from .turn import Turn
-from .worker import State, Worker
 
 _ATTEMPTS: Final = 3
 _HOUSEKEEPING_EVERY_S: Final = 1.0

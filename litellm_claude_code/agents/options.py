@@ -19,8 +19,8 @@ from claude_agent_sdk import (
     create_sdk_mcp_server,
 )
 
-from .functions import as_tool, called
 from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
+from .tools import as_tool, called
 
 # From the profile's field of the same name.
 MAPPED: Final = frozenset(

@@ -7,7 +7,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.observing import OnLimit, observed_by
+from litellm_claude_code.observer import OnLimit, observed_by
 from litellm_claude_code.testing import Failure, StandIn, Usage, answer
 
 from .support.limits import limited

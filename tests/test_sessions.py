@@ -14,7 +14,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.agents import conversations
+from litellm_claude_code.agents import sessions
 from litellm_claude_code.testing import StandIn, Usage, answer
 
 from .support.calls import agent_request as request
@@ -175,7 +175,7 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
     ],
 )
 def test_a_client_is_the_key_it_came_with_and_not_what_it_says_of_it(told: dict[str, Any], owner: str) -> None:
-    from litellm_claude_code.agents.agent_request import owner_of
+    from litellm_claude_code.agents.request import owner_of
 
     assert owner_of(told) == owner
 
@@ -212,7 +212,7 @@ def test_a_long_conversation_is_compacted_and_the_answer_says_so(stand_in: Stand
 def test_notes_of_sessions_hold_no_words_and_no_keys(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder, sessions=True)
     litellm.completion(**request(stand_in, "A private question."))
-    (note,) = conversations.sessions_folder().iterdir()
+    (note,) = sessions.sessions_folder().iterdir()
     assert note.stat().st_mode & 0o077 == 0
     assert set(json.loads(note.read_text())) == {"profile", "owner", "usage_by_model", "cost_usd"}
     assert "private" not in note.read_text()

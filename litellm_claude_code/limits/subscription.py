@@ -1,7 +1,7 @@
 """Whether a subscription's limits let a call go now, by what the CLI said of them.
 
-Decisions only: no I/O, and the time is passed in. `reports.py` reads what the CLI says; `pool.py` hands it on, and
-holds calls back.
+Decisions only: no I/O, and the time is passed in. `rate_limit_info.py` reads what the CLI says; the pool
+hands it on, and holds calls back.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from .reports import Overage, Report, Window
+from .rate_limit_info import Overage, Report, Window
 
 if TYPE_CHECKING:
-    from .auth import Login  # brings litellm with it, which nothing here needs
+    from ..auth import Login  # brings litellm with it, which nothing here needs
 
 UNKNOWN_RESET_S: Final = 60.0
 """How long a limit refuses calls when the CLI names no reset, or one that cannot be: then a call finds out."""

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from .auth import Login
-from .settings import Settings, cores
-from .worker import State
+from ..auth import Login
+from ..process.worker import State
+from ..settings import Settings, cores
 
 _PATIENCE_S: Final = 0.1
 """A process costs 0.4 CPU-seconds and then serves hundreds of calls: it is worth more than a longer wait than this."""

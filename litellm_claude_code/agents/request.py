@@ -15,7 +15,10 @@ import litellm
 from .. import models
 from ..auth import Login
 from ..call import Call
-from ..checks import (
+from ..errors import bad_request, unsupported
+from ..observer import NOBODY, Observer
+from ..translation.request import AGENT_PARAMS, Request, to_body
+from ..translation.validation import (
     Body,
     check_encodable,
     check_headers,
@@ -25,11 +28,8 @@ from ..checks import (
     check_schema,
     without_user_id,
 )
-from ..errors import bad_request, unsupported
-from ..observing import NOBODY, Observer
-from ..translate import AGENT_PARAMS, Request, to_body
 from .profile import Profile
-from .recording import wanted
+from .records import wanted
 from .registry import find
 from .trace import AgentRecord
 
@@ -41,7 +41,7 @@ LOCAL: Final = "local"
 
 @dataclass(frozen=True, kw_only=True)
 class AgentCall(Call):
-    """One run of an agent, as `agent_run.py` takes it."""
+    """One run of an agent, as `run.py` takes it."""
 
     profile: Profile
     turns: Sequence[Mapping[str, Any]] = field(repr=False)

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import jsonschema
 
-from .errors import bad_request, unsupported
-from .models import PROVIDER
+from ..errors import bad_request, unsupported
+from ..models import PROVIDER
 
 Body = dict[str, Any]
 

@@ -20,16 +20,16 @@ import anyio
 
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
-from . import conversations
-from .agent_folder import folder_of_run
-from .agent_process import AgentProcess
-from .agent_request import AgentCall
-from .conversations import Conversation
-from .functions import called
+from . import sessions
+from .folder import folder_of_run
+from .process import AgentProcess
+from .request import AgentCall
+from .sessions import Conversation
+from .tools import called
 from .trace import AgentEvent, AgentRecord, Trace, api_usage, less
 
 if TYPE_CHECKING:
-    from ..pool import Pool
+    from ..pool.pool import Pool
 
 _logger: Final = logging.getLogger("litellm_claude_code")
 
@@ -124,7 +124,7 @@ class AgentRun:
             await held.enter_async_context(self._pool.place())
             if profile.cwd is not None and not profile.parallel:
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
-                await held.enter_async_context(conversations.alone("folder", str(profile.cwd), hint=hint))
+                await held.enter_async_context(sessions.alone("folder", str(profile.cwd), hint=hint))
             self._pool.refuse_if_limited(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
             process = self._process(conversation, await self._folder(conversation, held))
@@ -150,12 +150,12 @@ class AgentRun:
             return None
         if call.session_id is None:
             new = str(uuid.uuid4())
-            return conversations.begin(new, profile=profile.name, owner=call.owner, has_folder=profile.cwd is None)
-        found = conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
+            return sessions.begin(new, profile=profile.name, owner=call.owner, has_folder=profile.cwd is None)
+        found = sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
         await held.enter_async_context(
-            conversations.alone("conversation", found.id, hint="wait for its answer before you go on")
+            sessions.alone("conversation", found.id, hint="wait for its answer before you go on")
         )
-        return conversations.resume(call.session_id, profile=profile.name, owner=call.owner)
+        return sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
 
     async def _folder(self, conversation: Conversation | None, held: AsyncExitStack) -> Path:
         """Return the profile's folder, or the conversation's, or else one that is this run's alone."""
@@ -282,9 +282,9 @@ class AgentRun:
             return
         usage, cost_usd = self._trace.totals()
         if usage:
-            conversations.note_totals(conversation.id, usage_by_model=usage, cost_usd=cost_usd)
+            sessions.note_totals(conversation.id, usage_by_model=usage, cost_usd=cost_usd)
         elif conversation.is_new and self._trace.model is None:
-            conversations.forget(conversation)
+            sessions.forget(conversation)
 
 
 def _initialize(call: AgentCall) -> dict[str, Any]:

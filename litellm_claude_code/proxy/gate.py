@@ -19,9 +19,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .allowlist import OPEN, Body, Route, find_route, read_body, requests_in
 from .bodies import Bodies, ClientLeft, parse, write
-from .fields import OPEN, Body, Route, find_route, read_body, requests_in
-from .replies import Refused, Replies, Shape, error_body, health_counts, shape_of
+from .error_replies import Refused, Replies, Shape, error_body, health_counts, shape_of
 
 _log: Final = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .replies import Refused
+from .error_replies import Refused
 
 Check = Callable[[Any, str], None]
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from ..cache import cache_folder, data_folder
 from ..errors import CallFailed, Failure
 from ..trusted import read_trusted, replace_file
-from .agent_folder import folder_of_conversation, new_folder_of_conversation, remove_folder
+from .folder import folder_of_conversation, new_folder_of_conversation, remove_folder
 
 _PATIENCE_S: Final = 3.0
 """How long a run waits for the one before it to be gone: one that was cancelled takes a moment to end."""

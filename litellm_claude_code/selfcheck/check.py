@@ -13,7 +13,7 @@ import claude_agent_sdk
 from ..cache import recall, remember
 from ..errors import CallFailed, Failure
 from ..in_force import policy_files
-from ..installed import find_cli
+from ..install import find_cli
 from ..settings import Settings
 from .report import Report
 from .run import self_check

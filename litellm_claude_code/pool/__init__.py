@@ -1,0 +1,1 @@
+"""Which worker serves which call, and whether a call may go."""

@@ -1,0 +1,1 @@
+"""One Claude Code process: its launch, its frames, its calls, its end."""

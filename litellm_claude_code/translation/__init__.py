@@ -1,0 +1,1 @@
+"""OpenAI's format to the Messages API and back, with litellm's own translators."""
