@@ -1,4 +1,4 @@
-"""litellm on Claude Code: importing this registers the model prefix `claude_code/`.
+"""A litellm provider for Claude Code. Importing this package registers the model prefix `claude_code/`.
 
 import litellm, litellm_claude_code
 

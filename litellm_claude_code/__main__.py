@@ -1,4 +1,4 @@
-"""`python -m litellm_claude_code`: the command `litellm-claude-code`."""
+"""Run the command `litellm-claude-code` as `python -m litellm_claude_code`."""
 
 from litellm_claude_code_cli.app import main
 

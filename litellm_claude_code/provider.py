@@ -1,7 +1,8 @@
-"""The litellm provider: four handlers over one stream of events, and how litellm comes to know them.
+"""The litellm provider: four handlers over one stream of events, and their registration with litellm.
 
-litellm hands a request over already mapped; it is checked and translated in the caller's thread (`translation/`),
-served on the background loop (`pool.py`), and comes back as an answer or as chunks.
+litellm has already mapped a request's parameters when it calls a handler. The handler checks and translates the request
+in the caller's thread (`translation/`), the pool serves it on the background loop (`pool/`), and the caller receives a
+response or chunks.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ _MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
 class ClaudeCodeProvider(CustomLLM):
-    """litellm's handler for `claude_code/…`. One for each Python process; it owns the loop and the pool.
+    """litellm's handler for `claude_code/…`. Each Python process has one instance, which owns the loop and the pool.
 
-    Each handler takes what litellm passes to every custom provider, with `optional_params` already mapped to the
-    Messages API by `ClaudeCodeConfig`, and raises litellm's own exceptions.
+    The four handlers take the arguments that litellm passes to every custom provider. `ClaudeCodeConfig` has already
+    mapped `optional_params` to the Messages API. Errors are litellm's own exceptions.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -71,71 +72,72 @@ class ClaudeCodeProvider(CustomLLM):
         return self
 
     def completion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # litellm passes by keyword only
-        """Answer, in the caller's thread."""
+        """Return the response, blocking the calling thread."""
         return self._loop.run(self._answer(self._request(**given)))
 
     def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
-        """Answer, to be awaited. litellm calls this in a thread of its own, where the translation is done."""
+        """Return a coroutine for the response. litellm calls this in a separate thread, which does the translation."""
         request = self._request(**given)
         return Later(lambda: self._loop.arun(self._answer(request)))
 
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
-        """Answer in chunks. Returns when the first is there, so that what fails before it is raised from here."""
+        """Return an iterator of chunks, after waiting for the first one: an earlier error is raised here."""
         stream: SyncStream[Chunk] = self._loop.iterate(self._chunks(self._streamable(**given)))
         stream.wait()
         return stream
 
     def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
-        """Answer in chunks, to be iterated on any loop. The request is under way when this returns."""
+        """Return an iterator of chunks for any event loop. The call has already started when this returns."""
         stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._streamable(**given)))
         return stream
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
-        """Boot `n` processes ahead of need, ready for calls with that system prompt, or with none.
+        """Boot `n` processes in advance, ready for calls with the system prompt `system`, or without one.
 
-        A process takes any system prompt; one that has had one cannot serve calls without. `api_base` and `api_key` are
-        those of the calls to come. Makes no model request.
+        A process can change its system prompt, but once it has had one it cannot serve calls without a system prompt.
+        Pass the same `api_base` and `api_key` as in the later calls. Makes no model request.
         """
         self._loop.run(self._warm_up(model, system, n, **where))
 
     async def awarm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
-        """Do as `warm_up` does, without blocking the caller's loop."""
+        """Async version of `warm_up`: does not block the caller's event loop."""
         await self._loop.arun(self._warm_up(model, system, n, **where))
 
     def stats(self) -> dict[str, Any]:
-        """Return what the pool holds and has done; see `Pool.stats`. Starts nothing."""
+        """Return the pool's workers and counters; see `Pool.stats`. Empty if no pool was started yet; starts none."""
         pool = self._pool
         return pool.stats() if pool is not None else {}
 
     def rate_limit_status(self) -> dict[str, Any]:
-        """Return what the CLI last said of the subscription's limits; see `Limits.status`. Makes no request."""
+        """Return the subscription limits that the CLI last reported; see `Limits.status`. Makes no request."""
         pool = self._pool
         return dict(pool.limits.status(now=time.time())) if pool is not None else {}
 
     def whoami(self, *, api_base: str | None = None, api_key: str | None = None) -> Identity:
-        """Return which login would pay for a call, as the CLI tells; see `Identity`. Makes no model request.
+        """Return which login would pay for a call, as reported by the CLI; see `Identity`. Makes no model request.
 
-        `api_base` and `api_key` are those of the call. Raises `litellm.AuthenticationError` where such a call would be
-        refused before anything is sent.
+        Pass the same `api_base` and `api_key` as in the call. Raises `litellm.AuthenticationError` if such a call would
+        be refused before anything is sent.
         """
         return self._loop.run(self._identify(api_base=api_base, api_key=api_key))
 
     async def awhoami(self, *, api_base: str | None = None, api_key: str | None = None) -> Identity:
-        """Do as `whoami` does, without blocking the caller's loop."""
+        """Async version of `whoami`: does not block the caller's event loop."""
         return await self._loop.arun(self._identify(api_base=api_base, api_key=api_key))
 
     def self_check(self) -> Report:
-        """Have the CLI prove on loopback that it does what is relied on; see `selfcheck/`. It takes a second or two.
+        """Test on loopback that the CLI behaves as this package needs; see `selfcheck/`. Takes a second or two.
 
-        Calls do this by themselves for a CLI that was not seen before; this does it whatever was seen.
+        Calls run this check automatically for a CLI that was not checked before. This method always runs it.
         """
         return self._loop.run(self._self_check())
 
     def profile(self, name: str, **fields: Any) -> Profile:
-        """Define an agent for `model="claude_code/<model>@<name>"`, by the fields of `Profile`; it replaces one.
+        """Define an agent for `model="claude_code/<model>@<name>"`, replacing any profile of that name.
 
-        Raises `ProfileError`, with a sentence for each mistake: unknown or wrong fields, a folder that does not exist,
-        an MCP server that does not start (each is started once, to see).
+        `fields` are the fields of `Profile`. Raises `ProfileError`, with one sentence for each mistake: unknown or
+        invalid fields, a folder that does not exist, or an MCP server that does not start (each is started once as a
+        test).
         """
         from .agents.profile import Profile
 
@@ -144,7 +146,7 @@ class ClaudeCodeProvider(CustomLLM):
         return made
 
     def load_profiles(self, path: str | os.PathLike[str]) -> list[Profile]:
-        """Define the agents of a TOML file, and return them. Raises `ProfileError`, as `profile` does."""
+        """Define the agents in a TOML file and return their profiles. Raises `ProfileError`, as `profile` does."""
         from .agents.registry import read_profiles
 
         made = read_profiles(path)
@@ -161,11 +163,11 @@ class ClaudeCodeProvider(CustomLLM):
             add(each)
 
     def close(self) -> None:
-        """End every Claude Code process. The next call starts again."""
+        """Stop every Claude Code process. The next call starts a new pool."""
         self._loop.stop()
 
     async def aclose(self) -> None:
-        """End every Claude Code process, without blocking the caller's loop. The next call starts again."""
+        """Async version of `close`: does not block the caller's event loop."""
         await asyncio.get_running_loop().run_in_executor(None, self._loop.stop)
 
     def _request(self, **given: Any) -> Request:
@@ -192,7 +194,7 @@ class ClaudeCodeProvider(CustomLLM):
         settings = self._current_settings()
         translate = to_request
         if is_agent:
-            from .agents.request import to_agent_request as translate  # brings the SDK with it
+            from .agents.request import to_agent_request as translate  # imports the SDK
         with alone():
             return translate(
                 model=model,
@@ -228,7 +230,7 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=model, payer=login.payer) from failed
 
     async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
-        from .process.whoami import identify  # loaded with the pool
+        from .process.whoami import identify  # imports the SDK, as the pool does
 
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
@@ -239,13 +241,13 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
 
     async def _self_check(self) -> Report:
-        from .selfcheck import self_check  # loaded with the pool
+        from .selfcheck import self_check  # imports the SDK, as the pool does
 
-        self._current_pool()  # whose end also removes the folder that the check's processes are started from
+        self._current_pool()  # closing the pool also removes the working folder of the check's processes
         return await self_check(self._current_settings())
 
     async def _answer(self, request: Request) -> ModelResponse:
-        """Fold the stream; a call that met a subscription limit begins again where `on_limit="wait"` has it wait."""
+        """Return the folded stream. With `on_limit="wait"`, wait for a subscription limit to reset and call again."""
         observer = request.call.observer
         with told(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
@@ -263,7 +265,7 @@ class ClaudeCodeProvider(CustomLLM):
         return response
 
     async def _answer_once(self, request: Request) -> ModelResponse:
-        """Fold the stream; `timeout` bounds the whole of it."""
+        """Return the folded stream, with `timeout` as the limit for the whole response."""
         asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
         try:
             with anyio.fail_after(request.call.timeout_s):
@@ -289,7 +291,7 @@ class ClaudeCodeProvider(CustomLLM):
             return fold(events)
 
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the stream; `timeout` bounds the wait for each event, as it does for `anthropic/`."""
+        """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
         observer, chunks = request.call.observer, Chunks(request)
         with told(observer, model=request.model, n=1), bugs_reported(request.model):
             try:
@@ -304,7 +306,7 @@ class ClaudeCodeProvider(CustomLLM):
         observer.answered(chunks.usage)
 
     async def _events_past_limits(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
-        """Yield the events; begin again as `_answer` does, as long as there was none."""
+        """Yield events, retrying after a limit resets unless an event was already delivered."""
         has_begun = False
         while True:
             await self._current_pool().pass_limits(request.call)
@@ -319,18 +321,18 @@ class ClaudeCodeProvider(CustomLLM):
                     raise
 
     def _begins_again(self, failed: CallFailed, request: Request) -> bool:
-        """Say whether a call met a limit, which may be waited for. An agent's run is not repeated: it has acted."""
+        """Return whether a call met a limit and may be retried. An agent's run may not: it may already have acted."""
         return not isinstance(failed, RunFailed) and self._current_pool().is_limited(request.call)
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         if models.split_profile(request.model)[1]:
-            from .agents.run import agent_events  # loaded with the pool
+            from .agents.run import agent_events  # imports the SDK, as the pool does
 
             return agent_events(self._current_pool(), request.call)
         return self._current_pool().events(request.call)
 
     def _current_pool(self) -> Pool:
-        if self._loop.is_ending_here():  # what is started now, nobody would end
+        if self._loop.is_ending_here():  # processes started now would never be stopped
             raise closed()
         if self._pool is None:
             from .pool.pool import Pool  # here, because the SDK takes half a second to import
@@ -345,7 +347,7 @@ class ClaudeCodeProvider(CustomLLM):
             raise bad_request(str(error), model=PROVIDER) from None
 
     def _disown_pool(self) -> Pool | None:
-        """Leave the processes to the parent: a forked child has a pool of its own."""
+        """Leave the processes to the parent, in a forked child. The child's next call starts its own pool."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.disown()
@@ -353,7 +355,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _close_pool(self) -> None:
         if self._pool is not None:
-            from .process.folders import remove_private_folder  # loaded with the pool
+            from .process.folders import remove_private_folder  # already imported with the pool
 
             pool, self._pool = self._pool, None
             await pool.aclose()
@@ -364,9 +366,9 @@ provider: Final = ClaudeCodeProvider()
 
 
 def register() -> None:
-    """Make `claude_code/` known to litellm. Repeatable: also after user code has replaced litellm's own tables.
+    """Register `claude_code/` with litellm. Starts no process, thread or connection.
 
-    Starts no process, thread or connection.
+    Can be called again, for example after user code has replaced litellm's tables.
     """
     known = [item for item in litellm.custom_provider_map if item["provider"] != PROVIDER]
     litellm.custom_provider_map = [*known, {"provider": PROVIDER, "custom_handler": provider}]
@@ -374,10 +376,11 @@ def register() -> None:
     _register_config()
     models.register_models()
     if os.environ.get(PROFILES_VARIABLE):
-        from .agents.registry import load_from_environment  # brings the SDK with it
+        from .agents.registry import load_from_environment  # imports the SDK
 
         load_from_environment()
-    # litellm refuses `claude_code:sonnet` before asking anybody; this way the refusal can say what is meant.
+    # litellm rejects `claude_code:sonnet` before it calls a provider. These aliases make the call reach this provider,
+    # whose error names the correct spelling.
     for prefix in _MISSPELT:
         for name in models.names():
             litellm.model_alias_map.setdefault(f"{prefix}{name}", f"{PROVIDER}/{prefix}{name}")
@@ -386,8 +389,8 @@ def register() -> None:
 def _register_config() -> None:
     """Make litellm map this provider's parameters with `ClaudeCodeConfig`.
 
-    litellm 1.106.2 has no hook for that: it looks providers up in an enum, and their configs in a table. Everything
-    that reaches into litellm is in this function and the next, and tests pin what they do.
+    litellm 1.106.2 has no hook for this: it looks up providers in an enum and their configs in a table. All changes to
+    litellm's internals are in this function and the next, and tests cover them.
     """
     if PROVIDER not in LlmProvidersSet:
         member = str.__new__(LlmProviders, PROVIDER)
@@ -402,11 +405,11 @@ def _register_config() -> None:
 
 
 def _finalize_quietly(logging: Any) -> None:
-    """Keep the stream that litellm makes of a call from setting context variables when it is collected as garbage.
+    """Prevent litellm's stream wrapper from setting context variables when it is garbage-collected.
 
-    litellm 1.106.2 restores the ids of its correlated logs there, although it keeps none unless it is told to. CPython
-    before 3.12 collects garbage in the middle of `ContextVar.set`, too, and a finalizer that sets one then crashes the
-    process (https://github.com/python/cpython/issues/148891; seen here as the end of a server).
+    The finalizer in litellm 1.106.2 restores the trace id for correlated logs, even if that option is off. CPython
+    before 3.12 can collect garbage in the middle of `ContextVar.set`, and a finalizer that sets a context variable then
+    crashes the process (https://github.com/python/cpython/issues/148891). This has crashed a server.
     """
     if logging is not None and not litellm.request_correlation_in_logs:
-        logging._own_trace_id = None  # is compared with the variable before anything is set; no variable holds None
+        logging._own_trace_id = None  # litellm sets the variable only if it holds this value, and it never holds None
