@@ -1,7 +1,8 @@
-"""Failures as litellm's exceptions: the class that `anthropic/` raises for the same answer of the API.
+"""Convert failures to litellm's exceptions: the class that `anthropic/` raises for the same API response.
 
-Everything that goes wrong below the provider is a `CallFailed` with a `Failure`; one ordered table turns it into what
-the caller sees. Prompts and keys never appear in a message: the CLI's own text is kept only where it speaks of the API.
+Every error below the provider is a `CallFailed` with a `Failure`. `to_litellm` converts it to the exception that the
+caller sees: by its text, then by HTTP status, then by kind. Prompts and keys never appear in a message: the CLI's own
+text is kept only if it is about the API.
 """
 
 from __future__ import annotations
@@ -25,54 +26,54 @@ from .models import PROVIDER
 from .trusted import UntrustedFolder
 
 if TYPE_CHECKING:
-    from .auth import Payer  # which refuses in the words below
+    from .auth import Payer  # `auth` imports this module
 
 _CAUSE: Final = "claude_code_cause"
 _FOLDER: Final = str(Path(__file__).parent)
 _LITELLMS_OWN: Final[tuple[type[Exception], ...]] = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
-# What the translation of an answer raises if the answer is not of the API's form.
+# Exceptions that the translation of a malformed response raises.
 _MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """What the CLI said about a call that failed (facts: the failure tables, CLI 2.1.327)."""
+    """What the CLI reported about a failed call (failure tables of CLI 2.1.327)."""
 
     kind: str
-    """`AssistantMessage.error` (`rate_limit`, `server_error`…), or a word of ours: `cut`, `silent`, `timeout`…"""
+    """`AssistantMessage.error` (`rate_limit`, `server_error`…), or a kind of our own: `cut`, `silent`, `timeout`…"""
     status: int | None = None
-    """HTTP status of the API's answer, where there was one."""
+    """HTTP status of the API's response, if there was one."""
     reason: str | None = None
     """`ResultMessage.terminal_reason`."""
     text: str = ""
     """One sentence for the user."""
     retry_after_s: float | None = None
     limit: Reached | None = None
-    """The limit of the subscription that refuses the call, if one does."""
+    """The subscription limit that refuses the call, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """What is known of a failed call besides its class: see `cause_of`."""
+    """Details of a failed call that the exception's class does not show; see `cause_of`."""
 
     kind: str
-    """The CLI's word for it (`rate_limit`, `authentication_failed`…), or one of ours (`timeout`, `cut`, `lost`…)."""
+    """The CLI's error kind (`rate_limit`, `authentication_failed`…), or one of ours (`timeout`, `cut`, `lost`…)."""
     payer: Payer
-    """Who was to pay."""
+    """What would have paid for the call: the subscription, an API key, a gateway or a cloud provider."""
     limit: Reached | None = None
-    """The limit of the subscription that is reached, with its window and reset. None for an ordinary 429."""
+    """The subscription limit that was reached, with its window and reset time. None for an ordinary 429."""
 
     @property
     def is_dead_login(self) -> bool:
-        """Say whether the subscription's login is missing, has expired or is refused: no call will go through."""
+        """Return whether the subscription's login is missing, expired or rejected, so that every call would fail."""
         dead = ("authentication_failed", "oauth_org_not_allowed", "refused_settings")
         return self.payer == "subscription" and self.kind in dead
 
 
 def cause_of(error: BaseException) -> Cause | None:
-    """Return what this package knows of a failed call, or None where the exception is not of its making.
+    """Return the `Cause` of a failed call, or None if the exception does not come from this package.
 
-    The exceptions that litellm and DSPy wrap around ours are looked into.
+    Also finds the cause if litellm or DSPy has wrapped the exception in one of theirs.
     """
     for inner in _chain(error):
         cause = getattr(inner, _CAUSE, None)
@@ -82,7 +83,7 @@ def cause_of(error: BaseException) -> Cause | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all that it stems from: litellm keeps a stream's own failure in an attribute."""
+    """Yield an exception, its causes and contexts, and the originals that litellm keeps in `original_exception`."""
     left, seen = [error], set[int]()
     while left:
         inner = left.pop(0)
@@ -94,7 +95,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 class CallFailed(Exception):
-    """A call ended without an answer. Says nothing of whether a retry makes sense: the class it becomes does."""
+    """A call ended without a response. Whether a retry makes sense depends on the litellm exception it becomes."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
@@ -109,25 +110,25 @@ class StepRefused(Exception):
 
 
 class WorkerLost(CallFailed):
-    """The process failed before the model was asked: another process can take the call."""
+    """The process failed before it sent the request to the model, so another process can take the call."""
 
 
 class RunFailed(CallFailed):
-    """An agent's run failed, and may have done something before: nobody repeats it but its caller."""
+    """An agent's run failed. It is never retried automatically: the agent may already have acted."""
 
     def __init__(self, failure: Failure, *, record: Any) -> None:
         super().__init__(failure)
         self.record = record
-        """What the agent had done; see `AgentRecord`."""
+        """What the agent did before the failure; see `AgentRecord`."""
 
 
 def closed() -> CallFailed:
-    """Return the failure of a call that met the end of the pool."""
+    """Return the failure of a call whose pool was closed."""
     return CallFailed(Failure(kind="lost", text="the pool was closed"))
 
 
 def timed_out(timeout_s: float | None) -> CallFailed:
-    """Return the failure of a call that waited longer than its caller would."""
+    """Return the failure of a call that exceeded its timeout."""
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
 
 
@@ -168,10 +169,10 @@ _BY_KIND: Final[dict[str, Any]] = {
 
 
 def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
-    """Return the litellm exception for a failed call; `cause_of` reads from it what its class does not tell.
+    """Return the litellm exception for a failed call, with a `Cause` attached for `cause_of`.
 
-    `model` is the name the caller used; `payer` was to pay: where that is the subscription, an `AuthenticationError`
-    tells how to log in, and how to pay otherwise.
+    `model` is the name the caller used. If `payer` is the subscription, an `AuthenticationError` also explains how to
+    log in, or how to pay with a key instead. `refused_settings` is the exception: its text names the file to change.
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
     kind = _class_of(failure)
@@ -186,7 +187,7 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
 
 
 def _more(kind: Any, failure: Failure) -> dict[str, Any]:
-    """Return the arguments that only some of litellm's classes take."""
+    """Return the constructor arguments that only some of litellm's exception classes take."""
     if kind is exceptions.Timeout:
         return {"exception_status_code": failure.status}
     if kind is exceptions.APIConnectionError:
@@ -194,7 +195,7 @@ def _more(kind: Any, failure: Failure) -> dict[str, Any]:
     headers = {"retry-after": f"{failure.retry_after_s:g}"} if failure.retry_after_s is not None else {}
     status = failure.status or getattr(kind, "status_code", None) or 500
     response = httpx.Response(status, headers=headers, request=httpx.Request("POST", "https://api.anthropic.com"))
-    # litellm's proxy hands on to its clients what is in `headers`, and nothing that is in the response alone.
+    # litellm's proxy forwards `headers` to its clients, but not headers that are only in the response.
     return {"response": response, "headers": headers} if kind is exceptions.RateLimitError else {"response": response}
 
 
@@ -209,8 +210,8 @@ def _class_of(failure: Failure) -> Any:
 
 
 def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
-    """Describe an exception of the SDK or the operating system; `is_sent` says whether the model had been asked."""
-    import claude_agent_sdk as sdk  # here, because it takes half a second; whoever calls this has it loaded
+    """Convert an exception of the SDK or the operating system. `is_sent`: the request was already sent to the model."""
+    import claude_agent_sdk as sdk  # here, because it takes half a second; every caller has already imported it
 
     if isinstance(error, CallFailed):
         return error
@@ -230,7 +231,7 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
 
 
 def _of_the_machine(error: BaseException | None) -> str | None:
-    """Return a sentence for an error that another process would meet, too; it may be the cause of the SDK's error."""
+    """Return a sentence for an error that would also stop another process. Looks through the exception's causes."""
     while error is not None:
         if isinstance(error, UntrustedFolder):
             return str(error)
@@ -245,7 +246,7 @@ def _of_the_machine(error: BaseException | None) -> str | None:
 
 
 def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
-    """List what an exception of the SDK means, the specific before the general. Their own texts may quote a prompt."""
+    """Return a text for each SDK exception, specific before general. The exceptions' own texts may quote a prompt."""
     return [
         (TimeoutError, "the process did not answer in time"),
         (sdk.ProcessError, "the process ended"),
@@ -256,9 +257,9 @@ def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
 
 
 class InternalError(Exception):
-    """An exception that no code here expected: a bug of this package, or an interface of another that has changed.
+    """An unexpected exception: a bug in this package, or a changed interface of a dependency.
 
-    It carries the traceback of that exception, and its type, but not its text, which may quote the conversation.
+    Keeps the type and traceback of the original exception, but not its text, which may quote the conversation.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -267,7 +268,7 @@ class InternalError(Exception):
 
 
 class ObserverFailed(Exception):
-    """Carries what an observer's `waits` raised, so that it is not taken for a bug of this package."""
+    """Wraps an exception raised by an observer's `waits`, so that it is not reported as a bug in this package."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -275,16 +276,16 @@ class ObserverFailed(Exception):
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line of this package that an exception came through last."""
+    """Return the innermost file and line of this package in an exception's traceback."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_FOLDER)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 @contextmanager
 def bugs_reported(model: str) -> Iterator[None]:
-    """Turn an exception that no code expected into an `APIConnectionError` with its type, its place and its traceback.
+    """Convert an unexpected exception to an `APIConnectionError` with its type, location and traceback.
 
-    litellm makes the same class of whatever a provider raises, but quotes the exception's text in the message.
+    litellm itself raises the same class for any exception of a provider, but quotes the exception's text.
     """
     try:
         yield
@@ -301,7 +302,7 @@ def bugs_reported(model: str) -> Iterator[None]:
 
 @contextmanager
 def translating_an_answer() -> Iterator[None]:
-    """Raise `CallFailed` for an answer that cannot be translated. Its text is left out: it may be private."""
+    """Raise `CallFailed` if a response cannot be translated. Omits the error's text, which may be private."""
     try:
         yield
     except _MALFORMED as error:
@@ -310,18 +311,18 @@ def translating_an_answer() -> Iterator[None]:
 
 
 def bad_request(message: str, *, model: str) -> exceptions.BadRequestError:
-    """Return a `BadRequestError` for input that cannot be sent; `message` says what to change."""
+    """Return a `BadRequestError` for invalid input; `message` says what to change."""
     return exceptions.BadRequestError(message, model=model, llm_provider=PROVIDER)
 
 
 def unsupported(message: str, *, model: str) -> exceptions.UnsupportedParamsError:
-    """Return an `UnsupportedParamsError` for a parameter that cannot be honoured."""
+    """Return an `UnsupportedParamsError` for a parameter that this provider cannot apply."""
     return exceptions.UnsupportedParamsError(message, model=model, llm_provider=PROVIDER)
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Have what is raised within refer to no other exception: those of a translation hold the conversation."""
+    """Drop the cause and context of exceptions: litellm's translation errors contain the conversation."""
     try:
         yield
     except Exception as error:
@@ -330,11 +331,11 @@ def alone() -> Iterator[None]:
 
 
 def without_password(text: str) -> str:
-    """Return a text whose URLs have no user name and password: `https://user:password@host` becomes `https://host`."""
+    """Remove user names and passwords from URLs: `https://user:password@host` becomes `https://host`."""
     return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s?#]*@", r"\1", text, flags=re.IGNORECASE)
 
 
 def without_prompt(error: Exception) -> str:
-    """Return a translation error's message less what litellm appends of the conversation."""
+    """Return a translation error's message without the parts of the conversation that litellm appends."""
     text = re.split(r"\n?Received Messages=| Arguments: ", getattr(error, "message", None) or str(error))[0]
     return re.sub(r"^(litellm\.\w+: )?(AnthropicException - )?", "", text)

@@ -1,7 +1,7 @@
-"""Model names: what a name means, and what litellm is told about it.
+"""Resolve model names and register them with litellm.
 
-Aliases mean what the Claude Code CLI makes of them, its environment overrides included; full ids pass as they are.
-Prices and capabilities are litellm's own entries for the same Anthropic model.
+Aliases resolve as in the Claude Code CLI, including its environment overrides. Full ids are used unchanged. Prices and
+capabilities come from litellm's own entries for the same Anthropic model.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .cache import recall, remember
 
 PROVIDER: Final = "claude_code"
 
-# What the CLI 2.1.327 tells in its `initialize` reply and does on the wire; tests/test_models.py asks the real CLI.
-# What the CLI that is installed tells goes before (`learn`): a newer one's aliases need no new release of this.
+# What CLI 2.1.327 resolves its aliases to, in its `initialize` reply and on the wire. tests/test_models.py compares this
+# with the real CLI. The installed CLI's reply takes precedence (`learn`), so a new CLI needs no release of this package.
 ALIASES: Final[Mapping[str, str]] = {
     "sonnet": "claude-sonnet-5-5",
     "opus": "claude-opus-5-5",
@@ -33,7 +33,7 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 _FAMILIES: Final = ("sonnet", "opus", "haiku", "fable")
 
-# Models the CLI offers that litellm's price map does not have yet: the entry they start from, and the CLI's own prices
+# Models that the CLI offers but litellm's price map does not have yet: the entry to copy, and the CLI's own prices
 # ("Fable 5.2 · $8/$40 per Mtok"; cache writes at 1.25 times the input price and reads at a tenth, as for every model).
 _NOT_YET_IN_LITELLM: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
     "claude-fable-5-2": (
@@ -47,7 +47,7 @@ _NOT_YET_IN_LITELLM: Final[Mapping[str, tuple[str, Mapping[str, float]]]] = {
     ),
 }
 _WIDE_CONTEXT: Final = "[1m]"
-# What litellm says of a model that a call to an agent cannot ask for.
+# Capabilities in litellm's model entries that a call to an agent cannot use.
 _NOT_OF_AGENTS: Final = (
     "supports_function_calling",
     "supports_tool_choice",
@@ -59,7 +59,7 @@ _WIDE_CONTEXT_TOKENS: Final = 1_000_000
 
 
 def _recalled() -> dict[str, str]:
-    """Return the aliases that were noted, as far as the note has the shape that `learn` gives it."""
+    """Return the aliases saved by `learn`, ignoring entries of any other shape."""
     noted = recall(_REMEMBERED)
     pairs = noted.items() if isinstance(noted, dict) else ()
     return {alias: model for alias, model in pairs if alias in ALIASES and isinstance(model, str)}
@@ -69,12 +69,12 @@ _told: dict[str, str] = _recalled()
 
 
 def resolve(name: str, *, any_id: bool = False) -> str:
-    """Return the model id that `name` stands for on the wire.
+    """Return the model id that is sent for `name`.
 
-    `any_id` says that another service answers (a gateway, a cloud provider), so that any id may exist there.
+    `any_id` accepts every id, because requests go to another service (a gateway or a cloud provider).
 
-    Raises `litellm.BadRequestError` for DSPy's colon spelling, `litellm.UnsupportedParamsError` where `[1m]` would need
-    a beta header that Claude Code does not send, and `litellm.NotFoundError` for a name nobody here answers to.
+    Raises `litellm.BadRequestError` for DSPy's colon spelling, `litellm.UnsupportedParamsError` if `[1m]` would need a
+    beta header that Claude Code does not send, and `litellm.NotFoundError` for an unknown name.
     """
     spelled = name.strip()
     if re.match(r"claude[-_]code:", spelled):
@@ -108,13 +108,13 @@ def resolve(name: str, *, any_id: bool = False) -> str:
 
 
 def split_profile(name: str) -> tuple[str, str | None]:
-    """Return a model's name and the agent profile named behind its last '@', or `None`: a date there is Vertex's."""
+    """Split a name at its last '@' into model and profile (or `None`). A date after '@' belongs to a Vertex id."""
     model, at, profile = name.strip().rpartition("@")
     return (model, profile) if at and profile[:1].isalpha() else (name, None)
 
 
 def learn(told: Mapping[str, str]) -> None:
-    """Take note of what the installed CLI resolves aliases to (its `initialize` reply), for the next process too."""
+    """Save the alias targets from the CLI's `initialize` reply, for this Python process and later ones."""
     news = {alias: model for alias, model in told.items() if alias in ALIASES}
     if news != {alias: _current(alias) for alias in news}:
         _told.update(news)
@@ -123,19 +123,19 @@ def learn(told: Mapping[str, str]) -> None:
 
 
 def names() -> list[str]:
-    """List every name that is registered with litellm, without the prefix: aliases first, then full ids."""
+    """Return every name registered with litellm, without the prefix: aliases first, then full ids."""
     return [*ALIASES, *known_ids()]
 
 
 def known_ids() -> list[str]:
-    """List the full ids of the Anthropic models that litellm, or the CLI, knows."""
+    """Return the full ids of the Anthropic models in litellm's catalog, and of those only the CLI offers."""
     catalog = _catalog()
     ids = [key for key, entry in catalog.items() if entry.get("litellm_provider") == "anthropic" and "/" not in key]
     return [*ids, *(key for key in _NOT_YET_IN_LITELLM if key not in catalog)]
 
 
 def register_models() -> None:
-    """Tell litellm the prices and capabilities of `claude_code/<name>`, for every name. Makes no request."""
+    """Register prices and capabilities of `claude_code/<name>` with litellm, for every name. Makes no request."""
     entries = {}
     for name in names():
         entry = _entry(_alias(name) or name)
@@ -145,7 +145,7 @@ def register_models() -> None:
 
 
 def register_profiles(profiles: Iterable[str]) -> None:
-    """Tell litellm of `claude_code/<name>@<profile>`: the model's prices, and that the tools are not the caller's."""
+    """Register `claude_code/<name>@<profile>` with litellm: the model's prices, without tools from the caller."""
     entries = {}
     for profile in profiles:
         for name in names():
@@ -167,7 +167,7 @@ def _alias(name: str) -> str | None:
 
 
 def _current(alias: str) -> str | None:
-    # The aliases that the reply does not list mean what one of the listed does.
+    # The reply does not list these two aliases: each has the same target as a listed one.
     listed = {"best": "opus", "opusplan": "sonnet"}.get(alias, alias)
     return _told.get(listed) or ALIASES.get(listed)
 
@@ -181,5 +181,5 @@ def _entry(model: str) -> dict[str, Any]:
 
 
 def _catalog() -> Mapping[str, Mapping[str, Any]]:
-    # The catalog as litellm loaded it: what user code does to `litellm.model_cost` does not reach it.
+    # The catalog as litellm loaded it, without later changes to `litellm.model_cost` by user code.
     return GetModelCostMap.loaded_model_cost_map()

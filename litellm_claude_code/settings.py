@@ -1,6 +1,6 @@
 """Settings of this package, from arguments or from `LITELLM_CLAUDE_CODE_*` variables.
 
-What belongs to one call (model, `timeout`, `api_base`, `api_key`…) is litellm's and is not repeated here.
+Options of a single call (model, `timeout`, `api_base`, `api_key`…) are litellm's arguments and are not repeated here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .container import container_limits
 
 PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
-"""Names files of agents' profiles (`agents/registry.py`); no setting of the processes."""
-# One worker holds 110–170 MB (facts: claude-agent-sdk 0.2.184); twice that is left free for the caller's own work.
+"""Names the files with agent profiles (`agents/registry.py`). Not a field of `Settings`."""
+# A worker uses 110–170 MB (measured with claude-agent-sdk 0.2.184). Twice that is left free for the caller's own work.
 _WORKER_MIB = 170
 _TRIES: Final = 100
 
@@ -35,9 +35,9 @@ def cores() -> int:
 
 
 def default_max_workers() -> int:
-    """Return how many Claude Code processes suit this machine: eight a core, within a third of its memory, 2 to 64.
+    """Return a suitable number of processes: eight per core, in at most a third of the memory, from 2 to 64.
 
-    In a container, its own cores and memory count.
+    In a container, the container's limits on cores and memory apply.
     """
     machine_bytes = psutil.virtual_memory().total
     memory_mib = min(machine_bytes, container_limits().memory_bytes or machine_bytes) // 2**20
@@ -45,11 +45,11 @@ def default_max_workers() -> int:
 
 
 class SettingsError(ValueError):
-    """A setting in the environment that cannot be used; the message names it and says why."""
+    """A setting in the environment is invalid. The message names the variable and the reason."""
 
 
 class Settings(BaseSettings):
-    """How Claude Code processes are started, kept and paid for. Frozen: make another one to change anything."""
+    """How Claude Code processes are started, kept and paid for. Instances are frozen."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -85,11 +85,11 @@ class Settings(BaseSettings):
 
 
 def from_environment() -> Settings:
-    """Return the settings that the environment holds now. Reading them takes a quarter of a millisecond, once.
+    """Return the current settings from the environment. Cached: parsing takes 0.25 ms if a variable has changed.
 
-    Raises `SettingsError` for the first that cannot be used.
+    Raises `SettingsError` for the first invalid setting.
     """
-    # Other threads may change `os.environ` meanwhile, so that a name in the list may be gone.
+    # `get`, because another thread may remove a variable after the names were listed.
     ours = [(name, os.environ.get(name)) for name in list(os.environ) if name.startswith(PREFIX)]
     try:
         return _from(tuple(ours))
@@ -101,6 +101,6 @@ def from_environment() -> Settings:
 @lru_cache(maxsize=8)
 def _from(_variables: tuple[tuple[str, str | None], ...]) -> Settings:
     for _ in range(_TRIES):
-        with suppress(KeyError):  # pydantic reads `os.environ`, and another thread has removed a variable meanwhile
+        with suppress(KeyError):  # another thread removed a variable while pydantic read `os.environ`
             return Settings()
     return Settings()
