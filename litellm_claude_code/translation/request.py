@@ -1,8 +1,8 @@
-"""OpenAI's format to the Messages API and back, with litellm's own translators.
+"""Translate OpenAI's format to the Messages API and back, with litellm's own translators.
 
-`to_request` makes of a litellm request the body that `anthropic/` would send, and the `Call` a worker takes; `fold` and
-`to_response` make an answer of the API's events, `Chunks` a stream of them. No I/O happens here, besides litellm's own
-fetching of `http://` images. How litellm maps parameters for this provider is `ClaudeCodeConfig`.
+`ClaudeCodeConfig` maps the parameters of a call. `to_request` builds the body that `anthropic/` would send, and the
+`Call` for a worker. `fold` and `to_response` turn the API's events into a response, `Chunks` into a stream of chunks.
+There is no I/O here, except that litellm fetches `http://` images.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from .validation import (
     without_user_id,
 )
 
-# Betas the CLI sends by itself (CLI 2.1.327), and the one whose feature is asked for without its header: structured
-# output left beta for the current models; that the API takes it without was not seen live.
+# The betas that CLI 2.1.327 sends by itself, and one that is left out: structured output is no longer a beta for the
+# current models. It was not verified with the live API that it works without the header.
 SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"})
 OMITTED_BETAS: Final = frozenset({"structured-outputs-2025-11-13"})
-# What a call to an agent may say (`<model>@<profile>`); the rest is its profile's, defined where it runs.
+# Parameters allowed in a call to an agent (`<model>@<profile>`). Everything else is set by its profile.
 AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")
 _MOST_CACHE_MARKS: Final = 4
 _CLI_CACHE_MARKS: Final = 2
@@ -61,12 +61,12 @@ _NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_he
 
 
 class ClaudeCodeConfig(AnthropicConfig):
-    """How litellm maps this provider's parameters: as for `anthropic/`, of the model that the name stands for."""
+    """Maps parameters as litellm does for `anthropic/`, using the model id that the name resolves to."""
 
     def get_supported_openai_params(self, model: str) -> list[str]:
-        """Return what `anthropic/` supports, and `n`; without `user` and `extra_headers`, which cannot be carried.
+        """Return the parameters of `anthropic/` plus `n`, without `user` and `extra_headers`, which cannot be sent.
 
-        To an agent, a call may say less: see `AGENT_PARAMS`.
+        Agents support fewer parameters: see `AGENT_PARAMS`.
         """
         if models.split_profile(model)[1]:
             return list(AGENT_PARAMS)
@@ -75,7 +75,10 @@ class ClaudeCodeConfig(AnthropicConfig):
 
     @alone()
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
-        """Map as `anthropic/` does. Raises `BadRequestError` for a tool or schema that is none."""
+        """Map parameters as `anthropic/` does. Raises `BadRequestError` for an invalid tool, schema or `n`.
+
+        Raises `UnsupportedParamsError` for `user`, unless parameters are dropped.
+        """
         drops = drop_params or litellm.drop_params is True
         given = {key: value for key, value in non_default_params.items() if key != "user"}
         if non_default_params.get("user") is not None and not drops:
@@ -95,35 +98,35 @@ class ClaudeCodeConfig(AnthropicConfig):
         return {**mapped, "n": n} if n is not None else mapped
 
     def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
-        """Return the JSON schema of a `response_format`. Raises `BadRequestError` where it is none."""
+        """Return the JSON schema of a `response_format`. Raises `BadRequestError` if it is invalid."""
         check_schema(response_format)
         try:
             return super().get_json_schema_from_pydantic_object(response_format)
-        except Exception as error:  # pydantic's, of a class that has no schema
+        except Exception as error:  # pydantic cannot make a schema of the class
             why = f"`response_format` cannot be made a JSON schema ({type(error).__name__})."
             raise bad_request(why, model=models.PROVIDER) from None
 
 
 def _full_id(model: str) -> str:
-    # litellm gives the name here with the prefix or without. Whether it exists is for `to_request` to say.
+    # litellm passes the name with or without the prefix. `to_request` checks whether the model exists.
     return models.resolve(model.removeprefix(f"{models.PROVIDER}/"), any_id=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request that has been translated and checked: nothing has been sent or spent for it yet."""
+    """A translated and checked request. Nothing has been sent or spent for it yet."""
 
     model: str
-    """The name the caller used, for errors."""
+    """The model name that the caller used, for errors."""
     call: Call
     n: int = 1
     is_json_mode: bool = False
     prefix: str | None = field(default=None, repr=False)
-    """The start of the answer, where the last message gave it (`"prefix": True`)."""
+    """The start of the response, if the last message sets it (`"prefix": True`)."""
     tool_names: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """The caller's tool names by the names on the wire, where the API would not take them."""
+    """Names on the wire to the caller's tool names, for tool names that the API would not accept."""
     schema_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What litellm's translators of answers want to know of a `response_format` that was sent as a tool."""
+    """Arguments for litellm's response translators, if `response_format` was sent as a tool."""
 
 
 def to_request(
@@ -137,9 +140,9 @@ def to_request(
     timeout_s: float | None,
     observer: Observer = NOBODY,
 ) -> Request:
-    """Translate a request that litellm has mapped (`optional_params` are the Messages API's own by then).
+    """Translate and check a request. litellm has already mapped `optional_params` to the Messages API's parameters.
 
-    Raises `BadRequestError`, `UnsupportedParamsError` or `NotFoundError` of litellm's, saying what to change.
+    Raises litellm's `BadRequestError`, `UnsupportedParamsError` or `NotFoundError`, which says what to change.
     """
     resolved = models.resolve(model, any_id=login.is_elsewhere)
     drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
@@ -195,7 +198,7 @@ def to_request(
 
 
 def _schema_options(body: Body) -> dict[str, Any]:
-    """Return the `response_format_schema` that litellm's translators take; nothing for a litellm before 1.107."""
+    """Return the `response_format_schema` for litellm's translators; empty for litellm before 1.107."""
     request_class = getattr(transformation, "JsonModeRequest", None)
     return {} if request_class is None else {"response_format_schema": request_class.model_validate(body).tool_schema()}
 
@@ -203,7 +206,7 @@ def _schema_options(body: Body) -> dict[str, Any]:
 def to_body(
     resolved: str, messages: Sequence[Mapping[str, Any]], params: Body, litellm_params: Body, *, model: str
 ) -> tuple[Body, set[str]]:
-    """Return the body that `anthropic/` sends for the model id `resolved`, and the betas that it names for it."""
+    """Return the body and the betas that `anthropic/` sends for the model id `resolved`."""
     config = AnthropicConfig()
     conversation: Any = copy.deepcopy([dict(message) for message in messages])
     try:
@@ -219,7 +222,7 @@ def to_body(
     except (UnsupportedParamsError, NotFoundError):
         raise
     except Exception as error:
-        # litellm quotes the conversation in these errors; what is wrong with it stands in front.
+        # litellm's errors end with a quote of the conversation, which `without_prompt` removes.
         raise bad_request(f"The request cannot be translated: {without_prompt(error)}", model=model) from None
     if "output_format" in body:
         body.setdefault("output_config", {})["format"] = body.pop("output_format")
@@ -251,9 +254,10 @@ def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body, *, model: str) -> Literal["5m", "1h"] | None:
-    """Return the lifetime of the caller's mark on the system prompt, or `None` where it bears none.
+    """Return the lifetime of the caller's cache mark on the system prompt, or `None` if it is not marked.
 
-    The CLI joins the blocks and marks its own identity block too: two of the API's four marks.
+    The CLI joins the system blocks and also marks its own identity block, so a marked system prompt uses two of the
+    API's four cache marks. Raises `BadRequestError` if there are too many marks.
     """
     marks = [block["cache_control"] for block in system if block.get("cache_control")]
     count = _count_marks({key: body.get(key) for key in ("messages", "tools")}) + (
@@ -278,9 +282,9 @@ def _count_marks(value: Any) -> int:
 
 
 def fold(events: Iterable[ApiEvent]) -> Body:
-    """Fold the events of one answer into the message that the API would have sent as a whole.
+    """Fold the events of one response into the message that the API would send without streaming.
 
-    A `tool_use` block keeps the JSON of its input as it came, in `input_json`.
+    The unparsed input of a `tool_use` block is kept in `input_json`.
     """
     message: Body = {"usage": {}}
     blocks: dict[int, Body] = {}
@@ -325,12 +329,12 @@ def _finished(block: Body) -> Body:
     try:
         value = json.loads(text)
     except ValueError:
-        value = {}  # cut by max_tokens: the arguments are handed on as they came
+        value = {}  # cut off by max_tokens: the caller gets the unparsed arguments
     return {**block, "input": value, "input_json": text}
 
 
 def to_response(message: Body, request: Request) -> ModelResponse:
-    """Make litellm's answer of a folded message."""
+    """Convert a folded message to litellm's response."""
     raw = [block.pop("input_json", None) for block in message["content"]]
     response: ModelResponse = AnthropicConfig().transform_parsed_response(
         completion_response=message,
@@ -343,7 +347,7 @@ def to_response(message: Body, request: Request) -> ModelResponse:
     )
     arguments = [text for block, text in zip(message["content"], raw, strict=True) if text is not None]
     calls: Any = response.choices[0].message.tool_calls or []
-    if len(calls) == len(arguments):  # fewer where one of them was the answer to a `response_format`
+    if len(calls) == len(arguments):  # fewer if one of them was the `response_format` tool
         for index, (call, text) in enumerate(zip(calls, arguments, strict=True)):
             call.function.arguments, call.index = text, index
     if (record := message.get("agent")) is not None:
@@ -352,14 +356,14 @@ def to_response(message: Body, request: Request) -> ModelResponse:
 
 
 def _add_record(response: Any, record: Mapping[str, Any]) -> None:
-    """Tell what an agent did beside what it answered. What its run cost is Claude Code's own sum of its requests."""
+    """Add an agent's record to its response. Its cost is Claude Code's own sum over the requests of the run."""
     message = response.choices[0].message
     message.provider_specific_fields = {**(message.provider_specific_fields or {}), "agent": record}
     response._hidden_params["response_cost"] = record["cost_usd"]
 
 
 def together(responses: Sequence[ModelResponse]) -> ModelResponse:
-    """Make one answer of `n`: a choice each, usage summed."""
+    """Combine `n` responses into one, with one choice each and the usage summed."""
     first: Any = responses[0]
     for index, response in enumerate(responses[1:], start=1):
         choice = response.choices[0]
@@ -378,7 +382,7 @@ def _add(one: Any, other: Any) -> Any:
 
 
 class Chunks:
-    """Makes litellm's chunks of the events of one answer."""
+    """Converts the events of one response to litellm's chunks."""
 
     def __init__(self, request: Request) -> None:
         self._parser = ModelResponseIterator(
@@ -392,10 +396,10 @@ class Chunks:
         self._shape: Any = None
         self._cost_usd: float | None = None
         self.usage: Usage | None = None
-        """What the API counted, once the last chunk is there."""
+        """The API's usage. Set with the last chunk."""
 
     def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
-        """Yield the chunks of one event: one, two at the start, and none of what only keeps the connection alive."""
+        """Yield the chunks of one event: usually one, two for `message_start`, none for `ping` and `message_stop`."""
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
             return
@@ -409,10 +413,10 @@ class Chunks:
                 yield more
             yield _last_chunk(chunk, cost_usd=self._cost_usd)
             return
-        chunk.usage = None  # the last chunk has all of it
+        chunk.usage = None  # the last chunk has the complete usage
         if kind == "message_start":
-            # Two, because `stream_chunk_builder` takes the model from a chunk whose name differs from the first's, and
-            # litellm's own last chunk bears the name that was asked for.
+            # Two chunks, because `stream_chunk_builder` takes the model from a chunk whose model differs from the first
+            # chunk's. The first one has the requested name, as litellm's own last chunk does; the second has the id.
             first = chunk.model_copy(deep=True)
             first.model, first.choices[0].delta.role = self._asked_for, "assistant"
             self._shape = chunk
@@ -420,7 +424,7 @@ class Chunks:
         yield chunk
 
     def _told(self, event: ApiEvent) -> ModelResponseStream:
-        """Make a chunk of what an agent does, or of all it has done; it adds nothing to the answer's text."""
+        """Return a chunk with one event of an agent's run, or with its final record. The chunk has no text."""
         told = {"agent": event["agent"]} if event["type"] == "agent" else {"agent_events": [event["event"]]}
         if event["type"] == "agent":
             self._cost_usd = event["agent"]["cost_usd"]
@@ -431,7 +435,7 @@ class Chunks:
 
 
 def _before_the_last(chunk: Any) -> ModelResponseStream | None:
-    """Return a chunk with what the last one cannot carry: text that litellm held back, and the reason of a refusal."""
+    """Return a chunk for what the last chunk cannot carry: text that litellm held back, and a refusal's reason."""
     delta = chunk.choices[0].delta
     refusal = getattr(delta, "refusal", None)
     if not delta.content and refusal is None:
@@ -442,7 +446,7 @@ def _before_the_last(chunk: Any) -> ModelResponseStream | None:
 
 
 def _last_chunk(chunk: Any, *, cost_usd: float | None = None) -> GenericStreamingChunk:
-    # litellm 1.106.2 loses the usage of a finishing `ModelResponseStream`; that of this older form it keeps.
+    # litellm 1.106.2 drops the usage of a final `ModelResponseStream`, but keeps that of this older type.
     usage = chunk.usage.model_dump() if chunk.usage is not None else None
     if usage is not None and cost_usd is not None:
         usage["cost"] = cost_usd

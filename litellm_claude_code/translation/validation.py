@@ -1,7 +1,7 @@
-"""What is refused before anything is sent, and the sentence that says what to change.
+"""Reject invalid requests before anything is sent, with an error that says what to change.
 
-litellm's translation takes much that the API then refuses, or drops it; here it ends before anything is spent.
-No message quotes what the conversation says.
+litellm's translation accepts much that the API then rejects, or drops it silently. These checks fail before anything is
+spent. Error messages never quote the conversation.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 
 _LARGEST_EXACT_INTEGER: Final = 2**53
 IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
-# Keys that Claude Code reads for itself instead of sending them on (CLI 2.1.327). For the first it leaves out the whole
-# body and asks a question of its own.
+# Keys that CLI 2.1.327 uses itself instead of sending them. If the first is present, the CLI leaves out the whole body
+# and sends a request of its own.
 UNSENDABLE_KEYS: Final[Mapping[str, str]] = {
     "program_use_case_id": "Claude Code would leave out the whole request because of it; take it out",
     "betas": "Claude Code sends its own `anthropic-beta` header; take it out",
     "anthropic_beta": "Claude Code sends its own `anthropic-beta` header; take it out",
 }
-# Keys of the body that are not the caller's to set directly, and what to use instead.
+# Keys of the body that the caller cannot set directly, and what to use instead.
 FENCED: Final[Mapping[str, str]] = {
     "system": "give a message of role 'system'",
     "messages": "use the `messages` argument",
@@ -42,7 +42,7 @@ FENCED: Final[Mapping[str, str]] = {
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None:
-    """Refuse a conversation without a turn, an unknown role, and content that is neither text nor a list of parts."""
+    """Raise `BadRequestError` for empty or system-only messages, unknown roles, or content other than text or parts."""
     if not messages:
         raise bad_request("`messages` is empty: give at least one message of role 'user'.", model=model)
     for position, message in enumerate(messages):
@@ -62,13 +62,13 @@ def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None
 
 
 def check_fence(params: Mapping[str, Any], fenced: Mapping[str, str], *, model: str) -> None:
-    """Refuse a key of `extra_body`, or an unknown keyword, that is not the caller's to set (`fenced`: what to do)."""
+    """Raise `BadRequestError` for a parameter or body key in `fenced`, which maps keys to what to do instead."""
     for key in fenced.keys() & params.keys():
         raise bad_request(f"The body's '{key}' cannot be set this way: {fenced[key]}.", model=model)
 
 
 def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
-    """Refuse headers: the CLI sends its own and no others. A `User-Agent`, which DSPy sets, asks for nothing."""
+    """Raise `UnsupportedParamsError` for headers: the CLI sends only its own. Ignores `User-Agent`, set by DSPy."""
     asked = sorted(name for name in headers if name.lower() != "user-agent")
     if asked and not drops:
         raise unsupported(
@@ -79,7 +79,10 @@ def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> Non
 
 
 def without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
-    """Return the parameters without `metadata.user_id`: the body's metadata is Claude Code's own."""
+    """Return the parameters without `metadata.user_id`, because the body's metadata is Claude Code's own.
+
+    Raises `UnsupportedParamsError` if there is one and `drops` is false.
+    """
     metadata = litellm_params.get("metadata")
     if not isinstance(metadata, dict) or metadata.get("user_id") is None:
         return litellm_params
@@ -92,7 +95,7 @@ def without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
 
 
 def check_tools(tools: object, *, model: str) -> None:
-    """Refuse a tool without a name, or with parameters that are no JSON schema."""
+    """Raise `BadRequestError` for a tool that has no name, or whose parameters are not a JSON schema."""
     if tools is None:
         return
     if not isinstance(tools, list):
@@ -109,7 +112,7 @@ def check_tools(tools: object, *, model: str) -> None:
 
 
 def check_schema(response_format: object) -> None:
-    """Refuse a `response_format` that is neither a dict nor a class, and a schema that is missing, or none."""
+    """Raise `BadRequestError` if `response_format` is not a dict or class, or its schema is missing or invalid."""
     if not isinstance(response_format, (dict, type, NoneType)):
         raise bad_request(
             f"`response_format` is a {type(response_format).__name__}: give a dict, or a class of pydantic's.",
@@ -133,19 +136,19 @@ def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
     rules = jsonschema.Draft202012Validator(jsonschema.Draft202012Validator.META_SCHEMA)
     error = jsonschema.exceptions.best_match(rules.iter_errors(schema))
     if error is not None:
-        # The validator's own words quote the schema.
+        # The validator's own message quotes the schema.
         path = ".".join(str(part) for part in error.absolute_path) or "its top level"
         raise bad_request(f"{where} is not a JSON schema: look at {path}.", model=model)
 
 
 def check_turns(body: Body, *, model: str) -> None:
-    """Refuse a body whose translation has left no turn."""
+    """Raise `BadRequestError` if the translated body has no messages."""
     if not body["messages"]:
         raise bad_request("`messages` says nothing: give text to at least one message of role 'user'.", model=model)
 
 
 def check_images(body: Body, *, model: str) -> None:
-    """Refuse an image or document whose base64 data is broken, and an image of a kind that the API does not take."""
+    """Raise `BadRequestError` for invalid base64 data, and for an image type that the API does not accept."""
     for position, message in enumerate(body["messages"]):
         content = message.get("content")
         for block in content if isinstance(content, list) else []:
@@ -170,7 +173,7 @@ def _check_base64(data: object, *, where: str, model: str) -> None:
 
 
 def check_encodable(text: str, *, model: str) -> None:
-    """Refuse text with a lone surrogate, which UTF-8 has no bytes for."""
+    """Raise `BadRequestError` for a lone surrogate, which cannot be encoded in UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -182,7 +185,7 @@ def check_encodable(text: str, *, model: str) -> None:
 
 
 def check_numbers(value: Any, *, model: str) -> None:
-    """Refuse an integer that Claude Code, a JavaScript program, would round on its way."""
+    """Raise `BadRequestError` for an integer above 2**53, which Claude Code, a JavaScript program, would round."""
     if isinstance(value, dict):
         for inner in value.values():
             check_numbers(inner, model=model)
