@@ -1,8 +1,8 @@
-"""Who pays for a call, and the environment its Claude Code process gets.
+"""Choose what pays for a call, and the environment of its Claude Code process.
 
-The CLI prefers an API key it finds in the environment to the login, silently; here a key is used only where the
-caller asked for it. A process gets the variables named below and no others (`launch.environment`), and the login
-goes to the CLI's default endpoint only.
+The CLI silently prefers an API key in the environment to the login. This package uses a key only if the caller asked
+for it. A process gets only the variables named below (`process/launch.py`). The login is sent only to the CLI's default
+endpoint and to those in `Settings.send_login_to`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_C
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
 
-# Passed on from the caller's environment: what any program needs, the way to the network, where the login lives.
+# Passed on from the caller's environment: basics of any program, network settings, and the location of the login.
 _PASSED_ON: Final = frozenset(
     [
         "PATH",
@@ -72,8 +72,8 @@ _PASSED_ON: Final = frozenset(
     ]
 )
 
-# Which of them choose an account, a place or the way to the network: a process has them as they were when its login was
-# chosen, so that a program that changes them gets another process.
+# Those of them that choose the account, a folder or the network route. A process gets their values from when its login
+# was chosen, so a program that changes them gets a different process.
 _PLACE: Final = tuple(
     sorted(
         _PASSED_ON - {"PATH", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PATHEXT"}
@@ -81,8 +81,8 @@ _PLACE: Final = tuple(
     )
 )  # fmt: skip
 
-# What makes the CLI a wire: no request besides the caller's, nothing added to it, no retries, no hidden fallbacks.
-# Each was seen to be needed with CLI 2.1.327; tests/test_wire.py pins the sum of them.
+# Make the CLI send the caller's request and nothing else: no other requests, no additions, no retries, no hidden
+# fallbacks. CLI 2.1.327 was seen to need each of them. tests/test_wire.py tests their combined effect.
 _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
@@ -92,18 +92,18 @@ _WIRE: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
     "CLAUDE_CODE_DISABLE_THINKING": "1",
     "CLAUDE_CODE_EFFORT_LEVEL": "unset",
-    # A call's body goes before it. Only a request of the CLI's own says so (`process/guard.py`).
+    # A call's body overrides this, so only a request of the CLI's own has this limit (`process/guard.py`).
     "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1",
     "CLAUDE_CODE_MAX_RETRIES": "0",
     "DISABLE_PROMPT_CACHING": "1",
     "ENABLE_TOOL_SEARCH": "false",
-    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",  # the SDK would ask for frames that nobody here reads
-    # The caller's `timeout` bounds the wait between events; this only stops what nobody would wait for (1 h).
+    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",  # otherwise the SDK requests frames that are not used here
+    # The caller's `timeout` limits the wait between events. This is only a last resort (1 h).
     "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "3600000",
 }
 
-# An agent is Claude Code as it is, with its own loop, thinking and caching; what it leaves out is what nobody waits for
-# (titles, telemetry, memories, work that goes on behind an answer) and what would change the model or the wire.
+# An agent is the normal Claude Code, with its own loop, thinking and caching. These variables switch off what a caller
+# does not use (titles, telemetry, memories, background work) and what would change the model or the requests.
 _AGENT: Final[Mapping[str, str]] = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
@@ -117,49 +117,49 @@ _AGENT: Final[Mapping[str, str]] = {
 }
 
 
-# The CLI 2.1.327 takes a process with this variable for one whose caller decides who pays. It then leaves aside
-# the host, keys, tokens and headers of every source of settings: Anthropic's service and `.claude.json`, too. Proxies
-# and TLS files it takes. The variable that is named is never set: the CLI uses the login as before.
+# With this variable, CLI 2.1.327 assumes that its parent process decides on payment. It ignores hosts, keys, tokens and
+# headers from every source of settings, including Anthropic's service and `.claude.json`. It still applies proxies and
+# TLS files. The variable named in the value is never set, so the CLI uses its login as before.
 _ROUTE_IS_OURS: Final[Mapping[str, str]] = {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": "ANTHROPIC_AUTH_TOKEN"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """The way to the model that a process is started with. Processes of equal logins can stand in for each other."""
+    """Credentials and endpoint of a process. Processes with equal logins are interchangeable."""
 
     payer: Payer
     base_url: str | None = field(default=None, repr=False)
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """Variables that hold a credential; kept out of every `repr`."""
+    """Environment variables that hold a credential. Never part of a `repr`."""
     is_cloud_passed: bool = False
     place: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
-    """The variables that choose an account, a place or a proxy, as they were; None takes them when a process starts."""
+    """Saved variables that choose the account, a folder or a proxy. None: taken when a process starts."""
     policies: Stamp = field(default=(), repr=False)
-    """The machine's managed settings as they were: a process that was started under others is not taken."""
+    """Fingerprint of the machine's managed settings. A process that started under different ones is not reused."""
     source: str | None = field(default=None, compare=False)
-    """Where the credential comes from: a variable, or the call's `api_key`; None leaves it to the CLI to find one."""
+    """Where the credential comes from: a variable, or the call's `api_key`. None: the CLI finds one itself."""
 
     @property
     def is_metered(self) -> bool:
-        """Say whether the CLI can be asked what this login has used: not at another base URL."""
+        """Return whether the CLI can report this login's usage: a subscription at the default base URL."""
         return self.payer == "subscription" and self.base_url is None
 
     @property
     def gets_settings(self) -> bool:
-        """Return whether the CLI may ask Anthropic's service for the settings of an organisation."""
+        """Return whether the CLI may fetch an organisation's settings from Anthropic's service."""
         return self.payer in ("subscription", "api_key") and self.base_url is None
 
     @property
     def is_elsewhere(self) -> bool:
-        """Say whether it leads to another service than Anthropic's, where any model may exist."""
+        """Return whether requests go to a service other than Anthropic's, where any model may exist."""
         return self.payer in ("gateway", "cloud")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables to set in the child; `passed_on` says which of the parent's it keeps besides."""
+        """Return the variables to set in a worker's process. It also inherits those for which `passes_on` is true."""
         return {**_WIRE, **dict(self.place or ()), **self._way()}
 
     def agent_environment(self) -> dict[str, str]:
-        """Return the variables to set in the process of an agent."""
+        """Return the variables to set in an agent's process."""
         return {**_AGENT, **dict(self.place or ()), **self._way()}
 
     def _way(self) -> dict[str, str]:
@@ -169,15 +169,15 @@ class Login:
         return {**kept, **base, **dict(self.secrets)}
 
     def redact(self, text: str) -> str:
-        """Return a text of the process's without the credentials that it was given."""
+        """Redact this login's secrets, and passwords in URLs, from process output."""
         for _, value in self.secrets:
             text = text.replace(value, "[redacted]") if value else text
         return without_password(text)
 
     def passes_on(self, name: str) -> bool:
-        """Say whether a variable of the parent's environment reaches the child."""
+        """Return whether a process inherits a variable of this Python process."""
         if self.place is not None and _is_of_place(name, is_cloud=self.is_cloud_passed):
-            return False  # set by `environment`, if it was set
+            return False  # `environment` sets it from `place`
         if name in _PASSED_ON or name.startswith("LC_"):
             return True
         return self.is_cloud_passed and _is_of_cloud(name)
@@ -192,14 +192,14 @@ def _is_of_cloud(name: str) -> bool:
 
 
 def placed(login: Login, env: Mapping[str, str]) -> Login:
-    """Return the login with what else decides on the account and the route: a change makes it another login."""
+    """Add the variables and managed settings that affect account and route: if they change, the login differs."""
     names = sorted(filter(_is_of_cloud, env)) if login.is_cloud_passed else ()
     place = tuple((name, env[name]) for name in (*_PLACE, *names) if name in env)
     return replace(login, place=place, policies=policy_stamp())
 
 
 def _past_proxies(base_url: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Have a service on this machine asked without a proxy: the CLI would take one for the loopback interface, too."""
+    """Return variables that bypass the proxy for a loopback `base_url`: the CLI would use the proxy even there."""
     host = urlsplit(base_url).hostname or ""
     if host not in _LOOPBACK:
         return {}
@@ -214,10 +214,10 @@ def choose_login(
     model: str,
     environ: Mapping[str, str] | None = None,
 ) -> Login:
-    """Decide who pays for a call. Reads the environment; makes no request.
+    """Return the login that pays for a call. Reads the environment; makes no request.
 
-    Raises `litellm.AuthenticationError` where the call names a gateway without a key for it: nothing has been started
-    or sent by then. What Claude Code is logged in with is not known here: see `wrong_login`.
+    Raises `litellm.AuthenticationError` if the call names a gateway without a key for it, before anything is started or
+    sent. Does not know which login Claude Code itself has: `wrong_login` checks that later.
     """
     env = os.environ if environ is None else environ
     return placed(_choose(api_key=api_key, api_base=api_base, settings=settings, model=model, env=env), env)
@@ -244,10 +244,10 @@ def _choose(
 
 
 def wrong_login(login: Login, account: Mapping[str, Any]) -> str | None:
-    """Say why a process must not be used that would pay in another way than was chosen; None where it would not.
+    """Return why a process must not be used because it would not pay as chosen, or None if it would.
 
-    `account` is the CLI's own, in its `initialize` reply (2.1.327). `/login` in Claude Code can also make a key of the
-    Anthropic Console, which bills the API.
+    `account` comes from the CLI's `initialize` reply (2.1.327). `/login` in Claude Code can also create an Anthropic
+    Console key, which bills the API instead of a subscription.
     """
     is_key = bool(account.get("apiKeySource")) and account.get("tokenSource") == "none"
     if login.payer == "subscription" and is_key:
@@ -290,7 +290,7 @@ def _subscription(env: Mapping[str, str]) -> Login:
 
 
 def _key(key: str) -> tuple[str, str]:
-    # A token made by `claude setup-token` is the subscription's, spelled as a key; the CLI takes it under its own name.
+    # `claude setup-token` makes a subscription token that looks like a key. The CLI reads it from another variable.
     return ("CLAUDE_CODE_OAUTH_TOKEN" if key.startswith("sk-ant-oat") else "ANTHROPIC_API_KEY", key)
 
 

@@ -1,9 +1,12 @@
-"""Settings that reach a Claude Code process from outside, and which of them are refused.
+"""Refuse settings from outside that would change a Claude Code process.
 
-The CLI (2.1.327 to 2.1.330) puts three things above the environment that it is started with, whatever its command
-line says: `env` in `.claude.json`, which it reads when it starts; the machine's managed settings, which it watches; and
-the settings that Anthropic's service sends for an organisation, which it polls for. `get_settings` shows the last two
-and not the first, so the files are read here and the process is asked as well.
+In the CLI (2.1.327 to 2.1.330), three sources override the environment of the process, whatever the command line says:
+
+- `env` in `.claude.json`, which the CLI reads when it starts
+- the machine's managed settings, which it watches
+- the settings of an organisation, which it polls from Anthropic's service
+
+`get_settings` shows the last two but not the first. So this module reads the files and also checks the process's reply.
 """
 
 from __future__ import annotations
@@ -39,11 +42,11 @@ PROGRAMS: Final = (
     "managedMcpServers",
     "enabledPlugins",
 )
-"""Settings by which the CLI starts a program. In a call that program inherits an environment that holds the request."""
+"""Settings that make the CLI start a program. During a call, its inherited environment contains the request."""
 _VALUES: Final = ("forceLoginGatewayUrl", "model", "modelOverrides", "fallbackModel")
 """Settings that change the host or the model."""
 
-# Variables that change who pays, the host, a proxy, headers, TLS, the model, or the code that runs in the process.
+# Variables that change the payer, the host, a proxy, headers, TLS, the model, or the code that runs in the process.
 _ROUTE: Final = re.compile(
     r"_?ANTHROPIC_|_?CLAUDE_CODE_(USE|API|OAUTH|CUSTOM|SKIP|HOST|PROVIDER|REMOTE|GATEWAY|CLIENT_|CERT|PROXY|HTTP|"
     r"ENABLE_PROXY|DISABLE_PROXY|ASSUME|SUBAGENT_MODEL|RUNNER|GB_|PROCESS_WRAPPER|PLUGIN_DIR|MODEL_|CLIENT_DATA)|"
@@ -72,32 +75,32 @@ _HARMLESS: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """What may not be put in force in one process. `environment` is what the process is started with."""
+    """Refuses settings for one process, which is started with `environment`."""
 
     environment: Mapping[str, str] = field(repr=False)
     is_agent: bool = False
-    """An agent's own requests are the CLI's business: only what changes who pays, the route or the programs counts."""
+    """For an agent, variables that only change its requests are accepted, because the CLI composes these itself."""
 
     def check_files(self) -> None:
-        """Read the files that the CLI reads. Raises `CallFailed` that names the file and what in it is refused."""
+        """Check the files that the CLI reads. Raises `CallFailed`, which names the file and the refused settings."""
         for file in config_files(self.environment):
             self._check(str(file), {"env": _read(file).get("env")})
         for file in policy_files():
             self._check(str(file), _read(file))
 
     def check_process(self, told: Mapping[str, Any]) -> None:
-        """Check the reply to `get_settings`. Raises `CallFailed` that names the source and what in it is refused."""
+        """Check the reply to `get_settings`. Raises `CallFailed`, which names the source and the refused settings."""
         sources = told.get("sources")
-        if not isinstance(sources, list):  # an older CLI tells of programs only by what is in force
+        if not isinstance(sources, list):  # an older CLI shows only the effective settings
             effective = told.get("effective") or {}
             sources = [{"source": "policySettings", "settings": {**effective, "env": None}}]
         for one in sources:
             settings, source = one.get("settings"), one.get("source")
-            if not isinstance(settings, dict) or source == "flagSettings":  # what the call itself has set
+            if not isinstance(settings, dict) or source == "flagSettings":  # set by the call itself
                 continue
             if source == "policySettings":
                 self._check(_policy_name(settings), settings)
-            else:  # an agent's profile asked for these files, and for the programs in them
+            else:  # an agent's profile allows these files and the programs in them
                 self._check(f"{source} of Claude Code", {"env": settings.get("env")})
 
     def _check(self, place: str, settings: Mapping[str, Any]) -> None:
@@ -124,7 +127,7 @@ class Guard:
 
 
 def config_files(environment: Mapping[str, str]) -> list[Path]:
-    """List where a process with this environment looks for the `.claude.json` that holds its account and `env`."""
+    """Return the existing config files from which a process with this environment reads its account and `env`."""
     folder, home = (environment.get(name, os.environ.get(name)) for name in ("CLAUDE_CONFIG_DIR", "HOME"))
     home_folder = Path(home) if home else Path.home()
     legacy = (Path(folder) if folder else home_folder / ".claude") / ".config.json"
@@ -137,14 +140,14 @@ def _policy_folder() -> Path:
 
 
 def policy_files() -> list[Path]:
-    """List the managed settings of this machine, where the CLI 2.1.327 looks for them."""
+    """Return the existing files with this machine's managed settings, in the locations of CLI 2.1.327."""
     folder = _policy_folder()
     files = [folder / "managed-settings.json", *sorted((folder / "managed-settings.d").glob("*.json"))]
     return [file for file in files if file.is_file()]
 
 
 def policy_stamp() -> Stamp:
-    """Return what changes when a policy file is written, added or removed. Takes some ten microseconds."""
+    """Return a fingerprint of the policy files: path, inode, mtime and size. Takes about ten microseconds."""
     folder = _policy_folder()
     return tuple(_stamps(folder / "managed-settings.json", folder / "managed-settings.d"))
 
@@ -163,7 +166,7 @@ def _stamps(file: Path, drop_ins: Path) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _policy_name(settings: Mapping[str, Any]) -> str:
-    """Return the file that a policy's settings stand in, or what else they come from."""
+    """Return the file that a policy's settings come from, or a description of other sources."""
     env = settings.get("env") if isinstance(settings.get("env"), dict) else {}
     for file in policy_files():
         read = _read(file)
