@@ -1,7 +1,7 @@
-"""One background event loop, where every SDK object lives; sync and async callers meet it here.
+"""One background event loop that owns every SDK object, and the bridge to it from sync and async callers.
 
-A caller may be a plain script, one of many threads, a notebook cell (whose thread has a running loop) or a coroutine of
-any loop: each hands its work over and gets the result, or the items of a stream, back on its own side.
+A caller may be a plain script, one of many threads, a notebook cell (whose thread has a running loop) or a coroutine on
+any loop. It submits a coroutine or an async iterator, and receives the result or the items in its own thread or loop.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 _CLEAN_UP_WITHIN_S: Final = 10.0
-"""Longer than any clean-up's own deadlines: a loop that closes before a process is reaped says so on stderr."""
+"""Longer than the clean-ups' own deadlines: asyncio warns on stderr if the loop closes before a process is reaped."""
 
 
 class BackgroundLoop:
-    """An event loop in a daemon thread, started by the first use and gone at exit."""
+    """An event loop in a daemon thread. It starts on first use and stops at exit."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,11 +39,11 @@ class BackgroundLoop:
         return self
 
     def at_exit(self, clean_up: Callable[[], Awaitable[None]]) -> None:
-        """Have a clean-up awaited on the loop before it stops."""
+        """Register a clean-up that is awaited on the loop before it stops."""
         self._at_exit.append(clean_up)
 
     def after_fork(self, forget: Callable[[], object]) -> None:
-        """Have `forget` called in a forked child. What it returns is kept: its finalizers would act on the parent's."""
+        """Call `forget` in forked children. Its result is kept alive: finalizers would touch the parent's resources."""
         self._after_fork.append(forget)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
@@ -51,7 +51,7 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(work, self._running())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for it. An interrupt (Ctrl-C) cancels it."""
+        """Run a coroutine on the loop and block until it finishes. An interrupt (Ctrl-C) cancels it."""
         future = self.submit(work)
         try:
             return future.result()
@@ -60,23 +60,23 @@ class BackgroundLoop:
             raise
 
     async def arun(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and await it from another. Cancelling the caller cancels it."""
+        """Run a coroutine on this loop and await it from another loop. Cancelling the caller cancels it."""
         return await asyncio.wrap_future(self.submit(work))
 
     def iterate(self, items: AsyncIterator[T]) -> SyncStream[T]:
-        """Iterate on the loop and hand each item over as it comes."""
+        """Iterate on the loop and return a stream of the items for a thread."""
         return SyncStream(self, items)
 
     def aiterate(self, items: AsyncIterator[T]) -> AsyncStream[T]:
-        """Iterate on the loop and hand each item over, as it comes, to whichever loop asks for it."""
+        """Iterate on the loop and return a stream of the items for a coroutine on any loop."""
         return AsyncStream(self, items)
 
     def is_ending_here(self) -> bool:
-        """Say whether the caller runs on a loop that was stopped, or is about to be: another may be in use by now."""
+        """Return whether the running loop was stopped or is about to stop. A newer loop may already be in use."""
         return asyncio.get_running_loop() is not self._loop
 
     def stop(self) -> None:
-        """Await the clean-ups, stop the loop and join its thread. Idempotent; the next use starts again."""
+        """Await the clean-ups, stop the loop and join its thread. Idempotent. The next use starts a new loop."""
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -86,7 +86,7 @@ class BackgroundLoop:
             done = asyncio.run_coroutine_threadsafe(_await(clean_up()), loop)
             try:
                 done.result(timeout=_CLEAN_UP_WITHIN_S)
-            except Exception:  # nothing more can be done for a process that will not end: the kernel has the rest
+            except Exception:  # a process that does not exit in time is left to the kernel
                 done.cancel()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=5)
@@ -102,15 +102,15 @@ class BackgroundLoop:
             return self._loop
 
     def _forget(self) -> None:
-        # After a fork the child has the loop's memory but not its thread, and shares its selector with the parent: it
-        # is neither used nor closed nor collected.
+        # After a fork, the child has a copy of the loop without its thread, and shares the loop's selector with the
+        # parent. So the child keeps the loop alive, and neither uses nor closes it.
         self._lock = threading.Lock()
         self._kept += [self._loop, *(forget() for forget in self._after_fork)]
         self._loop = self._thread = None
 
 
 class Later(Coroutine[Any, Any, T]):
-    """A coroutine that begins when it is awaited: one that nobody awaits, as litellm leaves it, gives no warning."""
+    """A coroutine that is created when first awaited. litellm may drop it unawaited, which then causes no warning."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._make = make
@@ -136,7 +136,7 @@ class Later(Coroutine[Any, Any, T]):
 
 
 class SyncStream(Iterator[T]):
-    """Items for a thread, as they come. Closing or dropping it, or reaching its end, ends the iteration on the loop."""
+    """An iterator for a thread, over items from the loop. Closing or dropping it stops the iteration on the loop."""
 
     def __init__(self, loop: BackgroundLoop, items: AsyncIterator[T]) -> None:
         self._inbox: queue.SimpleQueue[_Item[T]] = queue.SimpleQueue()
@@ -144,7 +144,7 @@ class SyncStream(Iterator[T]):
         self._feeding = loop.submit(_feed(items, self._inbox.put))
 
     def wait(self) -> None:
-        """Wait for the first item; raise what went wrong before it, if anything did."""
+        """Wait for the first item. Raises the error of the iteration if it failed before that."""
         try:
             self._first = self._inbox.get()
             self._first.raise_error()
@@ -161,7 +161,7 @@ class SyncStream(Iterator[T]):
             raise
 
     def close(self) -> None:
-        """End the iteration, and with it the model request."""
+        """Stop the iteration, and with it the model request."""
         self._feeding.cancel()
         self._inbox.put(_Item(is_end=True))
 
@@ -170,7 +170,7 @@ class SyncStream(Iterator[T]):
 
 
 class AsyncStream(AsyncIterator[T]):
-    """Items for a coroutine of any loop, as they come. Ends as `SyncStream` does."""
+    """An async iterator for any loop, over items from this loop. Closing or dropping it stops the iteration."""
 
     def __init__(self, loop: BackgroundLoop, items: AsyncIterator[T]) -> None:
         self._inbox: _Inbox[T] = _Inbox()
@@ -184,7 +184,7 @@ class AsyncStream(AsyncIterator[T]):
             raise
 
     async def aclose(self) -> None:
-        """End the iteration, and with it the model request."""
+        """Stop the iteration, and with it the model request."""
         self._feeding.cancel()
         self._inbox.put(_Item(is_end=True))
 
@@ -193,7 +193,7 @@ class AsyncStream(AsyncIterator[T]):
 
 
 class _Inbox(Generic[T]):
-    """A queue that one thread puts to and a coroutine of another takes from."""
+    """A queue from one thread to a coroutine in another."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -222,7 +222,7 @@ def _wake(waiting: asyncio.Future[None]) -> None:
 
 
 class _Item(Generic[T]):
-    """An item, the end, or what went wrong."""
+    """An item, an error, or the end of the stream."""
 
     __slots__ = ("_error", "_is_end", "_value")
 
@@ -241,14 +241,14 @@ class _Item(Generic[T]):
 
 
 async def _feed(items: AsyncIterator[T], put: Callable[[_Item[T]], None]) -> None:
-    # `put` holds no reference to the stream, so that a stream nobody reads any more is collected, and closes.
+    # `put` holds no reference to the stream, so that a dropped stream is garbage-collected, which cancels this.
     try:
         async for item in items:
             put(_Item(item))
     except (asyncio.CancelledError, GeneratorExit):
         put(_Item(is_end=True))
         raise
-    except BaseException as error:  # an observer's, which no `except Exception` on its way may swallow
+    except BaseException as error:  # observers may raise one, so that no `except Exception` swallows it
         put(_Item(error=error))
     else:
         put(_Item(is_end=True))

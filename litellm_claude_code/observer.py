@@ -1,7 +1,7 @@
-"""Who is told of a call: the observer of its context, which may also refuse it, or have it wait for a limit's reset.
+"""The observer of a call: it is notified of the call, and may refuse it or make it wait for a limit to reset.
 
-This is the place behind every cache of litellm and DSPy: what comes here is about to be asked of the model. Only who
-wraps a caller sets an observer (`dspy_adapter` does); without one nothing here costs anything.
+The caches of litellm and DSPy come before this: an observer sees only calls that are about to reach the model. Set one
+with `observed_by`, as `dspy_adapter` does. Without one, the notifications cost nothing.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ OnLimit = Literal["raise", "wait"]
 
 
 class Observer(Protocol):
-    """Is told of one caller's calls, on the background loop: its methods return at once.
+    """Notified of one caller's calls. The methods run on the background loop, so they must not block.
 
-    What `asked`, `waits` and `failed` raise reaches the caller as it is, a `BaseException` too.
+    The caller receives the exceptions that `asked`, `waits` and `failed` raise, unchanged, including `BaseException`.
     """
 
     on_limit: OnLimit | None
-    """What a call does while a subscription limit is reached; None: what the settings say."""
+    """What a call does while a subscription limit is reached. None: as in the settings."""
 
     def asked(self, model: str, n: int) -> None:
-        """Hear that `n` requests to `model` are about to be made. What it raises keeps them from being made."""
+        """Handle the start of a call, before its `n` requests to `model`. Raise an exception to prevent them."""
 
     def waits(self, left_s: float) -> None:
-        """Hear, every second, that the call waits for a limit's reset, and how long still; 0 when it goes on.
+        """Handle the wait for a limit's reset, every second while the call waits, and with 0 when it continues.
 
-        What it raises ends the wait, and the call.
+        `left_s` is the remaining wait. Raise an exception to end the wait and the call.
         """
 
     def answered(self, usage: Usage | None) -> None:
-        """Hear that the answer is there. `usage` is None where the API did not report any."""
+        """Handle a complete response. `usage` is None if the API did not report it."""
 
     def failed(self, error: Exception) -> None:
-        """Hear that it failed, or could not be asked, of litellm's exception for it; may raise another."""
+        """Handle litellm's exception for a failed call, or raise a different one. `asked` may not have been called."""
 
     def left(self) -> None:
-        """Hear that the caller did not wait for the answer."""
+        """Handle a cancelled call: the caller did not wait for the response."""
 
 
 class _Nobody:
-    """The observer of a call that none was set for."""
+    """The default observer, which does nothing."""
 
     on_limit: OnLimit | None = None
 
@@ -64,7 +64,7 @@ _observer: ContextVar[Observer] = ContextVar("litellm_claude_code_observer", def
 
 @contextmanager
 def observed_by(observer: Observer) -> Iterator[None]:
-    """Have `observer` told of every call made within, in this thread or task and in those litellm makes for it."""
+    """Notify `observer` of all calls made inside, also in the threads and tasks that litellm starts for them."""
     token = _observer.set(observer)
     try:
         yield
@@ -73,13 +73,13 @@ def observed_by(observer: Observer) -> Iterator[None]:
 
 
 def current() -> Observer:
-    """Return the observer of this context."""
+    """Return the observer of the current context."""
     return _observer.get()
 
 
 @contextmanager
 def failures_told(observer: Observer) -> Iterator[None]:
-    """Tell the observer of what goes wrong before a call is asked: there is no login, say."""
+    """Notify the observer of an exception, for example if there is no login."""
     try:
         yield
     except Exception as error:
@@ -89,7 +89,7 @@ def failures_told(observer: Observer) -> Iterator[None]:
 
 @contextmanager
 def waits_told() -> Iterator[None]:
-    """Mark what an observer's `waits` raises as the observer's, so that it reaches the caller as it is."""
+    """Wrap an exception from an observer's `waits`, so that the caller receives it unchanged."""
     try:
         yield
     except Exception as error:
@@ -98,7 +98,7 @@ def waits_told() -> Iterator[None]:
 
 @contextmanager
 def told(observer: Observer, *, model: str, n: int) -> Iterator[None]:
-    """Tell the observer of a call's begin, and of every end but the good one, of which only the caller knows all."""
+    """Notify the observer of start, failure and cancellation. The code inside reports success, with the usage."""
     observer.asked(model, n)
     try:
         with failures_told(observer):

@@ -1,8 +1,8 @@
-"""What a client of litellm's proxy may not choose: who pays, where requests go, how Claude Code is started.
+"""Reject parameters that a client of litellm's proxy must not set: payment, endpoint, or how Claude Code is started.
 
-The proxy hands a client's body on as keyword arguments, so that a field of it can look like an argument of the one who
-runs the proxy. The proxy also keeps a copy of what the client wrote; the two are told apart by it. This holds for
-every proxy that this provider runs in, with `litellm-claude-code serve` or without.
+The proxy passes a client's body on as keyword arguments, so a field of the body can look like an argument set by the
+proxy's operator. The proxy also keeps a copy of the client's body, which shows the fields that the client set. This
+check applies in every litellm proxy, not only in that of `litellm-claude-code serve`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from .errors import bad_request
 
 _PROXIED: Final = "proxy_server_request"
 
-# Arguments of litellm that name a credential, a place or another provider.
+# litellm arguments that name a credential, an endpoint or another provider.
 _NOT_THE_CLIENTS: Final = frozenset(
     ["api_key", "api_base", "base_url", "api_version", "headers", "extra_headers", "extra_query", "custom_llm_provider",
      "provider_specific_header", "litellm_params", "litellm_credential_name", "user_config", "model_list",
      "organization", "deployment_id"]
 )  # fmt: skip
 
-# Fields that reach the Messages API under these names, or are translated by litellm before that. What is not among
-# them (cwd, env, settings, session ids…) would mean nothing to the API.
+# Fields that reach the Messages API under these names, or that litellm translates before. Other fields (cwd, env,
+# settings, session ids…) mean nothing to the API.
 _OF_THE_API: Final = frozenset(
     ["max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking",
      "output_config", "output_format", "cache_control", "context_management", "service_tier", "speed", "json_mode", "n",
@@ -31,9 +31,9 @@ _OF_THE_API: Final = frozenset(
 
 
 def check_proxied(optional_params: Mapping[str, Any], litellm_params: Mapping[str, Any], *, model: str) -> None:
-    """Refuse a proxied request with a field that is the proxy's to set, or that the Messages API does not have.
+    """Raise `BadRequestError` if a proxy's client set a field that is the operator's or unknown to the Messages API.
 
-    Anything goes where the call comes from this Python process itself, or where the proxy's own configuration set it.
+    Fields are not restricted in calls from this Python process itself, or if the proxy's own configuration set them.
     """
     proxied = litellm_params.get(_PROXIED)
     if not isinstance(proxied, Mapping):
