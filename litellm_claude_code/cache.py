@@ -1,6 +1,6 @@
-"""Our folder below the user's cache folder, and what is remembered there about the installed CLI.
+"""The package's cache and data folders, and saved facts about the installed CLI.
 
-Imports neither the SDK nor litellm, so that importing the package can ask it.
+Imports neither the SDK nor litellm: other modules use it while the package is imported.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _REMEMBERED_FILE: Final = "cli.json"
 
 
 def cache_folder(*below: str) -> Path:
-    """Return our folder below the user's cache folder, or a folder in it. Missing levels are made.
+    """Return this package's folder in the user's cache folder, or a folder below it. Creates missing folders.
 
-    Raises `UntrustedFolder` if another user could change it.
+    Raises `UntrustedFolder` if another user could change the folder.
     """
     return trusted_folder(Path(platformdirs.user_cache_dir("litellm_claude_code", appauthor=False), *below))
 
 
 def data_folder(*below: str) -> Path:
-    """Return a folder below the user's data folder, for what must not be lost. As `cache_folder` otherwise."""
+    """Return a folder for data that must not be lost, in the user's data folder. Otherwise like `cache_folder`."""
     return trusted_folder(Path(platformdirs.user_data_dir("litellm_claude_code", appauthor=False), *below))
 
 
 def recall(key: str) -> Any:
-    """Return what `remember` noted about the CLI that is installed now, or `None`. The caller checks its shape."""
+    """Return the value saved by `remember` for the current CLI, or `None`. The caller must check its shape."""
     return _read().get(key)
 
 
 def remember(key: str, value: Any) -> None:
-    """Note something about the CLI that is installed now, for the next Python process. A failure is ignored."""
+    """Save a value about the current CLI for later Python processes. Ignores errors of writing."""
     try:
         text = json.dumps({**_read(), "cli": _fingerprint(), key: value})
         replace_file(cache_folder() / _REMEMBERED_FILE, text)
@@ -45,7 +45,7 @@ def remember(key: str, value: Any) -> None:
 
 
 def _read() -> dict[str, Any]:
-    """Return what is noted about the CLI that is installed now; nothing if the file has another shape."""
+    """Return all saved values about the current CLI. Empty if the file is unusable or about another CLI."""
     try:
         noted = json.loads(read_trusted(cache_folder() / _REMEMBERED_FILE))
     except (OSError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""How much of the machine's processors and memory this process may use, by the limits of its Linux control groups.
+"""Read the CPU and memory limits of this process's Linux control groups.
 
-`os.cpu_count` and psutil tell what the machine has; a container's limits are in files of the kernel (cgroup v1 and v2).
-A limit of any group above the process's own holds, too.
+`os.cpu_count` and psutil report the machine's resources. A container's limits are in kernel files (cgroup v1 and v2).
+The limits of all parent groups apply, too.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Final
 
 _UNLIMITED_BYTES: Final = 2**60
-"""Version 1 writes nearly 2**63 if there is no limit."""
+"""Values from here on mean no limit: cgroup v1 writes nearly 2**63."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerLimits:
-    """What the control groups allow; `None` is no limit."""
+    """The limits of the control groups. `None` means no limit."""
 
     cores: float | None = None
     memory_bytes: int | None = None
 
 
 def container_limits(root: Path = Path("/")) -> ContainerLimits:
-    """Read the limits of this process's control groups. No limit is found on systems that have none."""
+    """Return the limits of this process's control groups. Systems without control groups have no limits."""
     cores: list[float] = []
     memory: list[int] = []
     for folder in _groups(root):
@@ -38,7 +38,7 @@ def container_limits(root: Path = Path("/")) -> ContainerLimits:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's groups, and of those above them, as far as they can be seen from here."""
+    """Yield the visible folders of this process's groups and of their parent groups."""
     groups = dict(_own_groups(root))
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
@@ -63,7 +63,7 @@ def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _share(words: list[str]) -> list[float]:
-    """Return how many cores a quota in a period is; nothing if there is no quota."""
+    """Return quota and period as a number of cores in a list. Empty if there is no quota."""
     if len(words) != 2 or not all(word.isdecimal() for word in words) or "0" in words:
         return []
     return [int(words[0]) / int(words[1])]

@@ -1,6 +1,6 @@
-"""Programs on this machine: the Claude Code CLI, and others that are found through PATH.
+"""Find programs on this machine: the Claude Code CLI, and others on PATH.
 
-Imports neither the SDK nor litellm, so that importing the package can ask it.
+Imports neither the SDK nor litellm: other modules use it while the package is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NO_CLI: Final = "no Claude Code CLI: pip install --force-reinstall claude-agent-
 
 
 def find_cli(given: Path | None = None) -> Path | None:
-    """Return the CLI that the settings give, or else the one in the SDK's wheel, or the one on PATH, or `None`."""
+    """Return the CLI: `given` by the settings, else the one in the SDK's wheel, else the one on PATH, else `None`."""
     if given is not None:
         return given.absolute()
     spec = importlib.util.find_spec("claude_agent_sdk")
@@ -27,7 +27,7 @@ def find_cli(given: Path | None = None) -> Path | None:
 
 
 def find_program(name: str) -> Path | None:
-    """Return a program that PATH leads to, or `None`. Relative and empty entries are left out: see `absolute_path`."""
+    """Return a program on PATH, or `None`. Ignores relative and empty entries: see `absolute_path`."""
     found = shutil.which(name, path=absolute_path(os.environ.get("PATH")))
     return Path(found) if found else None
 
@@ -35,8 +35,8 @@ def find_program(name: str) -> Path | None:
 def absolute_path(path: str | None) -> str:
     """Return PATH without its relative and empty entries.
 
-    They mean the working folder, which is another one for the processes that are started here: in an agent's folder, a
-    file that the model wrote would be taken for a program.
+    Such entries refer to the working folder, and processes started by this package have a different one. In an agent's
+    folder, a file written by the model could run in place of a program.
     """
     entries = [entry for entry in (path or "").split(os.pathsep) if os.path.isabs(entry)]
     return os.pathsep.join(entries) or os.defpath

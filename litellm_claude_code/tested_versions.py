@@ -1,7 +1,7 @@
-"""The versions of other projects that this package was tested with: the one list that `doctor` and the docs go by.
+"""The versions of dependencies that this package was tested with. `doctor` and the docs use this list.
 
-`make upstream` runs the tests on newer versions; add here those that pass. A version that is not listed is not wrong:
-whether a Claude Code CLI does what is relied on is proved on the machine itself, by the self-check.
+`make upstream` runs the tests with newer versions. Add the versions that pass. An unlisted version may work, too: the
+self-check tests the Claude Code CLI on the user's machine.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Final
 
 CLI_BY_SDK: Final[Mapping[str, str]] = {"0.2.170": "2.1.306", "0.2.184": "2.1.327", "0.2.187": "2.1.330"}
-"""Versions of claude-agent-sdk, oldest first, each with the CLI in its wheel. 0.2.160 and older fail the self-check.
+"""Versions of claude-agent-sdk, oldest first, with the CLI version in the wheel.
 
-0.2.170 was tested with the self-check only."""
+0.2.160 and older fail the self-check. 0.2.170 was tested only with the self-check."""
 TESTED: Final[Mapping[str, tuple[str, ...]]] = {
     "litellm": ("1.106.2", "1.109.1"),
     "dspy": ("3.3.1", "3.4.1"),
@@ -21,11 +21,11 @@ TESTED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Tested versions of each package, oldest first."""
 COMPROMISED: Final[Mapping[str, tuple[str, ...]]] = {"litellm": ("1.107.0",)}
-"""Releases that contained malicious code. PyPI has removed them, but a mirror or a cache may still hold them."""
+"""Releases that contained malicious code. PyPI has removed them, but a mirror or a cache may still have them."""
 
 
 def remark(name: str, version: str) -> str:
-    """Return a sentence about a version that was not tested; empty for a tested one, and for an unknown package."""
+    """Return a sentence about an untested version. Empty for a tested version or an unknown package."""
     tested = TESTED.get(name)
     if not tested or version in tested:
         return ""
@@ -37,7 +37,7 @@ def remark(name: str, version: str) -> str:
 
 
 def warning(name: str, version: str) -> str:
-    """Return what to do about a compromised release; empty for all others."""
+    """Return what to do about a compromised release. Empty for all others."""
     if version not in COMPROMISED.get(name, ()):
         return ""
     return (

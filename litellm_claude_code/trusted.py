@@ -1,7 +1,7 @@
-"""Folders and files that no other user of the machine can change.
+"""Check that no other user of the machine can change a folder or file.
 
-This package reads notes and starts processes in folders below the user's cache and data folders. If another user can
-write to one of them, or to a folder above it, that user can decide what is read there. Such a folder is refused.
+This package reads files and starts processes in folders below the user's cache and data folders. If another user can
+write to such a folder, or to a folder above it, that user controls what is read there. Such a folder is refused.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 
 _ROOT: Final = 0
 _UNMAPPED: Final = 65534
-"""The owner that Linux shows for a user that the current user namespace does not know."""
+"""The owner that Linux shows for users that do not exist in the current user namespace."""
 _LINKS: Final = 40
-"""Most symbolic links in one path, as in Linux."""
+"""The maximum number of symbolic links in one path, as in Linux."""
 
 
 class UntrustedFolder(OSError):
-    """A folder that another user can change. The message names it and says what to do."""
+    """Another user can change a folder or file. The message names it and says what to do."""
 
 
 def trusted_folder(path: Path) -> Path:
-    """Return a folder that only this user (and root) can change, and make it with mode 700 if it does not exist.
+    """Return `path` if only this user and root can change the folder. Creates missing levels with mode 700.
 
-    Each level is checked from the root down, so that a level cannot be exchanged once it was checked: its parent
-    belongs to this user or root and is writable by nobody else, or has the sticky bit. Raises `UntrustedFolder`.
+    Checks every level from the root down. Another user cannot replace a checked level: its parent belongs to this user
+    or root, and either no other user can write to it or it has the sticky bit. Raises `UntrustedFolder`.
     """
     if not path.is_absolute():
         raise UntrustedFolder(f"The folder {path} is not an absolute path. Set HOME or the XDG_* variable to one.")
@@ -60,7 +60,7 @@ def trusted_folder(path: Path) -> Path:
 
 
 def read_trusted(path: Path) -> str:
-    """Return the text of a file that only this user can change. Raises `OSError`, also if another user could."""
+    """Return the text of a file. Raises `UntrustedFolder`, an `OSError`, if another user could change it."""
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(number, encoding="utf-8") as file:
         found = os.fstat(number)
@@ -72,7 +72,7 @@ def read_trusted(path: Path) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file of mode 600 in one step: a reader sees the old text or the new one."""
+    """Write a file of mode 600 atomically: a reader sees either the old text or the new one."""
     number, part = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -110,10 +110,10 @@ def _check_mode(level: Path, found: os.stat_result) -> None:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Return whether a group is this user's own one, as many systems make one for each user (with umask 002)."""
+    """Return whether this user is the only member of a group. Many systems create one group per user (umask 002)."""
     if gid == _ROOT:
         return True
-    import grp  # here, because Windows has neither of the two
+    import grp  # here, because Windows has neither module
     import pwd
 
     try:
@@ -124,7 +124,7 @@ def _is_private_group(gid: int) -> bool:
 
 
 def _has_unmapped_users() -> bool:
-    """Return whether this process is in a user namespace that does not know all users, as in a sandbox."""
+    """Return whether this process is in a user namespace without all users, for example in a sandbox."""
     try:
         return "4294967295" not in Path("/proc/self/uid_map").read_text().split()
     except OSError:
