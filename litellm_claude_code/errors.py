@@ -83,7 +83,7 @@ def cause_of(error: BaseException) -> Cause | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, its causes and contexts, and the originals that litellm keeps in `original_exception`."""
+    """Yield an exception and all its causes. litellm keeps a stream's original error in `original_exception`."""
     left, seen = [error], set[int]()
     while left:
         inner = left.pop(0)
@@ -172,7 +172,7 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
     """Return the litellm exception for a failed call, with a `Cause` attached for `cause_of`.
 
     `model` is the name the caller used. If `payer` is the subscription, an `AuthenticationError` also explains how to
-    log in, or how to pay with a key instead. `refused_settings` is the exception: its text names the file to change.
+    log in, or how to pay with a key instead. Not for `refused_settings`, whose text already says what to change.
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
     kind = _class_of(failure)

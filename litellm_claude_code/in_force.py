@@ -42,7 +42,7 @@ PROGRAMS: Final = (
     "managedMcpServers",
     "enabledPlugins",
 )
-"""Settings that make the CLI start a program. During a call, its inherited environment contains the request."""
+"""Settings that make the CLI start a program. The program inherits an environment that contains the request."""
 _VALUES: Final = ("forceLoginGatewayUrl", "model", "modelOverrides", "fallbackModel")
 """Settings that change the host or the model."""
 

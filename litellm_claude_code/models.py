@@ -21,7 +21,7 @@ from .cache import recall, remember
 PROVIDER: Final = "claude_code"
 
 # What CLI 2.1.327 resolves its aliases to, in its `initialize` reply and on the wire. tests/test_models.py asks the
-# real CLI. The installed CLI's reply takes precedence (`learn`), so a newer CLI needs no new release of this package.
+# real CLI. The installed CLI's reply takes precedence (`learn`), so a new target of an alias needs no release here.
 ALIASES: Final[Mapping[str, str]] = {
     "sonnet": "claude-sonnet-5-5",
     "opus": "claude-opus-5-5",

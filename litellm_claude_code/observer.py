@@ -98,7 +98,7 @@ def waits_told() -> Iterator[None]:
 
 @contextmanager
 def told(observer: Observer, *, model: str, n: int) -> Iterator[None]:
-    """Notify the observer of start, failure and cancellation. The code inside reports success, with the usage."""
+    """Notify the observer of start, failure and cancellation. The caller reports success: only it knows the usage."""
     observer.asked(model, n)
     try:
         with failures_told(observer):

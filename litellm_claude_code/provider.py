@@ -247,7 +247,7 @@ class ClaudeCodeProvider(CustomLLM):
         return await self_check(self._current_settings())
 
     async def _answer(self, request: Request) -> ModelResponse:
-        """Return the folded stream. With `on_limit="wait"`, wait for a subscription limit to reset and call again."""
+        """Return the response. With `on_limit="wait"`, wait for a subscription limit to reset and try again."""
         observer = request.call.observer
         with told(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
@@ -265,7 +265,7 @@ class ClaudeCodeProvider(CustomLLM):
         return response
 
     async def _answer_once(self, request: Request) -> ModelResponse:
-        """Return the folded stream, with `timeout` as the limit for the whole response."""
+        """Make the `n` requests and return their responses as one. `timeout` limits the whole of it."""
         asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
         try:
             with anyio.fail_after(request.call.timeout_s):
@@ -407,7 +407,7 @@ def _register_config() -> None:
 def _finalize_quietly(logging: Any) -> None:
     """Prevent litellm's stream wrapper from setting context variables when it is garbage-collected.
 
-    The finalizer in litellm 1.106.2 restores the trace id for correlated logs, even if that option is off. CPython
+    The finalizer in litellm 1.106.2 restores the ids for correlated logs, even if that option is off. CPython
     before 3.12 can collect garbage in the middle of `ContextVar.set`, and a finalizer that sets a context variable then
     crashes the process (https://github.com/python/cpython/issues/148891). This has crashed a server.
     """

@@ -21,7 +21,7 @@ _NOT_THE_CLIENTS: Final = frozenset(
      "organization", "deployment_id"]
 )  # fmt: skip
 
-# Fields that reach the Messages API under these names, or that litellm translates before. Other fields (cwd, env,
+# Fields that reach the Messages API under these names, or that litellm translates first. Other fields (cwd, env,
 # settings, session ids…) mean nothing to the API.
 _OF_THE_API: Final = frozenset(
     ["max_tokens", "temperature", "top_p", "top_k", "stop_sequences", "tools", "tool_choice", "thinking",

@@ -60,7 +60,7 @@ def trusted_folder(path: Path) -> Path:
 
 
 def read_trusted(path: Path) -> str:
-    """Return the text of a file. Raises `UntrustedFolder`, an `OSError`, if another user could change it."""
+    """Return the text of a file. Raises `OSError`: its subclass `UntrustedFolder` if another user could change it."""
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(number, encoding="utf-8") as file:
         found = os.fstat(number)
@@ -110,7 +110,7 @@ def _check_mode(level: Path, found: os.stat_result) -> None:
 
 
 def _is_private_group(gid: int) -> bool:
-    """Return whether this user is the only member of a group. Many systems create one group per user (umask 002)."""
+    """Return whether a group is root's or this user's own. Many systems create one group per user (umask 002)."""
     if gid == _ROOT:
         return True
     import grp  # here, because Windows has neither module

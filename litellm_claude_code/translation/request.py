@@ -124,7 +124,7 @@ class Request:
     prefix: str | None = field(default=None, repr=False)
     """The start of the response, if the last message sets it (`"prefix": True`)."""
     tool_names: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Names on the wire to the caller's tool names, for tool names that the API would not accept."""
+    """Maps names on the wire to the caller's tool names, for tool names that the API would not accept."""
     schema_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments for litellm's response translators, if `response_format` was sent as a tool."""
 
@@ -399,7 +399,7 @@ class Chunks:
         """The API's usage. Set with the last chunk."""
 
     def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
-        """Yield the chunks of one event: usually one, two for `message_start`, none for `ping` and `message_stop`."""
+        """Yield an event's chunks: two for `message_start`, none for `ping` and `message_stop`, else one or two."""
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
             return
