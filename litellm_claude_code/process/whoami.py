@@ -28,7 +28,7 @@ class Identity(TypedDict):
     """The account that would pay for a call. Contains no secret."""
 
     payer: Payer
-    """`subscription`, `api_key`, `gateway` or `cloud`. It is `api_key`, too, if Claude Code's login is billed as API."""
+    """`subscription`, `api_key`, `gateway` or `cloud`. A Claude Code login billed as API usage counts as `api_key`."""
     is_logged_in: bool
     """Whether there is a credential. If not, calls raise `AuthenticationError`."""
     source: str | None
