@@ -112,8 +112,8 @@ def decide(
     running call should finish within `_PATIENCE_S`. When no call lacks a worker, boot missing spares.
 
     A boot keeps a core busy, so there are never more boots at once than cores, nor more workers than keep the cores
-    busy. A call that no worker fits may boot one beyond that. `others` is the number of processes that are not workers:
-    one for each agent.
+    busy. A call that no worker fits may boot one beyond the latter. `others` is the number of agents: each has a
+    process that is not a worker.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]

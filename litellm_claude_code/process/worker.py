@@ -69,7 +69,10 @@ class Cycle:
 
 
 class Worker:
-    """A Claude Code process. It runs on the event loop that created it, and calls `on_change` on each new state."""
+    """A Claude Code process. Use it only on the event loop that created it.
+
+    It calls `on_change` after each change of its state, except those by `start` and `ask_usage`.
+    """
 
     def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Worker], None]) -> None:
         self.login = login
@@ -249,14 +252,17 @@ class Worker:
         self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
-        """Make the CLI send its request. The call's body, if it is in force, replaces this message's content there."""
+        """Make the CLI send its request. On the wire, the call's body replaces this message if it is in force."""
         turn.is_sent = True
         text = turn.call.prompt[:_FIRED_CHARACTERS]
         fired = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
         await self._launch.transport.send(_user_message(fired, uuid=turn.id, client_composed=True))
 
     async def _read(self, turn: Turn) -> None:
-        """Deliver the call's events until the CLI's result, then end the lease, with the failure if there is one."""
+        """Deliver the call's events until it is over, then end the lease, with the failure if there is one.
+
+        If the CLI has not sent a result by then, interrupt it.
+        """
         reading = Reading(turn.id, max_tokens=turn.call.max_tokens)
         while not reading.is_over and not turn.is_abandoned:
             events = reading.take(await self._next())
