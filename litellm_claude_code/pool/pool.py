@@ -393,7 +393,7 @@ class Pool:
                 self._close_unneeded_boots(waiter.login)
 
     def _look_at_usage(self, worker: Worker) -> None:
-        """Request the subscription's usage on an idle worker, every `usage_every_s` seconds while calls are made.
+        """Request the subscription's usage on an idle worker: at first, then every `usage_every_s` if calls were made.
 
         Responses to calls do not report that extra usage has begun (docs/limits.md).
         """

@@ -13,8 +13,8 @@ whatever the reason is:
 - Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it sends anything. So nothing
   is sent if a new body fails to replace it. It is put back at the first event of a response: by then the API has the
   request, and the CLI must not send a second one by itself (it does so after `max_tokens` or an empty response if the
-  reported usage costs nothing). Such a response is also interrupted at its stop reason (`lease.Reading.is_over`). This
-  does not work for a response that arrives in one piece: see docs/limits.md.
+  reported usage costs nothing). Such a response is also interrupted at its stop reason (`lease.Reading.is_over`). Both
+  can come too late for a response that arrives in one piece: see docs/limits.md.
 
 None of this is on the wire if the call's body is in force: tests/test_wire.py compares the requests. In
 tests/test_guard.py the CLI drops the body.
