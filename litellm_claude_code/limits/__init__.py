@@ -1,1 +1,1 @@
-"""The subscription's limits, and how many calls an overloaded service gets at once: decisions without I/O."""
+"""The subscription's limits, and the concurrency limiter for an overloaded API. No I/O."""

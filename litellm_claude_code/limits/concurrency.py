@@ -1,4 +1,4 @@
-"""How many calls an overloaded service gets at once. Decisions only: no I/O, and the time is passed in."""
+"""The concurrency limiter for an overloaded API. No I/O; the time is passed in."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Final
 
 
 class Flow:
-    """How many calls of a login may be in flight: fewer when the service is overloaded, more again as it answers.
+    """Limit how many calls of a login are in flight: fewer if the API is overloaded, more again as calls succeed.
 
-    Additive increase, multiplicative decrease. All calls that were in flight at a decrease belong to the round before
-    it: what becomes of them changes nothing any more, so that one burst of failures counts once. After a decrease
-    starts pause, longer each time until a call succeeds, and then come one by one. `now` is any clock's, in seconds.
+    Additive increase, multiplicative decrease. Each decrease begins a new round. Calls that started in an earlier round
+    do not change the limit when they end, so one burst of failures counts once. After a decrease no call starts for a
+    while. This pause is longer after each further decrease, until a call succeeds. Then calls start one by one until
+    the first success. `now` is in seconds, from any clock.
     """
 
     FIRST_PAUSE_S: Final = 0.5
     LONGEST_PAUSE_S: Final = 30.0
     GAP_S: Final = 0.25
-    """The longest time between two starts until the first success after a decrease."""
+    """Between a decrease and the next success, calls start at random intervals of up to this."""
 
     def __init__(self, maximum: int, *, dice: random.Random | None = None) -> None:
         if maximum < 1:
             raise ValueError(f"at least one call must be allowed, not {maximum}")
         self.maximum = maximum
         self.allowed = maximum
-        """Calls that may be in flight, from 1 to `maximum`."""
+        """How many calls may be in flight, from 1 to `maximum`."""
         self.in_flight = 0
         self._peak = 0
         self._dice = dice or random.Random()
@@ -45,11 +46,11 @@ class Flow:
         return min(room, 1) if self._strikes else room
 
     def pause_s(self, now: float) -> float:
-        """Return the seconds until the next call may start, if there is room for it then."""
+        """Return the seconds until the pause ends. The next call may start then if there is room."""
         return max(0.0, self._not_before - now)
 
     def start(self, now: float) -> int:
-        """Count a call that starts, and return its round: to be given back, once, to one of the methods below."""
+        """Count a call that starts, and return its round. Pass it to one of the methods below when the call ends."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
         if self._strikes:
@@ -57,7 +58,7 @@ class Flow:
         return self._round
 
     def succeeded(self, began: int) -> None:
-        """Count a call that was answered. As many successes as are allowed in flight allow one more."""
+        """Count a call that was answered. After `allowed` successes one more call may be in flight."""
         self.in_flight -= 1
         if began < self._round:
             return
@@ -67,14 +68,14 @@ class Flow:
             self.allowed, self._successes = min(self.maximum, self.allowed + 1), 0
 
     def left(self, began: int) -> None:
-        """Count a call that ended in a way that says nothing of the service's load: cancelled, refused, broken."""
+        """Count a call whose end tells nothing about the API's load, such as one that was cancelled or refused."""
         self.in_flight -= 1
 
     def overloaded(self, began: int, now: float, *, retry_after_s: float | None = None) -> None:
-        """Count a call that met an overloaded service (529, or a 429 that is no limit of the subscription).
+        """Count a call that failed because the API is overloaded (529, or a 429 that is not a subscription limit).
 
-        From now on half as many are allowed as were in flight at most in this round: what was allowed before, but never
-        tried, says nothing. The service's own `retry_after_s` is waited out.
+        Sets `allowed` to half the number of calls that were in flight in this round, at its peak: a higher `allowed`
+        that was never reached proves nothing. No call starts before `retry_after_s`, the API's own value, has passed.
         """
         self.in_flight -= 1
         self._not_before = max(self._not_before, now + (retry_after_s or 0.0))

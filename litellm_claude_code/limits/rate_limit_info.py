@@ -1,7 +1,8 @@
-"""What the CLI says of a subscription's limits, read: with a call (`rate_limit_info`), or when asked (`get_usage`).
+"""Parse what the CLI reports about a subscription's limits.
 
-Nothing is decided here. The shapes are those of CLI 2.1.327: the first was seen against the stand-in, the second is the
-CLI's own schema of a reply that Anthropic's servers have a part in.
+There are two sources: the `rate_limit_info` that comes with a call, and the reply to a `get_usage` request. This module
+only parses; `subscription.py` decides. The shapes are those of CLI 2.1.327. The first was observed against the
+stand-in. The second is the CLI's own schema of a reply that partly comes from Anthropic's servers.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _NO_REASON: Final = (None, "fetch_error", "unknown")
 
 
 class Window(TypedDict):
-    """How far one window is used up."""
+    """How much of one window of a limit is used."""
 
     utilization: float | None
-    """Fraction of the window; may exceed 1."""
+    """Fraction of the window. May exceed 1."""
     resets_at: float | None
     """Unix seconds."""
     status: str | None
@@ -31,21 +32,21 @@ class Window(TypedDict):
 
 
 class Overage(TypedDict):
-    """Extra usage: what is paid on top of the subscription."""
+    """Extra usage, which is billed on top of the subscription."""
 
     is_in_use: bool
     is_enabled: bool | None
-    """Whether the account has it switched on; None where the CLI did not tell."""
+    """Whether extra usage is switched on in the account; None if the CLI did not report it."""
     status: str | None
     resets_at: float | None
     """Unix seconds."""
     disabled_reason: str | None
-    """The CLI's word for why there is none: `org_level_disabled`, `out_of_credits`…"""
+    """The CLI's reason why there is no extra usage: `org_level_disabled`, `out_of_credits`…"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One `rate_limit_info` of the CLI, read."""
+    """A parsed report about the limits: a `rate_limit_info` or a reply to `get_usage`."""
 
     status: str
     window: str | None
@@ -58,9 +59,9 @@ class Report:
 
     @classmethod
     def read(cls, info: Mapping[str, Any]) -> Report:
-        """Read a `rate_limit_info` as it is in the CLI's frames (`RateLimitInfo.raw` in the SDK).
+        """Parse a `rate_limit_info` from the CLI's frames (`RateLimitInfo.raw` in the SDK).
 
-        Nothing is required of it but that it is an object: what is missing, or of another type, counts as not said.
+        Any object is accepted: a field that is missing or has the wrong type is treated as not reported.
         """
         windows = info.get("unifiedWindows")
         overage_status = _text(info.get("overageStatus"))
@@ -93,10 +94,10 @@ class Report:
 
     @classmethod
     def of_usage(cls, told: Mapping[str, Any]) -> Report | None:
-        """Read the reply to a `get_usage` request; None where it tells nothing, as of a token's account.
+        """Parse the reply to a `get_usage` request. Return None if the reply has no limits (setup-token accounts).
 
-        A window that is full does not refuse calls here: that is the service's to say. But where extra usage is
-        switched on as well, it serves them, and bills them.
+        A full window alone does not count as a reached limit: only the API refuses calls. But if extra usage is
+        switched on as well, calls go on and are billed, so the limit counts as reached.
         """
         limits = told.get("rate_limits")
         if not isinstance(limits, Mapping):
@@ -127,10 +128,10 @@ class Report:
 
     @property
     def is_of_subscription(self) -> bool:
-        """Say whether this speaks of the subscription at all.
+        """Return whether this is about the subscription rather than an ordinary 429.
 
-        The CLI writes `rejected` for every 429. One that names no window, no extra usage and no reason is a service
-        that is busy, whatever reset it carries; the CLI's own text then says "not your usage limit".
+        The CLI reports `rejected` for every 429. If it names no window, no extra usage and no reason, the API is just
+        busy, even if there is a reset time. The CLI's own text then says "not your usage limit".
         """
         return self.status != "rejected" or bool(
             self.window
@@ -142,12 +143,12 @@ class Report:
 
     @property
     def is_reached(self) -> bool:
-        """Say whether what the subscription includes is used up, even if extra usage goes on serving calls."""
+        """Return whether the usage included in the subscription is used up, even if extra usage still serves calls."""
         return self.is_of_subscription and (self.status == "rejected" or self.overage["is_in_use"])
 
     @property
     def is_of_one_model(self) -> bool:
-        """Say whether another model could still be asked."""
+        """Return whether the limit holds for one model only, so that calls of another model may still go through."""
         if self.window in _OF_ONE_MODEL or self.needs_credits:
             return True
         return self.overage["is_in_use"] and self.status != "rejected"

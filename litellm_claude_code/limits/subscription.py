@@ -1,7 +1,7 @@
-"""Whether a subscription's limits let a call go now, by what the CLI said of them.
+"""Decide whether a subscription's limits let a call start now, from what the CLI last reported.
 
-Decisions only: no I/O, and the time is passed in. `rate_limit_info.py` reads what the CLI says; the pool
-hands it on, and holds calls back.
+No I/O; the time is passed in. `rate_limit_info.py` parses the CLI's reports. The pool passes them here and holds calls
+back.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from .rate_limit_info import Overage, Report, Window
 
 if TYPE_CHECKING:
-    from ..auth import Login  # brings litellm with it, which nothing here needs
+    from ..auth import Login  # only for annotations: it imports litellm
 
 UNKNOWN_RESET_S: Final = 60.0
-"""How long a limit refuses calls when the CLI names no reset, or one that cannot be: then a call finds out."""
+"""How long a limit refuses calls if the CLI reports no reset, or an implausible one. Then calls are tried again."""
 _LONGEST_WINDOW_S: Final = 32 * 24 * 3600.0
 
 _NAMES: Final = {
@@ -32,7 +32,7 @@ _NAMES: Final = {
 
 
 class Refused(TypedDict):
-    """A limit in force: calls of `model` (None: of every model) are refused until `until`, in unix seconds."""
+    """A limit in force. It refuses calls of `model` (None: of every model) until `until`, in unix seconds."""
 
     window: str | None
     model: str | None
@@ -42,12 +42,12 @@ class Refused(TypedDict):
 
 
 class LimitStatus(TypedDict):
-    """What the CLI last said of a login's limits, and what follows from it now. All times are unix seconds."""
+    """The limits of a login as the CLI last reported them, and those that refuse calls now. Times are unix seconds."""
 
     status: str | None
-    """`allowed`, `allowed_warning` or `rejected`; None as long as nothing was said."""
+    """`allowed`, `allowed_warning` or `rejected`; None before the first report."""
     window: str | None
-    """The window `status` speaks of: `five_hour`, `seven_day`, `seven_day_opus`, `seven_day_sonnet`, `overage`…"""
+    """The window that `status` is about: `five_hour`, `seven_day`, `seven_day_opus`, `seven_day_sonnet`, `overage`…"""
     utilization: float | None
     resets_at: float | None
     windows: dict[str, Window]
@@ -62,20 +62,23 @@ class Reached:
 
     window: str | None
     resets_at: float | None
-    """Unix seconds, as the CLI named it; None where it named none that can be."""
+    """The CLI's reset time in unix seconds; None if it reported no plausible one."""
     until: float
-    """Unix seconds from which calls are tried again."""
+    """When calls are tried again, in unix seconds."""
     is_overage: bool
-    """Calls would be served, and billed as extra usage."""
+    """Whether the API would still serve calls, and bill them as extra usage."""
     model: str | None
-    """The one model it holds for; None for all."""
+    """The only model that the limit holds for, or None for all models."""
 
     def wait_s(self, now: float) -> float:
         """Return the seconds until calls are tried again."""
         return max(0.0, self.until - now)
 
     def sentence(self, now: float, *, tz: tzinfo | None = None) -> str:
-        """Say to the user what is reached, until when, and how to go on; times in the local zone or `tz`."""
+        """Return the error message: which limit is reached, until when, and how to continue.
+
+        Times are in `tz`, by default the local zone.
+        """
         name = _NAMES.get(self.window or "", "usage limit")
         begun = ", and extra usage, billed on top of it, has begun" if self.is_overage else ""
         if self.resets_at is not None:
@@ -96,7 +99,7 @@ class Reached:
 
 @dataclass(kw_only=True)
 class _Account:
-    """What is known of one login."""
+    """The reports about one login."""
 
     last: Report
     noted_at: float
@@ -105,31 +108,31 @@ class _Account:
 
 
 class Limits:
-    """What the CLI said of each login's limits. Times are unix seconds."""
+    """Each login's limits, as the CLI reported them. Times are unix seconds."""
 
     def __init__(self) -> None:
         self._accounts: dict[Login, _Account] = {}
 
     def note(self, login: Login, info: Mapping[str, Any], now: float, *, model: str | None = None) -> Reached | None:
-        """Take note of a `rate_limit_info` that came with a call of `model`; return the limit it reaches, if any.
+        """Store the `rate_limit_info` of a call of `model`, and return the limit that it reports as reached, or None.
 
-        None for a 429 too, unless it is the subscription's: the service is busy then, which is `Flow`'s business.
+        Returns None, too, for an ordinary 429: the API is busy then, and the concurrency limiter (`Flow`) handles it.
         """
         report = Report.read(info)
         return self._note(login, report, now, model=model) if report.is_of_subscription else None
 
     def note_usage(self, login: Login, told: Mapping[str, Any], now: float) -> Reached | None:
-        """Take note of a reply to `get_usage`; return the limit it reaches: extra usage that serves the next call."""
+        """Store a reply to `get_usage`. Return the limit reached if the next call would be billed as extra usage."""
         report = Report.of_usage(told)
         return self._note(login, report, now, model=None) if report is not None else None
 
     def _note(self, login: Login, report: Report, now: float, *, model: str | None) -> Reached | None:
         account = self._accounts.pop(login, None) or _Account(last=report, noted_at=now)
-        self._accounts[login] = account  # the last one is the one heard of last
+        self._accounts[login] = account  # dicts keep insertion order: the most recently updated login comes last
         account.last, account.noted_at = report, now
         account.windows.update(report.windows)
         if not report.is_reached:
-            # Refuses nothing, but lifts nothing either: it may be the end of an answer that began before the limit.
+            # Do not lift a limit either: the report may come from a call that started before the limit was reached.
             return None
         resets_at = report.resets_at
         if resets_at is not None and not now < resets_at <= now + _LONGEST_WINDOW_S:
@@ -147,9 +150,10 @@ class Limits:
     def refusal(
         self, login: Login, now: float, *, allow_overage: bool = False, model: str | None = None
     ) -> Reached | None:
-        """Return the limit that refuses a call of `model` now, the one that lasts longest; None to let the call go.
+        """Return the limit that refuses a call of `model` now, or None. Of several, return the one that lasts longest.
 
-        Extra usage refuses unless `allow_overage`. A limit is forgotten when its time has come.
+        A limit after which calls are billed as extra usage refuses them, too, unless `allow_overage` is set. A limit is
+        dropped once its `until` has passed.
         """
         holding = [
             reached
@@ -159,16 +163,16 @@ class Limits:
         return max(holding, key=lambda reached: reached.until, default=None)
 
     def forget(self, login: Login | None = None) -> None:
-        """Forget what was said of a login, or of all: the plan was changed, say."""
+        """Forget the reports about a login, or about all of them, for example after the plan was changed."""
         if login is None:
             self._accounts.clear()
         else:
             self._accounts.pop(login, None)
 
     def status(self, login: Login | None = None, *, now: float) -> LimitStatus:
-        """Return what the CLI last said of `login`, by default of the login heard of last.
+        """Return the CLI's last report about `login`, by default about the most recently updated one.
 
-        This is as old as `noted_at`. Windows that have ended are left out.
+        The report is from `noted_at`. Windows that have ended are left out.
         """
         if login is None:
             login = next(reversed(self._accounts), None)
@@ -201,7 +205,7 @@ class Limits:
 
 
 def sentences(status: LimitStatus, now: float, *, tz: tzinfo | None = None) -> list[str]:
-    """Say to the user, a sentence for each window, what the CLI last said of a login's limits; empty if nothing."""
+    """Format a status for the user: one line for each window, and one if extra usage is in use or switched on."""
     windows = dict(status["windows"])
     if status["window"] is not None:
         windows.setdefault(

@@ -1,1 +1,1 @@
-"""Which worker serves which call, and whether a call may go."""
+"""The pool: assigns calls to workers, and checks limits before a call starts."""

@@ -1,7 +1,7 @@
-"""The workers of this Python process, and the calls that wait for one.
+"""The pool of workers of this Python process, and the queue of calls that wait for one.
 
-What to do is decided in `schedule.py`; here it is done. Everything runs on the background loop's thread: nothing needs
-a lock.
+`schedule.py` decides what to do; the pool does it. Everything runs on the background loop's thread, so there are no
+locks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Waiter:
 
 
 class Pool:
-    """The workers of this Python process, and the calls that wait for one."""
+    """The workers of this Python process and its queue of waiting calls."""
 
     def __init__(self, settings: Settings, *, make_worker: Callable[..., Worker] = Worker) -> None:
         self.settings = settings
@@ -72,9 +72,9 @@ class Pool:
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._warming: Counter[Login] = Counter()
-        """How many `warm_up`s of each login are in progress. They need the processes that boot, as calls do."""
+        """Number of `warm_up`s in progress for each login. While there is one, the login's boots are not closed."""
         self._places: list[asyncio.Future[None]] = []
-        """Those taken by agents are done."""
+        """One future for each agent that has or waits for a place. It is done once the agent has its place."""
         self._runs: set[asyncio.Task[None]] = set()
         self._is_deciding = False
         self._is_closed = False
@@ -85,10 +85,10 @@ class Pool:
         return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
     async def events(self, call: Call) -> AsyncGenerator[ApiEvent, None]:
-        """Yield the events of the API's answer. Leaving early stops the request.
+        """Yield the events of the API's response. Closing the generator early cancels the request.
 
-        Raises `CallFailed`, also where a worker or the next event is not there within the call's `timeout_s`. A process
-        that fails before the model was asked is replaced, and the call repeated there.
+        Raises `CallFailed` if the call fails, or if it waits longer than its `timeout_s` for a worker or for the next
+        event. If a process fails before the model was asked, the call is retried on another one.
         """
         await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
@@ -110,9 +110,10 @@ class Pool:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold one of the places for processes, for an agent's, which is no worker of this pool. Idle ones make room.
+        """Reserve one of the `max_workers` places for an agent, whose process is not a worker of this pool.
 
-        One place is left to plain calls, where there is more than one: an agent's own tools may make some.
+        An idle worker is closed if there is no room. Agents never take the last place, unless it is the only one: an
+        agent's own tools may make plain calls.
         """
         place = asyncio.get_running_loop().create_future()
         self._places.append(place)
@@ -125,14 +126,14 @@ class Pool:
             self._advance()
 
     def end_with_pool(self, run: asyncio.Task[None]) -> None:
-        """Have a task cancelled, and waited for, when the pool is closed."""
+        """Register a task that `aclose` cancels and waits for."""
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
 
     async def warm_up(self, login: Login, *, system: str | None, n: int) -> None:
-        """Have `n` processes ready, or as many as there may be, that can serve calls with such a system prompt.
+        """Boot workers until `n` are ready for calls with this system prompt, or as many as the settings allow.
 
-        Raises `CallFailed` where a process cannot be started.
+        Raises `CallFailed` if a process cannot be started.
         """
         await self.check_cli(None)
         wanted = min(n, self.settings.max_workers)
@@ -155,10 +156,11 @@ class Pool:
             await self._until_something_changes()
 
     def stats(self) -> dict[str, Any]:
-        """Return `workers` by state, `agents` at work, the `queue`'s length, and what was counted.
+        """Return the current state and the totals since the pool was made.
 
-        Counted are `calls`, `binds` (calls that brought another system prompt than their process had), `boots`,
-        `characters` and `waited_s`.
+        State: the number of `workers` by state, of running `agents`, and of calls in the `queue`. Totals: `calls`,
+        `binds` (calls that changed their worker's system prompt), `boots`, `characters` (of the bodies sent to workers)
+        and `waited_s` (seconds that calls spent in the queue).
         """
         return {
             "workers": dict(Counter(worker.state.value for worker in self.workers)),
@@ -169,7 +171,7 @@ class Pool:
         }
 
     async def aclose(self) -> None:
-        """End every process and fail every waiting call. A closed pool takes no more calls."""
+        """Close every worker, cancel every agent's run and fail every waiting call. A closed pool accepts no calls."""
         self._is_closed = True
         self._fail(list(self._queue), closed())
         if self._housekeeper is not None:
@@ -183,12 +185,15 @@ class Pool:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def disown(self) -> None:
-        """In a forked child: let go of the parent's processes, so that they end with the parent."""
+        """Close a forked child's copies of the pipes, so that the processes end with the parent."""
         for worker in self.workers:
             worker.disown()
 
     async def check_cli(self, timeout_s: float | None) -> None:
-        """Check a CLI that was not seen before, once, on loopback (`selfcheck/`)."""
+        """Run the self-check on loopback if this CLI has not passed it yet (`selfcheck/`).
+
+        Raises `CallFailed` if the CLI does not pass, or if the self-check takes longer than `timeout_s`.
+        """
         if not self.settings.self_check:
             return
         try:
@@ -198,9 +203,10 @@ class Pool:
             raise timed_out(timeout_s) from None
 
     async def pass_limits(self, call: Call) -> None:
-        """Refuse a call whose subscription limit is reached; or wait for the reset, where the settings say so.
+        """Raise `CallFailed` if the call's subscription limit is reached, or wait for the reset with `on_limit="wait"`.
 
-        The wait is not part of the call's own timeout: it is what `on_limit="wait"` asks for.
+        Raises, too, if the reset is more than `max_limit_wait_s` away. The wait does not count towards the call's
+        timeout: the user asked for it.
         """
         on_limit = call.observer.on_limit or self.settings.on_limit
         has_waited = False
@@ -219,16 +225,19 @@ class Pool:
                     call.observer.waits(0.0)
 
     def is_limited(self, call: Call) -> bool:
-        """Say whether the subscription limit of a call is reached now."""
+        """Return whether the call's subscription limit is reached now."""
         return self._refusal(call) is not None
 
     def refuse_if_limited(self, call: Call) -> None:
-        """Raise `CallFailed` if the subscription limit of a call is reached now."""
+        """Raise `CallFailed` if the call's subscription limit is reached now."""
         if (refused := self._refusal(call)) is not None:
             raise refused
 
     def note_limit(self, call: Call, info: dict[str, Any]) -> Reached | None:
-        """Note a `rate_limit_info` that came with a call. If it reaches a limit, fail the waiting calls it refuses."""
+        """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached.
+
+        If there is one, the waiting calls that it refuses fail.
+        """
         reached = self.limits.note(call.login, info, time.time(), model=call.model)
         if reached is not None:
             self._refuse_waiting()
@@ -268,7 +277,7 @@ class Pool:
             raise
 
     def _withdraw(self, waiter: Waiter) -> None:
-        """Take a call back: out of the queue, or off the worker it has just been given."""
+        """Remove a call from the queue, or abandon its lease if a worker has just been assigned."""
         if waiter in self._queue:
             self._queue.remove(waiter)
             self._close_unneeded_boots(waiter.login)
@@ -283,7 +292,10 @@ class Pool:
             self._close(worker)
 
     def _advance(self) -> None:
-        """Decide, then act. Acting makes workers report, and a report must not decide within a decision."""
+        """Decide, then act.
+
+        Not re-entrant: acting triggers `_changed`, which schedules another pass instead of nesting one.
+        """
         if self._is_deciding or self._is_closed:
             return
         self._is_deciding = True
@@ -308,7 +320,7 @@ class Pool:
         return sum(place.done() for place in self._places)
 
     def _give_places(self) -> None:
-        """Give agents the places they wait for, as far as there is room or an idle worker makes some."""
+        """Give waiting agents their places, closing an idle worker for each one that has no room."""
         for place in [place for place in self._places if not place.done()]:
             most = max(1, self.settings.max_workers - 1)
             if self._places_taken >= most:
@@ -346,7 +358,7 @@ class Pool:
         return self._flows[login]
 
     def _startable(self) -> list[Waiter]:
-        """Return the waiting calls that may start now: as many as an overloaded service was seen to bear."""
+        """Return the waiting calls that the concurrency limiter lets start now."""
         now = time.monotonic()
         room = {login: self._flow(login).room(now) for login in {waiter.login for waiter in self._queue}}
         startable = []
@@ -360,7 +372,7 @@ class Pool:
         return startable
 
     def _landed(self, worker: Worker) -> None:
-        """Learn from a call that is over what the service bears, and whether a limit is reached."""
+        """Update the concurrency limiter and the subscription limits from a finished call."""
         turn, began = self._flying.pop(worker)
         flow, failure = self._flow(worker.login), turn.failed.failure if turn.failed else None
         reached = self.limits.note(worker.login, turn.limit, time.time(), model=turn.call.model) if turn.limit else None
@@ -374,21 +386,21 @@ class Pool:
             self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
-        """Fail the waiting calls that a limit refuses now."""
+        """Fail the waiting calls whose subscription limit is reached now."""
         for waiter in list(self._queue):
             if (failed := self._refusal(waiter.call)) is not None:
                 self._fail([waiter], failed)
                 self._close_unneeded_boots(waiter.login)
 
     def _look_at_usage(self, worker: Worker) -> None:
-        """Have a free worker ask what the subscription has used, once in a while as calls are made.
+        """Request the subscription's usage on an idle worker: at first, then every `usage_every_s` if calls were made.
 
-        Answers to calls do not tell that extra usage has begun (docs/limits.md).
+        Responses to calls do not report that extra usage has begun (docs/limits.md).
         """
         if not worker.login.is_metered or worker.state is not State.IDLE:
             return
         if any(waiter.login == worker.login for waiter in self._queue):
-            return  # somebody waits for the worker
+            return  # a waiting call comes first
         now, calls = time.monotonic(), self._counts["calls"]
         asked_at, asked_calls = self._asked_usage.get(worker.login, (-math.inf, -1))
         if 0 < self.settings.usage_every_s <= now - asked_at and calls > asked_calls:
@@ -432,7 +444,7 @@ class Pool:
 
     def _boot_failed(self, login: Login, failure: CallFailed) -> None:
         waiting = [waiter for waiter in self._queue if waiter.login == login]
-        if not isinstance(failure, WorkerLost):  # another process would say the same
+        if not isinstance(failure, WorkerLost):  # another process would fail in the same way
             self._fail(waiting, failure)
         elif waiting:
             waiting[0].failed_boots += 1
@@ -450,7 +462,7 @@ class Pool:
         closing.add_done_callback(self._closing.discard)
 
     async def _keep_house(self) -> None:
-        """Look after idle workers, for as long as there are any."""
+        """Run `_advance` regularly while there are workers, so that spares boot and unused workers close."""
         while self.workers:
             await asyncio.sleep(_HOUSEKEEPING_EVERY_S / 4 if self._queue else _HOUSEKEEPING_EVERY_S)
             self._advance()

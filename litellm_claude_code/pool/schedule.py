@@ -1,6 +1,6 @@
-"""Which worker serves which call, what to boot and what to close: a decision without I/O, made of what there is.
+"""Decide which worker serves which call, which processes to boot and which to close. No I/O.
 
-`pool.py` asks for it whenever something changes, and carries it out.
+`pool.py` calls `decide` whenever something changes, and carries out the plan.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from ..process.worker import State
 from ..settings import Settings, cores
 
 _PATIENCE_S: Final = 0.1
-"""A process costs 0.4 CPU-seconds and then serves hundreds of calls: it is worth more than a longer wait than this."""
+"""If a call would wait longer, boot a process: that costs 0.4 CPU-seconds, and the process serves hundreds of calls."""
 _BOOTS_WITHIN_S: Final = 2.0
-"""A boot keeps a core busy; one that takes longer is waiting for something else."""
+"""How long a boot counts as keeping a core busy. One that takes longer is waiting for something else."""
 _FORGETTING: Final = 0.1
-"""How much of a running average the latest value makes."""
+"""The weight of the latest value in a running average."""
 _MAKE_ROOM_AFTER_S: Final = 2.0
-"""A worker unused for so long gives its place to a missing spare."""
+"""An idle worker that was unused for this long may be closed to make room for a missing spare."""
 
 
 class Pace:
-    """What calls take: running averages over those that were answered."""
+    """Running averages of how long calls take. Only calls that were answered count."""
 
     def __init__(self) -> None:
         self._api_s: float | None = None
         self._own_s = 0.0
 
     def note(self, *, api_s: float, own_s: float) -> None:
-        """Take note of a call: how long it waited for the API, and what its process took besides."""
+        """Add a call to the averages: `api_s` is its wait for the API, `own_s` all other time it held its worker."""
         if self._api_s is None:
             self._api_s, self._own_s = api_s, own_s
         self._api_s += _FORGETTING * (api_s - self._api_s)
@@ -41,14 +41,15 @@ class Pace:
 
     @property
     def call_s(self) -> float:
-        """Return how long a call holds a worker."""
+        """Return how many seconds a call holds a worker; 1.0 before any call was answered."""
         return 1.0 if self._api_s is None else self._api_s + self._own_s
 
     def useful_workers(self, waits_s: Sequence[float]) -> float:
-        """Return how many workers keep the machine's cores busy: more would only share them.
+        """Return how many workers keep the machine's cores busy. More would only compete for them.
 
-        Seen on two cores, with answers at once: 40 calls a second on two workers, 25 on nine. Each process has its own
-        code to compile. `waits_s` are the waits for the API of the calls in flight, so far: it may have become slower.
+        Measured on two cores with an API that responds at once: 40 calls a second on two workers, 25 on nine, because
+        each process compiles its own code. `waits_s` are the waits so far of the calls in flight: if the API has become
+        slower, their mean exceeds the average of past calls.
         """
         if self._api_s is None or not self._own_s:
             return math.inf
@@ -57,7 +58,7 @@ class Pace:
 
 
 class Seat(Protocol):
-    """What the decision needs to know of a worker."""
+    """The attributes of a worker that the decision uses."""
 
     state: State
     login: Login
@@ -74,7 +75,7 @@ S = TypeVar("S", bound=Seat)
 
 
 class Demand(Protocol):
-    """What the decision needs to know of a waiting call."""
+    """The attributes of a waiting call that the decision uses."""
 
     @property
     def login(self) -> Login: ...
@@ -86,7 +87,7 @@ class Demand(Protocol):
 
 @dataclass(kw_only=True)
 class Plan:
-    """What to do now: the calls to hand out, the processes to boot and those to close."""
+    """What to do now: (call, worker) pairs to assign, logins to boot a process for, and workers to close."""
 
     assign: list[tuple[Any, Any]] = field(default_factory=list)
     boot: list[Login] = field(default_factory=list)
@@ -94,20 +95,25 @@ class Plan:
 
 
 def fits(seat: Seat, login: Login, system: str) -> bool:
-    """Say whether a worker can serve such a call, now or later: one that has had a system prompt cannot go without."""
+    """Return whether a worker can serve such a call, now or later.
+
+    A worker that once had a system prompt cannot serve a call without one: the CLI cannot remove it.
+    """
     return seat.login == login and (bool(system) or not seat.system)
 
 
 def decide(
     seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, others: int = 0
 ) -> Plan:
-    """Return what to do with the workers there are, for the calls that wait, in order of arrival.
+    """Return what to do for the waiting calls, in order of arrival.
 
-    A call takes an idle worker. Else it waits for one that is being reset or booted, if nobody before it does. Else a
-    process is booted for it, for which an idle one of no use to it makes room, unless another call is expected to end
-    at once. Where no call waits, spares are booted. A boot keeps a core busy, so that there are no more of them at once
-    than cores; nor are there more workers than it takes to keep these busy. `others` are processes that are no seats:
-    an agent's each.
+    A call takes an idle worker. If there is none, it waits for a worker that is being reset or booted and is not yet
+    expected by an earlier call. Otherwise boot a process, evicting an idle one that cannot serve the call, unless a
+    running call should finish within `_PATIENCE_S`. When no call lacks a worker, boot missing spares.
+
+    A boot keeps a core busy, so there are never more boots at once than cores, nor more workers than keep the cores
+    busy. A call that no worker fits may boot one beyond the latter. `others` is the number of agents: each has a
+    process that is not a worker.
     """
     plan = Plan()
     plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
@@ -148,10 +154,10 @@ def decide(
 
 
 def unneeded_boots(seats: Sequence[S], queue: Sequence[Demand], *, login: Login, spares: int) -> list[S]:
-    """Return the booting workers of a login to close after a call has left the queue without an answer.
+    """Return the booting workers of a login to close after a call has left the queue without a response.
 
     A worker stays if a waiting call can use it, or if it is one of the `spares`. The login's only worker stays, too:
-    otherwise calls with a timeout shorter than a boot would start a process each, and never get one.
+    otherwise each call with a timeout shorter than a boot would start a process, and no call would ever get one.
     """
     live = [seat for seat in seats if seat.login == login and seat.state is not State.CLOSED]
     order = (State.IDLE, State.RESETTING, State.BOOTING)
@@ -167,15 +173,19 @@ def unneeded_boots(seats: Sequence[S], queue: Sequence[Demand], *, login: Login,
 
 
 def _best(idle: Sequence[Seat], call: Demand) -> Seat | None:
-    """Return the idle worker to take: rather one that has had a system prompt, of those the latest used."""
+    """Return the idle worker to use: preferably one with the same system prompt, then one with any, then the latest.
+
+    A worker without a system prompt is taken last: only such a worker can serve calls without one.
+    """
     fitting = [seat for seat in idle if fits(seat, call.login, call.system)]
     return max(fitting, key=lambda seat: (seat.system == call.system, bool(seat.system), seat.used_at), default=None)
 
 
 def _make_room(plan: Plan, idle: list[Seat], *, unused_since: float = math.inf) -> int:
-    """Close the idle worker that is missed least, if there is one; return how many places that makes.
+    """Plan to close the least useful idle worker, and return how many places that frees (0 or 1).
 
-    It is the longest unused of the login that has the most of them: a login's only worker stays.
+    That is the longest unused one of the login with the most idle workers. Only workers last used before `unused_since`
+    count.
     """
     crowd = Counter(seat.login for seat in idle)
     stale = [seat for seat in idle if seat.used_at < unused_since]
@@ -197,7 +207,10 @@ def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
 def _keep_spares(
     plan: Plan, live: Sequence[Seat], idle: list[Seat], coming: list[Seat], *, room: int, spares: int, now: float
 ) -> None:
-    """Have so many workers free, or nearly, for each login in use; one unused for a while makes room for another's."""
+    """Plan boots until each login in use has `spares` workers that are idle, resetting or booting.
+
+    If there is no room, an idle worker that was unused for `_MAKE_ROOM_AFTER_S` is closed.
+    """
     taken = [seat for _, seat in plan.assign]
     for login in {seat.login for seat in live if seat.state is State.BUSY or seat in taken}:
         free = sum(seat.login == login for seat in (*idle, *coming))

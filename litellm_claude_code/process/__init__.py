@@ -1,1 +1,1 @@
-"""One Claude Code process: its launch, its frames, its calls, its end."""
+"""One Claude Code process: how it is started, spoken to, given calls, reset and ended."""

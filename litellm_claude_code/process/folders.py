@@ -1,4 +1,4 @@
-"""The folders of Claude Code processes: the empty one of plain calls, and a private one for temporary files."""
+"""The folders of Claude Code processes: an empty working folder for plain calls, a private one for temporary files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _private_folders: dict[int, tuple[Path, FileLock]] = {}
 
 
 def empty_folder() -> Path:
-    """Return the one folder that all plain workers work in. There is nothing for the CLI to find in it.
+    """Return the working folder that all plain workers share. It contains nothing that the CLI would read.
 
-    Its `.claude` is a link to nothing. At each change of settings, and so twice a call, the CLI 2.1.327 wants to know
-    whether git tracks the settings in there. For a link it does not ask git, which would take 10 ms of a call's 50, and
+    Its `.claude` is a dangling symlink. At each change of settings, so twice a call, the CLI 2.1.327 checks whether git
+    tracks the settings in `.claude`. For a symlink it does not run git, which would take 10 of a call's 50 ms and
     would have the request in its environment.
     """
     folder = cache_folder("empty")
@@ -33,10 +33,10 @@ def empty_folder() -> Path:
 
 
 def private_folder() -> Path:
-    """Return this Python process's own folder, for the CLI's temporary files. It is made by the first call.
+    """Return this Python process's own folder for the CLI's temporary files. Make it if it does not exist.
 
-    `remove_private_folder` removes it once no process uses it any more. The folder of a Python process that was killed
-    is removed when another one starts.
+    Call `remove_private_folder` once no process uses it any more. The folder of a Python process that was killed is
+    removed when another Python process makes its own.
     """
     known = _private_folders.get(os.getpid())
     if known is not None and known[0].is_dir():
@@ -62,9 +62,9 @@ def remove_private_folder() -> None:
 
 @contextlib.contextmanager
 def _one_start_at_a_time() -> Iterator[None]:
-    """Keep other Python processes from sweeping while a folder of ours exists and is not yet locked."""
+    """Prevent other Python processes from sweeping while our folder exists but is not yet locked."""
     lock = FileLock(cache_folder("locks") / "starting", timeout=_STARTING_WITHIN_S, thread_local=False)
-    with contextlib.suppress(Timeout):  # a process that was stopped holds it, and sweeps nothing meanwhile
+    with contextlib.suppress(Timeout):  # a suspended process may hold the lock; it does not sweep meanwhile
         lock.acquire()
     try:
         yield
@@ -73,7 +73,7 @@ def _one_start_at_a_time() -> Iterator[None]:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the folders of Python processes that were killed: those whose lock is free."""
+    """Remove the folders of Python processes that were killed. Their locks are free."""
     for folder in parent.iterdir():
         lock = FileLock(folder / _LOCK, blocking=False, thread_local=False)
         try:

@@ -1,23 +1,23 @@
-"""How an answer to another question is kept from a caller, and a second request from the API.
+"""Ensure that a caller never gets the response to a different request, and that the API gets only one per call.
 
-A call's body reaches the API in `CLAUDE_CODE_EXTRA_BODY`. The CLI 2.1.327 leaves that out and asks a request of its own
+A call's body reaches the API through `CLAUDE_CODE_EXTRA_BODY`. The CLI 2.1.327 drops it and sends a request of its own
 instead if the body has a key that names a use case, if the body is not JSON, or if the organisation's policy forbids
-betas ("hipaa" in the CLI's code). The last of these can only be seen in the process's debug log. So three things hold
+betas ("hipaa" in the CLI's code). The last of these shows only in the process's debug log. Three safeguards work
 whatever the reason is:
 
-- The API refuses a request of the CLI's own. What a worker fires (and the call's body replaces on the wire) holds
-  `LEFT_OUT_BLOCK`, a content block of a kind that does not exist. Such a request is invalid, a 400, so there is no
-  answer; the error quotes the block's name.
-- A gateway may overlook unknown blocks. There a request of the CLI's own says `max_tokens: 1`
-  (`CLAUDE_CODE_MAX_OUTPUT_TOKENS`), so its answer ends in `max_tokens` after one token. `OneTokenGuard` finds that.
-- Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it asks anything. So nothing is
-  asked if a new body does not take its place. It is put back at the first event of an answer: by then the request has
-  arrived, and the CLI must not ask again by itself (it does so after `max_tokens` or an empty answer if the reported
-  usage costs nothing). Such an answer is also interrupted at its stop reason (`turn.Reading.is_over`). An answer that
-  arrives in one piece is the limit of that: see docs/limits.md.
+- The API refuses the CLI's own request. The message that a worker fires (which the call's body replaces on the wire)
+  contains `LEFT_OUT_BLOCK`, a content block of a type that does not exist. So that request is invalid and gets a 400
+  instead of a response. The error quotes the block's name.
+- A gateway may ignore unknown blocks. For this case the CLI's own requests have `max_tokens: 1`
+  (`CLAUDE_CODE_MAX_OUTPUT_TOKENS`), so the response ends in `max_tokens` after one token. `OneTokenGuard` detects that.
+- Outside a call the body in force is `UNSENDABLE_BODY`, with which the CLI fails before it sends anything. So nothing
+  is sent if a new body fails to replace it. It is put back at the first event of a response: by then the API has the
+  request, and the CLI must not send a second one by itself (it does so after `max_tokens` or an empty response if the
+  reported usage costs nothing). Such a response is also interrupted at its stop reason (`lease.Reading.is_over`). Both
+  can come too late for a response that arrives in one piece: see docs/limits.md.
 
-Nothing of this is on the wire of a call whose body is in force: tests/test_wire.py compares, and tests/test_guard.py
-leaves bodies out.
+None of this is on the wire if the call's body is in force: tests/test_wire.py compares the requests. In
+tests/test_guard.py the CLI drops the body.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import json
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ..call import ApiEvent  # which knows logins, whose processes start with a body from here
+    from ..call import ApiEvent  # only for annotations: it imports litellm
 
 _BLOCK_NAME: Final = "request_left_out_by_claude_code"
 LEFT_OUT_BLOCK: Final = {"type": _BLOCK_NAME}
-# The CLI turns `betas` into text before it asks (2.1.327), which JavaScript cannot do with this value. If another
-# version asks all the same, the API refuses a conversation without turns.
+# The CLI (2.1.327) converts `betas` to a string before it sends the request. JavaScript fails to convert this value. If
+# another version sends the request anyway, the API refuses it because `messages` is empty.
 UNSENDABLE_BODY: Final = json.dumps({"betas": {"toString": None}, "messages": []})
 LEFT_OUT: Final = (
     "Claude Code left this request out and asked one of its own; its answer was thrown away. A policy of your "
@@ -40,14 +40,14 @@ LEFT_OUT: Final = (
 
 
 def is_refused_question(text: object) -> bool:
-    """Return whether an error of the API is about a request of the CLI's own: it quotes the block that gave it away."""
+    """Return whether an API error is about the CLI's own request. Such an error quotes the name of `LEFT_OUT_BLOCK`."""
     return isinstance(text, str) and _BLOCK_NAME in text
 
 
 class OneTokenGuard:
-    """Holds back the beginning of an answer until it can no longer be that of a request with `max_tokens: 1`.
+    """Hold back the beginning of a response until it cannot be the response to a request with `max_tokens: 1`.
 
-    It is such an answer if it ends in `max_tokens` after one output token though the call asked for more.
+    It is one if it ends in `max_tokens` after one output token although the call's `max_tokens` is not 1.
     """
 
     def __init__(self, *, max_tokens: int | None) -> None:
@@ -55,10 +55,10 @@ class OneTokenGuard:
         self._deltas = 0
         self._held: list[ApiEvent] = []
         self.is_left_out = False
-        """Whether the answer is to a request of the CLI's own."""
+        """Whether this is the response to the CLI's own request."""
 
     def take(self, event: ApiEvent) -> list[ApiEvent]:
-        """Take the next event; return those that can be handed on now."""
+        """Add the next event. Return the events that can be delivered now."""
         if self.is_left_out:
             return []
         self._held.append(event)
@@ -71,7 +71,7 @@ class OneTokenGuard:
         return self.rest() if self._is_open or self._deltas == 0 else []
 
     def rest(self) -> list[ApiEvent]:
-        """Return the events that are held back. They are none of the caller's if they answer another request."""
+        """Return the events that are held back, or none if they belong to the response to the CLI's own request."""
         held, self._held = self._held, []
         return [] if self.is_left_out else held
 

@@ -1,6 +1,6 @@
-"""How a Claude Code process is started: its command line, its environment, and what ends it.
+"""How a Claude Code process is started: its command line, its environment, and what ends it with its parent.
 
-Nothing the caller wrote is part of it; that travels on stdin, later (`worker.py`).
+None of it contains the caller's request, which is sent on stdin later (`worker.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .transport import ControlTransport
 _LARGEST_FRAME_BYTES: Final = 256 << 20
 _SHELL: Final = "/bin/sh"
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
-# Becomes the command in its arguments, and ends it once the process $1 is gone.
+# A shell script that replaces itself with the command in its arguments, and ends it once the process $1 is gone.
 _WATCHED: Final = """
 watched=$1 signal=$2 sleep=$3
 shift 3
@@ -46,16 +46,16 @@ exec "$@"
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """A process about to be spawned: connect `transport` to spawn it."""
+    """A process that is ready to be spawned: `transport.connect()` spawns it."""
 
     transport: ControlTransport
     options: ClaudeAgentOptions = field(repr=False)
     stderr: deque[str] = field(repr=False)
-    """The last lines of stderr. Only those of the boot may be shown: no prompt has been sent by then."""
+    """The last lines of stderr. Show only those from the boot: later ones may quote a prompt."""
 
 
 def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> Launch:
-    """Return a process that is ready to be spawned; `on_exit` is called when it has ended.
+    """Prepare a process for spawning. `on_exit` is called when it has ended.
 
     Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
@@ -68,7 +68,7 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         max_budget_usd=1e-9,
         include_partial_messages=True,
         max_buffer_size=_LARGEST_FRAME_BYTES,
-        # The CLI may record the first system prompt and repeat it; here each call brings its own.
+        # The CLI may record the first system prompt and repeat it, but here each call has its own.
         extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
         cwd=empty_folder(),
         cli_path=cli_of(settings),
@@ -80,11 +80,12 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
 
 
 class _Subprocess(SubprocessCLITransport):
-    """The SDK's transport, whose process this package starts and ends.
+    """The SDK's subprocess transport, with `connect` replaced: this package starts and ends the process.
 
-    The SDK (0.2.184) would start it with this process's whole environment, which it reads with a `KeyError` if another
-    thread removes a variable meanwhile. At exit it would signal the processes it has started: also in a forked child,
-    whose parent's they are, and while asyncio looks whether one has ended, which then complains on stderr.
+    The SDK (0.2.184) has two problems here. It passes on this process's whole environment, and raises `KeyError` if
+    another thread removes a variable while it reads them. At exit it signals all processes that it has started. It does
+    so even in a forked child, although the processes belong to the parent; and if asyncio is checking at the same time
+    whether a process has ended, asyncio logs a warning on stderr.
     """
 
     def __init__(self, options: ClaudeAgentOptions, *, within: Sequence[str]) -> None:
@@ -96,7 +97,7 @@ class _Subprocess(SubprocessCLITransport):
             return
         options = self._options
         try:
-            # A session of its own keeps a terminal's or a notebook's Ctrl-C from the process: that is for the caller.
+            # In a session of its own the process does not receive a terminal's or notebook's Ctrl-C. The caller does.
             self._process = process = await anyio.open_process(
                 [*self._within, *self._build_command()],
                 stdin=PIPE,
@@ -121,18 +122,18 @@ class _Subprocess(SubprocessCLITransport):
 
 
 def subprocess(options: ClaudeAgentOptions, *, within: Sequence[str]) -> SubprocessCLITransport:
-    """Return the SDK's own transport for a process that is yet to be spawned, and gets its prompts later.
+    """Return the SDK's transport for a process that is spawned later, and whose prompts are sent later.
 
-    Its environment is `options.env` and nothing else. `within` are the words in front of the CLI's command line.
+    The process's environment is `options.env` and nothing else. `within` is put in front of the CLI's command line.
     """
     return _Subprocess(options, within=within)
 
 
 async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
-    """Have the SDK's client greet a process, and return what the CLI tells of itself.
+    """Connect the SDK's client to a process and return the server info that the CLI reports.
 
-    Raises `CallFailed` where the process would pay in another way than `login`, and what has ended it where it ends:
-    the client would not notice.
+    Raises `CallFailed` if the process would pay in another way than `login`. If the process ends meanwhile, raises the
+    transport's `exit_error` or `CLIConnectionError`: the client would not notice.
     """
     connecting = asyncio.ensure_future(client.connect())
     exited = asyncio.ensure_future(transport.exited.wait())
@@ -151,7 +152,7 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
 
 
 def cli_of(settings: Settings) -> Path:
-    """Return the CLI to start. Raises `CLINotFoundError` if there is none."""
+    """Return the path of the CLI to start. Raises `CLINotFoundError` if there is none."""
     found = find_cli(settings.cli_path)
     if found is None:
         raise CLINotFoundError(NO_CLI)
@@ -159,12 +160,12 @@ def cli_of(settings: Settings) -> Path:
 
 
 def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the whole environment of a process: what this process passes on, and what is set for it.
+    """Return the complete environment of a process: the variables passed on from this process, and those set for it.
 
-    `own` are the variables that are set, those of a plain worker if it is `None`.
+    `own` are the variables to set, by default those of a plain worker.
     """
     own = login.environment() if own is None else own
-    # Other threads may change `os.environ` meanwhile, so that a name in the list may be gone.
+    # Another thread may remove a variable from `os.environ` while this reads it.
     kept = {name: os.environ.get(name) for name in list(os.environ) if login.passes_on(name)}
     return {
         **{name: value for name, value in kept.items() if value is not None},
@@ -177,10 +178,10 @@ def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[s
 
 
 def bound_to_parent(death_signal: str = "KILL") -> list[str]:
-    """Return the words in front of a command that is to get a signal when this Python process ends in any way.
+    """Return a command prefix that makes a process receive `death_signal` when this Python process ends in any way.
 
-    On Linux, `setpriv` asks the kernel for that. The kernel sends the signal when the *thread* that spawned the process
-    ends, so the background loop's own long-lived one spawns. Without `setpriv`, a shell looks once a second.
+    On Linux, `setpriv` asks the kernel to send it. The kernel does so when the *thread* that spawned the process ends,
+    so spawn it on the background loop's long-lived thread. Without `setpriv`, a shell checks once a second.
     """
     setpriv = find_program("setpriv") if sys.platform == "linux" else None
     if setpriv is not None:
@@ -190,10 +191,10 @@ def bound_to_parent(death_signal: str = "KILL") -> list[str]:
 
 
 def supervised() -> list[str] | None:
-    """Return the words in front of a command that is to end with all that it has started, detached or not.
+    """Return a command prefix that ends all processes a command has started when it ends, detached ones too.
 
-    `None` if that cannot be done here: only Linux hands a process the orphans among its descendants, and a program
-    that was frozen into one file has no Python to run the supervisor.
+    Returns `None` if that is not possible. It works only on Linux, where a process can adopt its orphaned descendants,
+    and not in a frozen program, which has no Python to run the supervisor.
     """
     if sys.platform != "linux" or not sys.executable or getattr(sys, "frozen", False):
         return None

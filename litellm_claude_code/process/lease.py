@@ -1,4 +1,4 @@
-"""One call on its worker: what the caller reads of it, and what its frames say of how it went."""
+"""A call's lease on a worker: the events that the caller reads, and how the CLI's frames are interpreted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _CUT: Final = "the connection to the API was lost before the answer was whole"
 
 
 class Turn:
-    """One call being served. The caller reads its events; the worker alone talks to the process."""
+    """A call's hold on a worker, until its stream ends. Only the worker talks to the process."""
 
     def __init__(self, call: Call, *, wake: Callable[[], None]) -> None:
         self.call = call
         self.id = str(uuid.uuid4())
         self.is_sent = False
-        """Whether the model may have been asked: then no other worker may repeat the call."""
+        """Whether the model may have been asked. If so, the call must not be retried on another worker."""
         self.is_abandoned = False
         self.is_over = False
         self.failed: CallFailed | None = None
         self.asked_at: float | None = None
-        """When the API was asked (`time.monotonic`), as far as is known."""
+        """When the API was asked (`time.monotonic`), or None if the CLI has not reported a request."""
         self.limit: Frame | None = None
-        """What the CLI said of the subscription's limits (`rate_limit_info`), if it did."""
+        """The `rate_limit_info` that the CLI reported with this call, if any."""
         self._wake = wake
         self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
         self._moved_at = time.monotonic()
@@ -43,7 +43,7 @@ class Turn:
         return self
 
     async def __anext__(self) -> ApiEvent:
-        """Return the next event. Raises `CallFailed` where the call failed, `WorkerLost` if it can be repeated."""
+        """Return the next event. Raises `CallFailed` if the call failed, or `WorkerLost` if it can be retried."""
         event = await self._events.get()
         if isinstance(event, CallFailed):
             raise event
@@ -53,23 +53,26 @@ class Turn:
 
     @property
     def api_s(self) -> float:
-        """Return how long the API was waited for, up to its last event."""
+        """Return the seconds from the request to the API until its last event, or 0 if it was not asked."""
         return self._moved_at - self.asked_at if self.asked_at is not None else 0.0
 
     def abandon(self) -> None:
-        """Say that nobody reads on: the model request is stopped. A turn that is over takes no notice."""
+        """Stop the model request because the caller has left. Does nothing once the call is over."""
         if not self.is_over:
             self.is_abandoned = True
             self._wake()
 
     def deliver(self, *events: ApiEvent) -> None:
-        """Hand over events. None at all says that the answer goes on, with an event that is held back for now."""
+        """Pass events to the caller and restart the timeout.
+
+        Called without events when the API has sent one that is held back for now.
+        """
         self._moved_at = time.monotonic()
         for event in events:
             self._events.put_nowait(event)
 
     def end(self, failed: CallFailed | None = None) -> None:
-        """Hand over the end, or what went wrong instead. Only the first end counts."""
+        """End the stream, with an error if the call failed. Only the first call has an effect."""
         if not self.is_over:
             self.is_over, self.failed = True, failed
             self._events.put_nowait(failed)
@@ -77,7 +80,7 @@ class Turn:
                 self._watch.cancel()
 
     def _look(self) -> None:
-        """End the turn if nothing has moved for as long as the caller waits; else look again when that can be."""
+        """End the call with a timeout if no event came for `timeout_s`. Otherwise check again when it could expire."""
         if self.is_over or self.call.timeout_s is None:
             return
         left_s = self._moved_at + self.call.timeout_s - time.monotonic()
@@ -89,7 +92,7 @@ class Turn:
 
 
 class Reading:
-    """What a turn's frames have said so far. The result's own words prove nothing: see `failure`."""
+    """The state of a call, as read from the CLI's frames. The result frame does not tell success: see `failure`."""
 
     def __init__(self, turn_id: str, *, max_tokens: int | None) -> None:
         self._turn_id = turn_id
@@ -111,22 +114,22 @@ class Reading:
 
     @property
     def is_answered(self) -> bool:
-        """Return whether the API has begun to answer: the request has arrived there."""
+        """Return whether the API has begun to respond, which means that it has received the request."""
         return self._starts > 0
 
     @property
     def is_over(self) -> bool:
-        # After a stop reason the CLI may want to ask again by itself; the first answer stands. Only an answer that
-        # costs something exceeds the CLI's budget: after any other the turn is stopped without waiting for its result.
+        # After a stop reason the CLI may send another request by itself; the first response counts. The CLI's budget
+        # stops it only if that response cost something. Otherwise stop the turn without waiting for its result.
         is_free = self._stop_reason is not None and not self._has_cost
         return self.has_result or self._starts > 1 or self._asks_again or is_free
 
     def rest(self) -> list[ApiEvent]:
-        """Return the events that are still held back, once the turn is over."""
+        """Return the events that are still held back, once the call is over."""
         return self._guard.rest()
 
     def take(self, frame: Frame | None) -> list[ApiEvent] | None:
-        """Take note of a frame. Return the events that can be handed on, or `None` if the frame holds no event."""
+        """Process a frame. Return the events to deliver now, or `None` if the frame is not an event of the response."""
         if frame is None:
             return None
         match frame:
@@ -140,7 +143,7 @@ class Reading:
                 self._asks_again = self._stop_reason is not None
             case {"type": "assistant", "error": str(error)}:
                 self._error = error
-                # A limit that was told before makes no event of its own again, but is here.
+                # The CLI does not repeat a `rate_limit_event` for a limit that it has already reported.
                 limit = (frame.get("api_error_params") or {}).get("rate_limit_info") or {}
                 self.limit = {**(self.limit or {}), **limit} or None
             case {"type": "rate_limit_event", "rate_limit_info": dict(limit)}:
@@ -166,10 +169,10 @@ class Reading:
         return self._guard.take(event)
 
     def failure(self) -> CallFailed | None:
-        """Return why the turn is no answer, or `None` if it is one.
+        """Return why the call failed, or `None` if it was answered.
 
-        An answer is what came without an error and with the API's own `stop_reason`. The result's subtype and
-        `stop_reason` say nothing: a cut stream ends in a result of the same kind as a whole one.
+        A call was answered if there was no error and the API itself sent a `stop_reason`. The result's subtype and
+        `stop_reason` prove nothing: the result of a stream that was cut off looks like that of a complete one.
         """
         result = self._result or {}
         if self._guard.is_left_out or (self._error is not None and is_refused_question(result.get("result"))):
@@ -181,7 +184,7 @@ class Reading:
                 kind=self._error or ("cut" if self._starts else "silent"),
                 status=result.get("api_error_status"),
                 reason=result.get("terminal_reason"),
-                # Without an error of the CLI's the result is the beginning of the answer, which is nobody's to read.
+                # Without an error, the result text is the beginning of the response, which must not be in a message.
                 text=(self._error and result.get("result")) or _CUT,
             )
         )

@@ -1,8 +1,9 @@
-"""Runs a command and, when it has ended, ends everything that it started: also what has left its session.
+"""Run a command and, when it has ended, kill every process that it started, including those that left its session.
 
-A script, run as `python -I -S supervisor.py PARENT COMMAND…`; it imports nothing of this package. Linux hands it the
-orphans among its descendants (`PR_SET_CHILD_SUBREAPER`), so that none can get away by detaching itself. It ends with
-the process PARENT. SIGTERM asks the command to end; what has not ended two seconds later is killed.
+This is a script, run as `python -I -S supervisor.py PARENT COMMAND…`. It imports nothing from this package. Linux makes
+it the parent of orphans among its descendants (`PR_SET_CHILD_SUBREAPER`), so a process cannot escape by detaching
+itself. It ends when the process PARENT ends. On SIGTERM it sends SIGTERM to the command, and kills it if it still runs
+two seconds later.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main(parent: int, command: list[str]) -> int:
     control = ctypes.CDLL(None).prctl
     control(_SET_SUBREAPER, 1, 0, 0, 0)
     control(_SET_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it has ended before it could be asked to tell
+    if os.getppid() != parent:  # the parent ended before the death signal was set
         return 1
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     child = os.fork()
@@ -50,7 +51,7 @@ def main(parent: int, command: list[str]) -> int:
 
 
 def _let_go_of_stdio() -> None:
-    """Leave stdin and stdout to the command: they close when it ends."""
+    """Close this process's copies of stdin and stdout, so that they close when the command ends."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
@@ -74,7 +75,7 @@ def _wait_for(child: int) -> int:
 
 
 def _kill_descendants() -> None:
-    """Kill until there is no child any more: the children of one that is killed become this process's."""
+    """Kill descendants until this process has no children. The children of a killed process become its own."""
     until = time.monotonic() + _KILL_WITHIN_S
     while time.monotonic() < until:
         for process in _descendants():
@@ -91,7 +92,7 @@ def _descendants() -> list[int]:
     children: dict[int, list[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", errors="replace") as file:
-            # pid (the program's name, which may hold anything) state parent…
+            # pid (program name, which may contain any character) state parent…
             children.setdefault(int(file.read().rpartition(")")[2].split()[1]), []).append(int(name))
     found, to_do = [], [os.getpid()]
     while to_do:

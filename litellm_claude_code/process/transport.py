@@ -1,8 +1,8 @@
-"""The way into one Claude Code process: the SDK's subprocess transport, with two things it lacks.
+"""The connection to one Claude Code process: the SDK's subprocess transport with two additions.
 
-Control requests of ours can be sent (`control`), which the TypeScript SDK offers and the Python SDK does not; and the
-conversation's frames go to the worker as they are (`frames`): the SDK's own way of them, two queues and a class for
-each, would be a fifth of the time that Python spends on a call. Framing, processes and the handshake are the SDK's.
+`control` sends our own control requests, which the TypeScript SDK supports and the Python SDK does not. `frames` has
+the conversation's frames as plain dicts: the SDK's route for them, two queues and a class for each frame, would be a
+fifth of the time that Python spends on a call. The SDK does the framing, the process handling and the handshake.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _CONTROL: Final = frozenset({"control_request", "control_response", "control_can
 
 
 class ControlTransport(Transport):
-    """The SDK's transport with control requests of ours. Lives on one event loop."""
+    """The SDK's transport, extended by our own control requests. Use it on one event loop only."""
 
     def __init__(self, inner: Transport, *, on_exit: Callable[[], None] = lambda: None) -> None:
         self._inner = inner
         self._on_exit = on_exit
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
-        """The conversation's frames. `None` says to look around: the process has ended, or the caller has gone."""
+        """The conversation's frames. `None` is a wake-up: check whether the process exited or the caller left."""
         self._sdk_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._pending: dict[str, asyncio.Future[Frame]] = {}
         self._spawning: asyncio.Task[None] | None = None
@@ -43,9 +43,10 @@ class ControlTransport(Transport):
         self.exit_error: Exception | None = None
 
     async def connect(self) -> None:
-        """Spawn the process and start reading. A second call does nothing: the SDK's client makes one of its own.
+        """Spawn the process and start reading.
 
-        Who is cancelled here leaves a process all the same: `close` waits for it, and ends it.
+        Further calls only wait for the first one; the SDK's client makes one, too. If this is cancelled, the spawn
+        still completes; `close` waits for the process and terminates it.
         """
         if self._spawning is None:
             self._spawning = asyncio.create_task(self._spawn(), name="claude-code-spawn")
@@ -56,14 +57,14 @@ class ControlTransport(Transport):
         self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
 
     async def send(self, *frames: Frame) -> None:
-        """Write frames of ours, at once: the way through the SDK and asyncio costs more than the bytes."""
+        """Write our own frames in a single write: each write through the SDK and asyncio costs more than the bytes."""
         await self._inner.write("".join(json.dumps(frame) + "\n" for frame in frames))
 
     async def control(self, subtype: str, *, timeout_s: float, then: tuple[Frame, ...] = (), **fields: Any) -> Frame:
-        """Send a control request, and the frames `then`; return the CLI's reply to it, `{}` where that has no body.
+        """Send a control request, followed by the frames `then`. Return the body of the reply, or `{}` if it has none.
 
-        Raises `StepRefused` when the reply is not a success, `TimeoutError` after `timeout_s` seconds, and
-        `CLIConnectionError` when the process is gone.
+        Raises `StepRefused` if the reply is not a success, `TimeoutError` after `timeout_s` seconds, and the
+        `exit_error` or `CLIConnectionError` if the process has ended.
         """
         if self.exited.is_set():
             raise self.exit_error or CLIConnectionError("the process has ended")
@@ -78,20 +79,21 @@ class ControlTransport(Transport):
         finally:
             self._pending.pop(key, None)
             if reply.done() and not reply.cancelled():
-                reply.exception()  # seen: asyncio would log one that nobody asked for
+                reply.exception()  # retrieve it, so that asyncio does not log it as unhandled
         if response.get("subtype") != "success":
             raise StepRefused(subtype)
         body: Frame = response.get("response") or {}
         return body
 
     async def write(self, data: str) -> None:
-        """Write a frame of the SDK's."""
+        """Write data for the SDK's client."""
         await self._inner.write(data)
 
     async def read_messages(self) -> AsyncIterator[Frame]:
-        """Yield the frames of the SDK's own control requests, up to the process's end.
+        """Yield the control frames meant for the SDK's client, until the process ends.
 
-        What ended it is in `exit_error`, and not raised: the SDK would log it, and its text may quote the conversation.
+        The error that ended it is stored in `exit_error` rather than raised: the SDK would log it, and its text may
+        quote the conversation.
         """
         while (frame := await self._sdk_frames.get()) is not None:
             yield frame
@@ -123,7 +125,7 @@ class ControlTransport(Transport):
             waiting.set_result(response)
 
     async def close(self) -> None:
-        """End the process and stop reading. The SDK's client closes, too, where the handshake fails."""
+        """End the process and stop reading. May be called twice: the SDK's client calls it if the handshake fails."""
         if self._spawning is not None:
             await asyncio.gather(self._spawning, return_exceptions=True)
         async with self._closing:
@@ -134,24 +136,24 @@ class ControlTransport(Transport):
 
     @property
     def pid(self) -> int | None:
-        """Return the process id, once there is a process."""
+        """Return the process id, or None before the process is spawned."""
         process = getattr(self._inner, "_process", None)
         return process.pid if process is not None else None
 
     def send_signal(self, signal: int) -> None:
-        """Send the process a signal, if it still runs."""
+        """Send a signal to the process, if it still runs."""
         process = getattr(self._inner, "_process", None)
         if process is not None and process.returncode is None:
-            # Not asyncio's: that looks whether the process has ended, and takes its exit status from whoever waits for
-            # it, who then says on stderr that it is unknown.
+            # asyncio's method polls the process first, and so may take the exit status before asyncio's child watcher,
+            # which then logs a warning on stderr that the status is unknown.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal)
 
     def disown(self) -> None:
-        """In a forked child: close its copies of the pipes. Only the files: the loop they belong to is the parent's.
+        """Close a forked child's copies of the pipes. Only the files are closed: their event loop is the parent's.
 
-        uvloop does not hand them out. They stay open there, and the process ends with the parent all the same: its
-        launcher sees to that.
+        uvloop does not expose the files, so they stay open. The process still ends with the parent, because of the
+        command prefix that it is launched with.
         """
         process = getattr(getattr(self._inner, "_process", None), "_process", None)
         subprocess = getattr(process, "_transport", None)
@@ -161,7 +163,7 @@ class ControlTransport(Transport):
                 file.close()
 
     def is_ready(self) -> bool:
-        """Say whether the process can be written to."""
+        """Return whether the process can be written to."""
         return self._inner.is_ready() and not self.exited.is_set()
 
     async def end_input(self) -> None:

@@ -1,7 +1,7 @@
-"""Which account would pay for a call, as the Claude Code CLI itself tells.
+"""Which account would pay for a call, as the Claude Code CLI itself reports it.
 
-The CLI is asked (`claude auth status`) in the environment that a worker gets, so that a policy of this machine, or a
-login of another kind than was expected, shows. Whether the service still takes the login, only a call finds out.
+`claude auth status` runs in the same environment as a worker, so the result reflects this machine's policies and the
+login that the CLI really uses. Only a call can tell whether the API still accepts the login.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from .folders import empty_folder
 
 
 class Identity(TypedDict):
-    """Who would pay for a call. Holds no secret."""
+    """The account that would pay for a call. Contains no secret."""
 
     payer: Payer
-    """`subscription`, `api_key`, `gateway` or `cloud`. A login of Claude Code's that bills the API is an `api_key`."""
+    """`subscription`, `api_key`, `gateway` or `cloud`. A Claude Code login billed as API usage counts as `api_key`."""
     is_logged_in: bool
-    """Whether there is anything to log in with; False means that a call is an `AuthenticationError`."""
+    """Whether there is a credential. If not, calls raise `AuthenticationError`."""
     source: str | None
     """Where the credential comes from: the name of a variable or of an argument, a file, `macOS keychain`…"""
     base_url: str | None
-    """Where the requests go; None for a cloud provider, whose own variables say so."""
+    """Where requests are sent; None for a cloud provider, which has its own variables for that."""
     cloud: str | None
     """`bedrock`, `vertex` or `foundry`."""
     email: str | None
-    """The account's, where Claude Code knows it: a token made by `claude setup-token` tells nothing of its owner."""
+    """The account's address, or None if Claude Code does not know it, as for a token from `claude setup-token`."""
     organization: str | None
     plan: str | None
-    """`pro`, `max_5x`, `max_20x`, `team`…, in Claude Code's words."""
+    """`pro`, `max_5x`, `max_20x`, `team`…, as Claude Code names it."""
     allows_overage: bool
-    """The setting: go on where extra usage, which is billed on top of the subscription, has begun."""
+    """The `allow_overage` setting: whether calls go on when extra usage, billed on top of the subscription, begins."""
     overage: Overage
-    """What the CLI last reported of extra usage."""
+    """The extra usage that the CLI last reported."""
 
 
 _KEYS: Final = ("api_key", "api_key_helper")
 
 
 async def identify(login: Login, *, settings: Settings, overage: Overage) -> Identity:
-    """Ask the CLI who would pay on this login. It takes a sixth of a second and makes no request.
+    """Return which account would pay for calls with this login. Takes a sixth of a second and makes no request.
 
-    Raises `CallFailed` if the CLI does not tell, or if a file would have calls paid for, or sent, in another way.
+    Raises `CallFailed` if the CLI does not report it, or if a settings file would change who pays or where calls go.
     """
     Guard(environment=login.environment()).check_files()
     told = await _ask(login, settings)
@@ -78,7 +78,7 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
 
 
 async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
-    """Return what `claude auth status` prints; it ends in 1 where nobody is logged in."""
+    """Return the JSON object that `claude auth status` prints. Its exit status is 1 if there is no login."""
     failed = CallFailed(Failure(kind="lost", text="the CLI does not tell who is logged in (`claude auth status`)"))
     try:
         with anyio.fail_after(settings.boot_timeout_s):
@@ -100,7 +100,7 @@ async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
 
 
 def _source(told: Mapping[str, Any]) -> str | None:
-    """Return where the CLI has a credential from that nobody gave it."""
+    """Return where the CLI found the credential, for a login that leaves this to the CLI."""
     if told.get("authMethod") != "claude.ai":
         source = told.get("apiKeySource")
         return str(source) if source else None

@@ -1,8 +1,8 @@
-"""One Claude Code process through its life, serving one call after the other, each as if it were the first.
+"""One Claude Code process from boot to close. It serves one call after the other and is reset after each.
 
-A call is loaded (the Messages API body, as a setting; the system prompt, with a control request), fired (one user
-message) and read (the API's own events); then the conversation is cleared, so that the next call finds nothing of it.
-tests/test_wire.py pins the protocol on the real CLI. Which worker serves which call is `pool.py`'s business.
+A call is loaded (the Messages API body as a setting, the system prompt with a control request), fired (one user
+message) and read (the API's own events). Then the conversation is cleared, so that the next call sees nothing of it.
+tests/test_wire.py pins the protocol against the real CLI. `pool/pool.py` assigns calls to workers.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from .lease import Reading, Turn
 from .transport import Frame
 
 _FIRED_CHARACTERS: Final = 4_000
-# While this is set, the CLI 2.1.327 makes no request for the usage.
+# While this is set, the CLI 2.1.327 does not request the usage.
 _QUIET: Final = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
-# The CLI's own default; it bounds the wait for the API's answer. A caller who waits longer raises it.
+# The CLI's own default timeout for the API's response. It is raised for a call with a longer timeout.
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
 _INTERRUPT_AGAIN_AFTER_S: Final = 0.2
 _LINGER_S: Final = 1.0
-"""A process that does not take a call is closed that long after the caller has gone."""
+"""How long after the call's timeout a process that has not accepted the call is closed."""
 _WEIGH_EVERY: Final = 8
-"""Calls; looking at a process's memory takes a fifth of a millisecond."""
+"""Measure memory once every so many calls. One measurement takes a fifth of a millisecond."""
 _CLOSE_POLITELY_S: Final = 1.0
 _CLOSE_WITHIN_S: Final = 5.0
 
 
 class State(enum.Enum):
-    """Where a worker stands. Only an idle one takes a call."""
+    """The state of a worker. Only an idle one accepts a call."""
 
     BOOTING = "booting"
     IDLE = "idle"
@@ -60,34 +60,37 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Cycle:
-    """How long a worker took for a call, from its start until the worker was idle again."""
+    """How long a call held its worker, from its start until the worker was idle again."""
 
     api_s: float
-    """The wait for the API."""
+    """Seconds spent waiting for the API."""
     own_s: float
-    """All else, nearly all of it the CPU's: loading, reading, clearing."""
+    """All other seconds: loading, reading and clearing. Nearly all of it is CPU time."""
 
 
 class Worker:
-    """A Claude Code process. All it does runs on the loop that made it; `on_change` is told of every new state."""
+    """A Claude Code process. Use it only on the event loop that created it.
+
+    It calls `on_change` after each change of its state, except those by `start` and `ask_usage`.
+    """
 
     def __init__(self, login: Login, *, settings: Settings, on_change: Callable[[Worker], None]) -> None:
         self.login = login
         self.system = ""
-        """The system prompt in force. Any other can take its place, but there is no way back to none."""
+        """The system prompt in force. It can be replaced but not removed."""
         self.state = State.BOOTING
         self.calls = 0
         self.used_at = time.monotonic()
         self.growth_mib = 0.0
-        """How much more memory it holds than after its first call."""
+        """How much more memory the process holds than when it was first measured, after its first call."""
         self.cycle: Cycle | None = None
-        """How long the last call took, where it was answered."""
+        """How long the last call took, if it was answered. The pool reads it and sets it to None."""
         self.failure: CallFailed | None = None
-        """Why it closed, where that was not asked for."""
+        """Why the worker closed, unless its owner closed it."""
         self._first_mib: float | None = None
         self._turn: Turn | None = None
         self._disarming: asyncio.Task[None] | None = None
-        """Takes the body out of force, from the answer's first event on."""
+        """The task that replaces the body with an unsendable one, started at the first event of the response."""
         self._settings = settings
         self._on_change = on_change
         self._guard = Guard(environment=login.environment())
@@ -102,21 +105,24 @@ class Worker:
 
     @property
     def pid(self) -> int | None:
-        """Return the process id, once there is one."""
+        """Return the process id, or None before the process is spawned."""
         return self._launch.transport.pid
 
     @property
     def asked_at(self) -> float | None:
-        """Return since when the API is waited for (`time.monotonic`), if it is."""
+        """Return when the API was asked (`time.monotonic`), or None if no call in progress has asked it."""
         return self._turn.asked_at if self._turn is not None and self.state is State.BUSY else None
 
     @property
     def is_alive(self) -> bool:
-        """Say whether the worker holds, or will hold, a process."""
+        """Return whether the worker has, or is starting, a process."""
         return self.state is not State.CLOSED
 
     def start(self, call: Call) -> Turn:
-        """Begin to serve a call and return its turn. The worker must be idle, and fit the call's system prompt."""
+        """Start serving a call and return its lease.
+
+        The worker must be idle. If it has a system prompt, the call must have one, too.
+        """
         assert self.state is State.IDLE, self
         assert call.system or not self.system, self
         self._turn = turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
@@ -126,19 +132,19 @@ class Worker:
         return turn
 
     def disown(self) -> None:
-        """In a forked child: close the child's ends of the process's pipes."""
+        """Close a forked child's copies of the pipes to the process."""
         self._launch.transport.disown()
 
     async def _boot(self) -> None:
         try:
             self._policies = policy_stamp()
-            self._guard.check_files()  # before there is a process: the CLI may send the login as soon as it starts
+            self._guard.check_files()  # before the spawn: the CLI may send the login as soon as it starts
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await self._launch.transport.connect()
                 await self._control("apply_flag_settings", settings={"env": {}})
                 self._guard.check_process(await self._control("get_settings"))
                 await self._shake_hands()
-            self._guard.check_files()  # for what was written while the CLI started
+            self._guard.check_files()  # again, because a file may have been written while the CLI started
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
@@ -146,7 +152,7 @@ class Worker:
             self._become(State.IDLE)
 
     def _check_policies(self) -> None:
-        """Have another process take the call if a policy file has changed: the CLI may not have read it yet."""
+        """Raise `WorkerLost` if a policy file has changed: this CLI may not have read it yet, a new process will."""
         if policy_stamp() != self._policies:
             raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
 
@@ -175,9 +181,10 @@ class Worker:
             self._become(State.IDLE)
 
     def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Ask what the subscription has used, which takes one small request of the CLI's own, and no model's.
+        """Request the subscription's usage and pass the CLI's reply to `tell`.
 
-        The worker must be idle, and is again when it has told; nothing is told where the CLI does not know.
+        The CLI makes one small request for it, which does not use a model. Requires an idle worker, and returns it to
+        idle. The callback is not called if the CLI refuses the request.
         """
         assert self.state is State.IDLE, self
         self.state = State.RESETTING
@@ -201,17 +208,18 @@ class Worker:
             self.growth_mib = mib - self._first_mib
 
     async def _shake_hands(self) -> None:
-        """Have the SDK's client greet the CLI, which tells what its model aliases mean."""
+        """Connect the SDK's client, and learn from the CLI's reply which models its aliases stand for."""
         transport = self._launch.transport
         self._client = ClaudeSDKClient(self._launch.options, transport=transport)
         told = await launch.shake_hands(self._client, transport, login=self.login)
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
 
     async def _load(self, call: Call) -> None:
-        """Put the body in force. Settings merge, so that every call sends the same keys.
+        """Put the call's body in force. Settings merge, so every call sends the same keys.
 
-        Settings that Anthropic's service sends are in no file, so a process that can get some is asked at the same
-        time what is in force in it: a third of a millisecond, where a question of its own would take more than one.
+        Settings that Anthropic's service sends are not in a file. If the process can receive them, this also requests
+        the settings in force and checks them. Both control requests are sent together: the check adds a third of a
+        millisecond, where a separate round trip would take more than one.
         """
         env = {
             "CLAUDE_CODE_EXTRA_BODY": call.extra_body,
@@ -230,9 +238,9 @@ class Worker:
         self._guard.check_process(replies[1])
 
     async def _instruct(self, call: Call) -> None:
-        """Put the system prompt in force, exactly as it is. Half a millisecond, and 15 ms for three megabytes.
+        """Put the system prompt in force, unchanged. Takes half a millisecond, or 15 ms for three megabytes.
 
-        It travels with a model that must be the one in force: another would be tried with a request of the CLI's own.
+        The request must name the current model: for a different one the CLI makes a probe request.
         """
         await self._control(
             "set_model",
@@ -244,21 +252,24 @@ class Worker:
         self.system = call.system
 
     async def _fire(self, turn: Turn) -> None:
-        """Have the CLI make its request. What is fired is never sent as long as the call's body is in force."""
+        """Make the CLI send its request. On the wire, the call's body replaces this message if it is in force."""
         turn.is_sent = True
         text = turn.call.prompt[:_FIRED_CHARACTERS]
         fired = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
         await self._launch.transport.send(_user_message(fired, uuid=turn.id, client_composed=True))
 
     async def _read(self, turn: Turn) -> None:
-        """Hand the turn's events on up to the CLI's result, then the end or what went wrong."""
+        """Deliver the call's events until it is over, then end the lease, with the failure if there is one.
+
+        If the CLI has not sent a result by then, interrupt it.
+        """
         reading = Reading(turn.id, max_tokens=turn.call.max_tokens)
         while not reading.is_over and not turn.is_abandoned:
             events = reading.take(await self._next())
             if turn.asked_at is None and reading.is_asked:
                 turn.asked_at = time.monotonic()
             if reading.is_answered and self._disarming is None:
-                # At once and not at the reset: if the answer's usage is 0, the CLI would ask again by itself.
+                # Now rather than at the reset: if the response's usage is 0, the CLI would send a second request.
                 self._disarming = asyncio.create_task(self._disarm(), name="claude-code-disarm")
             if events is not None:
                 turn.deliver(*events)
@@ -270,7 +281,11 @@ class Worker:
             await self._interrupt(reading)
 
     async def _interrupt(self, reading: Reading) -> None:
-        """Stop the running turn. An interrupt sent before the turn has begun is lost, so it waits, and repeats."""
+        """Interrupt the CLI's running turn.
+
+        The CLI ignores an interrupt that arrives before the turn has begun. So this waits for the beginning, and
+        repeats the interrupt until there is a result.
+        """
         with anyio.fail_after(_INTERRUPT_WITHIN_S):
             while not reading.has_begun and not reading.has_result:
                 reading.take(await self._next())
@@ -281,13 +296,13 @@ class Worker:
                         reading.take(await self._next())
 
     async def _disarm(self, *then: Frame) -> None:
-        """Take the call's body out of force: from now on the process cannot ask the model. Send `then` with it."""
+        """Replace the call's body with one that the CLI cannot send. Write the frames `then` along with it."""
         await self._control(
             "apply_flag_settings", then=then, settings={"env": {"CLAUDE_CODE_EXTRA_BODY": UNSENDABLE_BODY}}
         )
 
     async def _reset(self) -> None:
-        """Forget the call: disarm the body, clear the conversation, and take back the trace of the clearing too."""
+        """Reset the process: disarm the body, run `/clear`, and rewind the conversation to remove the `/clear`, too."""
         mark = str(uuid.uuid4())
         clear = _user_message("/clear", uuid=mark)
         if self._disarming is None:
@@ -311,7 +326,10 @@ class Worker:
         return await self._launch.transport.control(subtype, timeout_s=timeout_s, **more)
 
     async def _next(self) -> Frame | None:
-        """Return the next frame of the conversation, or `None` to look whether the caller has gone."""
+        """Return the next frame of the conversation, or `None` as a wake-up: check whether the caller has left.
+
+        Raises the transport's `exit_error`, or `CLIConnectionError`, if the process has ended.
+        """
         transport = self._launch.transport
         frame = await transport.frames.get()
         if frame is None and transport.exited.is_set():
@@ -319,16 +337,16 @@ class Worker:
         return frame
 
     def _exited(self) -> None:
-        """Take note that the process has ended. A call in progress learns it from its own next step."""
+        """Close an idle worker whose process has ended. A call in progress fails at its own next step."""
         if self.state is State.IDLE:
             self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
             self.close()
 
     def _give_up(self, error: Exception, *, is_sent: bool) -> None:
-        """Close after a failure, which is the end of the call in progress, too."""
+        """Close the worker after a failure. The call in progress fails with it."""
         failed = from_sdk(error, is_sent=is_sent)
         if self.state is State.BOOTING and self._launch.stderr:
-            # No prompt has been sent yet, so that what the CLI printed can be shown.
+            # No prompt has been sent yet, so the CLI's stderr can be shown.
             text = f"{failed.failure.text}: {self.login.redact(self._launch.stderr[-1])}"
             shown = type(failed)(replace(failed.failure, text=text))
             shown.__cause__ = failed.__cause__
@@ -342,7 +360,7 @@ class Worker:
             self._on_change(self)
 
     def close(self) -> asyncio.Task[None]:
-        """End the process: the worker takes no call from now on. Idempotent; the task is done when it is gone."""
+        """End the process and accept no more calls. Idempotent; the task returned is done once the process is gone."""
         if self._closing is None:
             self.state = State.CLOSED
             if self._turn is not None:
@@ -353,7 +371,7 @@ class Worker:
         return self._closing
 
     async def _close(self) -> None:
-        """End the process: politely for a second, then not. Every await has a deadline."""
+        """Send SIGTERM, and SIGKILL if the process still runs a second later. Every await has a deadline."""
         transport = self._launch.transport
         self._life.cancel()
         if self._disarming is not None:
@@ -374,7 +392,7 @@ class Worker:
 
 
 def _is_lasting(model: dict[str, Any]) -> bool:
-    # "default" is the account's, and another login's would be another model.
+    # "default" depends on the account: for another login it may be another model.
     return bool(model.get("resolvedModel")) and model.get("value") != "default"
 
 

@@ -1,6 +1,6 @@
-"""Test programs that use this package with the real Claude Code CLI, and without quota or network.
+"""Test programs that use this package, with the real Claude Code CLI but without quota or network.
 
-A `StandIn` is the Anthropic Messages API on the loopback interface, answering what it was told to:
+A `StandIn` is a local server with the Anthropic Messages API that sends scripted responses:
 
     import litellm
     import litellm_claude_code
@@ -18,9 +18,9 @@ A `StandIn` is the Anthropic Messages API on the loopback interface, answering w
         assert stand_in.requests[0].body["messages"][0]["role"] == "user"
         assert stand_in.other_requests == []
 
-Without a script it echoes the last user message, and with `respond=` it asks a function of yours. `python -m
-litellm_claude_code.testing` serves one to other processes. pytest users get a fresh one for each test from the fixture
-`claude_stand_in`, once their `conftest.py` says
+Without a script it echoes the last user message. With `respond=` it calls your function for each response. `python -m
+litellm_claude_code.testing` runs one for other processes. With pytest, the fixture `claude_stand_in` is a fresh one for
+each test. To enable it, add this line to your `conftest.py`:
 
     pytest_plugins = ["litellm_claude_code.testing.plugin"]
 """
@@ -71,7 +71,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # pytest loads the plugin, and so this package, whether it is used or not: the web server waits until it is.
+    # pytest loads the plugin, and so this package, even if no test uses it: import the web server only when needed.
     if name in ("RecordedRequest", "Respond", "StandIn"):
         from . import server
 

@@ -1,4 +1,4 @@
-"""`python -m litellm_claude_code.testing`: what `litellm-claude-code stand-in` is."""
+"""`python -m litellm_claude_code.testing` does the same as `litellm-claude-code stand-in`."""
 
 import typer
 

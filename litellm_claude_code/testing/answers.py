@@ -1,4 +1,4 @@
-"""Scripted answers, as values; what each looks like on the wire is decided in `rendering`."""
+"""Scripted answers as plain values. `rendering.py` decides what each looks like on the wire."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
 Json: TypeAlias = dict[str, Any]
-"""A JSON object whose shape is the caller's business: a request's body, an event's data."""
+"""A JSON object of any shape, such as a request's body or an event's data."""
 
 StopReason = Literal[
     "end_turn",
@@ -48,21 +48,21 @@ _ERROR_TYPES: Mapping[int, ErrorType] = {
 
 
 class CacheCreation(TypedDict):
-    """Tokens written to the prompt cache, by the time they stay there."""
+    """Tokens written to the prompt cache, by cache lifetime."""
 
     ephemeral_5m_input_tokens: int
     ephemeral_1h_input_tokens: int
 
 
 class ErrorBody(TypedDict):
-    """What went wrong, within an `ErrorEnvelope`."""
+    """The error in an `ErrorEnvelope`."""
 
     type: str
     message: str
 
 
 class ErrorEnvelope(TypedDict):
-    """What the API sends with every status of 400 and above, and as the data of an SSE `error` event."""
+    """The body of every response with a status of 400 or above, and the data of an SSE `error` event."""
 
     type: Literal["error"]
     error: ErrorBody
@@ -71,16 +71,16 @@ class ErrorEnvelope(TypedDict):
 
 @dataclass(frozen=True)
 class Text:
-    """A text block; streamed as `text_delta` events."""
+    """A text block, streamed as `text_delta` events."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class ToolUse:
-    """A call of a caller's tool; its input is streamed as JSON cut into `input_json_delta` events.
+    """A call of one of the caller's tools. Its input is streamed as JSON, cut into `input_json_delta` events.
 
-    `id` is made from the message's id when not given.
+    `id` defaults to one derived from the message's id.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ToolUse:
 
 @dataclass(frozen=True)
 class Thinking:
-    """A thinking block; streamed as `thinking_delta` events and one `signature_delta`."""
+    """A thinking block, streamed as `thinking_delta` events and one `signature_delta`."""
 
     thinking: str
     _: KW_ONLY
@@ -100,7 +100,7 @@ class Thinking:
 
 @dataclass(frozen=True)
 class RedactedThinking:
-    """A thinking block of which only the encrypted `data` is shown; streamed whole, in its start event."""
+    """A thinking block that has only encrypted `data`, streamed whole in its `content_block_start` event."""
 
     data: str = "c3RhbmQtaW4="
 
@@ -110,10 +110,10 @@ Block: TypeAlias = Text | ToolUse | Thinking | RedactedThinking
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """Tokens as the API counts them: `input_tokens` excludes what was written to or read from the prompt cache.
+    """Token counts as the API reports them. `input_tokens` excludes tokens written to or read from the prompt cache.
 
-    `cache_creation` defaults to all of `cache_creation_input_tokens` in the 5-minute cache. `server_tool_use`
-    (`{"web_search_requests": 1}`) and `output_tokens_details` (`{"thinking_tokens": 9}`) are left out when None.
+    By default, `cache_creation` puts all `cache_creation_input_tokens` into the 5-minute cache. `server_tool_use`
+    (`{"web_search_requests": 1}`) and `output_tokens_details` (`{"thinking_tokens": 9}`) are omitted if None.
     """
 
     input_tokens: int
@@ -127,11 +127,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Failure:
-    """An HTTP error in the API's envelope; within `Answer.error_after` it is an SSE `error` event instead.
+    """An HTTP error in the API's envelope. In `Answer.error_after` it is sent as an SSE `error` event instead.
 
-    `type` is derived from `status` when not given: 4xx that the API does not name are `invalid_request_error`,
-    other 5xx `api_error`. `headers` are added to the response (`{"retry-after": "7"}`); `delay_s` is the time to the
-    first byte.
+    `type` defaults to the API's type for `status`. A 4xx for which the API has none is an `invalid_request_error`, any
+    other 5xx an `api_error`. `headers` are added to the response (`{"retry-after": "7"}`). `delay_s` is the time to
+    the first byte.
     """
 
     status: int
@@ -150,19 +150,23 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One message of the model, and how it travels.
+    """One message of the model, and how it is sent.
 
-    What it says: `content` may be empty. `stop_reason` follows from the rest when None: `stop_sequence` if one is
-    given, `tool_use` if a tool is called, else `end_turn`. `model` None repeats the request's, `id` None makes a
-    unique one. `usage` None is estimated from characters, four a token; `reports_usage=False` reports zeros, as some
-    gateways do. `stop_details` goes with a refusal (`{"type": "refusal", "category": None, "explanation": None}`).
+    The message: `content` may be empty. If `stop_reason` is None, it is `stop_sequence` if one is given, `tool_use` if
+    the content has a `ToolUse`, and `end_turn` otherwise. `model` defaults to the request's, `id` to a unique one.
+    `usage` defaults to an estimate of four characters a token; `reports_usage=False` reports zeros, as some gateways
+    do. `stop_details` belongs to a refusal (`{"type": "refusal", "category": None, "explanation": None}`).
 
-    How it travels: `delay_s` before the response's headers; `between_s` before each delta event; text and JSON cut
-    into deltas of `chunk_chars` characters. At most one of these ends the answer early, each after that many events
-    (`message_start` is the first): `cut_after` closes the connection in the middle of the response, `hang_after`
-    sends nothing more until the client leaves or the stand-in stops, `error_after` goes on with an SSE `error` event
-    and ends. To a request that did not ask for a stream these are half a JSON body, headers and no body, and the
-    failure itself. `headers` are added to the response's (`{"anthropic-ratelimit-unified-status": "allowed"}`).
+    How it is sent: the response's headers follow after `delay_s`, and each delta event after `between_s`. Text and JSON
+    are cut into deltas of `chunk_chars` characters. `headers` are added to the response's
+    (`{"anthropic-ratelimit-unified-status": "allowed"}`).
+
+    At most one of these ends the response early. Each is a number of events, where `message_start` is the first:
+
+    - `cut_after` closes the connection in the middle of the response. Without streaming, half the JSON body is sent.
+    - `hang_after` sends nothing more until the client disconnects or the stand-in stops. Without streaming, only the
+      headers are sent.
+    - `error_after` sends an SSE `error` event and ends the response. Without streaming, the failure is the response.
     """
 
     content: Sequence[Block] = ()
@@ -190,10 +194,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class RawEvents:
-    """Any SSE events, sent as they are whatever the request asked for: malformed, repeated or reordered streams.
+    """Arbitrary SSE events, such as a malformed, repeated or reordered stream. Sent even if `stream` is not set.
 
-    `events` are (name, data) pairs; a dict becomes JSON, a str is sent untouched. `delay_s` is the time to the first
-    byte, `between_s` the pause between events; `cut` closes the connection in the middle of the response.
+    `events` are (name, data) pairs. A dict is sent as JSON, a str unchanged. `delay_s` is the time to the first byte,
+    `between_s` the pause between events. `cut` closes the connection in the middle of the response.
     """
 
     events: Sequence[tuple[str, Mapping[str, Any] | str]]
@@ -204,7 +208,7 @@ class RawEvents:
 
 @dataclass(frozen=True)
 class RawBody:
-    """Any HTTP response, such as a proxy's HTML page."""
+    """An arbitrary HTTP response, such as a proxy's HTML page."""
 
     status: int
     body: bytes
@@ -214,7 +218,7 @@ class RawBody:
 
 
 Reply: TypeAlias = Answer | Failure | RawEvents | RawBody | str
-"""What a request can be answered with; a str is short for an `Answer` of one `Text`."""
+"""The possible replies to a request. A str is short for an `Answer` with one `Text`."""
 
 
 def answer(
@@ -234,7 +238,7 @@ def answer(
     error_after: tuple[int, Failure] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Make an `Answer` of these blocks, a str being a `Text`; the keywords are `Answer`'s own."""
+    """Return an `Answer` with these blocks. A str becomes a `Text`. The keywords are those of `Answer`."""
     return Answer(
         content=tuple(Text(block) if isinstance(block, str) else block for block in blocks),
         stop_reason=stop_reason,

@@ -1,6 +1,6 @@
-"""The ASGI side of one exchange: what was sent is read and judged, what was rendered is written.
+"""The ASGI side of one exchange: parse and validate the request, write the rendered response.
 
-Nothing here outlives the exchange; what is answered, and what is remembered of it, is `server`'s.
+Nothing here outlives the exchange. `server.py` chooses the reply and keeps the recorded requests.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True)
 class RecordedRequest:
-    """One request as the stand-in saw it; the flags go on changing until it is finished.
+    """One request as the stand-in received it. `is_finished` and `closed_early` change until it is finished.
 
-    `headers` have lower-case names. `body` is the JSON object sent, `{}` where there was none. `received_at` is
-    `time.monotonic()` when the body was complete. `is_finished` says that the stand-in is done with it,
-    `closed_early` that the client closed the connection before the whole answer had been written.
+    `headers` have lower-case names. `body` is the JSON object of the request, or `{}` if it sent none. `received_at` is
+    `time.monotonic()` when the body was complete. `is_finished` is set when the stand-in is done with the request,
+    `closed_early` if the client closed the connection before the complete response was written.
     """
 
     index: int
@@ -46,7 +46,7 @@ class RecordedRequest:
 
     @classmethod
     def of(cls, request: Request, body: Json, index: int, *, is_finished: bool = False) -> Self:
-        """Record a request now that its body is complete."""
+        """Return a record of a request whose body is complete."""
         return cls(
             index=index,
             method=request.method,
@@ -60,7 +60,7 @@ class RecordedRequest:
 
 
 def parse_body(content: bytes) -> Json | None:
-    """Return the JSON object that was sent, or None if it was something else."""
+    """Return the body as a JSON object, or None if it is not one."""
     try:
         body = json.loads(content)
     except ValueError:
@@ -69,7 +69,7 @@ def parse_body(content: bytes) -> Json | None:
 
 
 def find_mistake(body: Json) -> str | None:
-    """Return what the API would say of a body it refuses; only what is obviously wrong is looked for."""
+    """Return the API's error message for an invalid body, or None. Only obvious mistakes are detected."""
     for key in ("model", "max_tokens", "messages"):
         if key not in body:
             return f"{key}: Field required"
@@ -89,18 +89,18 @@ def find_mistake(body: Json) -> str | None:
 
 
 def json_response(value: object, status: int = 200, request_id: str | None = None) -> Response:
-    """Make a response that goes out at once."""
-    # Not starlette's JSONResponse: it cannot send a lone surrogate, which a recorded body may hold.
+    """Return a JSON response."""
+    # Not starlette's JSONResponse: it cannot encode a lone surrogate, which a recorded body may contain.
     headers = None if request_id is None else {"request-id": request_id}
     return Response(json.dumps(value), status, headers, media_type="application/json")
 
 
 class ClientLeft(Exception):
-    """The client closed the connection before the end of the answer."""
+    """The client closed the connection before the end of the response."""
 
 
 class Client:
-    """The other end of one request whose body has been read: it is written to, and may leave at any time."""
+    """The client of one request whose body has been read. It may disconnect at any time."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self.send = send
@@ -111,17 +111,17 @@ class Client:
         return self._leaving.done()
 
     def forget(self) -> None:
-        """Stop watching the connection: it is about to serve the next request."""
+        """Stop watching for a disconnect, because the connection will be used for the next request."""
         self._leaving.cancel()
 
     async def pause(self, seconds: float | None) -> None:
-        """Let time pass, for ever when `seconds` is None; raises ClientLeft as soon as the client has."""
+        """Wait for `seconds`, or forever if None. Raises ClientLeft as soon as the client disconnects."""
         await asyncio.wait({self._leaving}, timeout=seconds)
         if self.has_left:
             raise ClientLeft
 
     async def unless_it_leaves(self, work: Coroutine[object, object, T]) -> T:
-        """Do the work and return its result; when the client leaves first, cancel it and raise ClientLeft."""
+        """Await `work` and return its result. If the client disconnects first, cancel it and raise ClientLeft."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task, self._leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +138,7 @@ async def _read_until_disconnect(receive: Receive) -> None:
 
 
 async def play(rendered: Rendered, client: Client, *, before_end: Callable[[], None]) -> None:
-    """Send what was rendered; to cut, return without the end, upon which uvicorn closes the connection."""
+    """Send a rendered response. To cut it, return without ending the body: uvicorn then closes the connection."""
     if rendered.delay_s:
         await client.pause(rendered.delay_s)
     headers = [(name.lower().encode(), value.encode()) for name, value in rendered.headers.items()]

@@ -1,10 +1,10 @@
-"""pytest's way to the stand-in: the fixture `claude_stand_in`.
+"""A pytest plugin with the fixture `claude_stand_in`.
 
-A suite gets it by naming this module in its `conftest.py`:
+To enable it, add this line to your `conftest.py`:
 
     pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
-Nothing else does, installing the package included.
+Installing the package does not enable it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def claude_stand_in() -> Iterator[StandIn]:
-    """Run a stand-in of the Anthropic Messages API, fresh for each test."""
-    from .server import StandIn  # not at import: pytest loads this module whether it is used or not
+    """Run a fresh stand-in for the Anthropic Messages API for each test."""
+    from .server import StandIn  # imported here because pytest loads this module even if no test uses it
 
     with StandIn() as stand_in:
         yield stand_in

@@ -1,7 +1,7 @@
-"""What a scripted answer looks like on the wire of the Messages API.
+"""Render a scripted answer as a response of the Messages API.
 
-Pure functions only: no I/O, no clock, no randomness. `render` decides everything that is sent for one request;
-`exchange` sends it. A streamed answer is cut from the very message a plain request gets, so the two always agree.
+Pure functions only: no I/O, no clock, no randomness. `render` decides everything that is sent for one request, and
+`asgi.py` sends it. A streamed answer is cut from the message that a request without `stream` gets, so both agree.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _EVENT_STREAM = "text/event-stream; charset=utf-8"
 _JSON = "application/json"
 
 Ending: TypeAlias = Literal["complete", "cut", "hang"]
-"""How a body ends: whole, with the connection closed too early, or not until the client leaves."""
+"""How a body ends: complete, with the connection closed too early, or not until the client disconnects."""
 
 
 def count_input_tokens(body: Mapping[str, Any]) -> int:
-    """Estimate the tokens of a request's `system`, `tools` and `messages`: four characters a token, at least one."""
+    """Estimate the tokens of a request's `system`, `tools` and `messages`: four characters a token, at least 1."""
     return max(1, sum(_count_characters(body.get(key)) for key in ("system", "tools", "messages")) // 4)
 
 
@@ -51,7 +51,7 @@ def _count_characters(value: object) -> int:
 
 
 class Event(NamedTuple):
-    """One server-sent event; `data` is a JSON object, or text to be sent untouched."""
+    """One server-sent event. `data` is a JSON object, or text that is sent unchanged."""
 
     name: str
     data: Mapping[str, object] | str
@@ -66,12 +66,12 @@ def _dump(value: object) -> str:
 
 
 def _encode(text: str) -> bytes:
-    # As the API does: UTF-8 as it is. A lone surrogate has no such form; "backslashreplace" makes it a JSON escape.
+    # Plain UTF-8, as the API sends it. A lone surrogate has no UTF-8 form; "backslashreplace" makes it a JSON escape.
     return text.encode(errors="backslashreplace")
 
 
 def message(reply: Answer, body: Mapping[str, Any], message_id: str) -> Json:
-    """Return the whole message that answers the request `body`, as a request without `stream` gets it."""
+    """Return the complete message for the request `body`, as sent to a request without `stream`."""
     message_id = reply.id or message_id
     content = [_block(block, f"toolu_{message_id[4:]}{index:02}") for index, block in enumerate(reply.content)]
     return {
@@ -125,7 +125,7 @@ def _usage(reply: Answer, body: Mapping[str, Any]) -> Json:
 
 def _count_output_tokens(reply: Answer, max_tokens: object) -> int:
     if reply.stop_reason == "max_tokens" and isinstance(max_tokens, int):
-        return max_tokens  # it was cut there
+        return max_tokens  # the answer was cut off there
     return max(1, sum(len(_words(block)) for block in reply.content) // 4)
 
 
@@ -140,10 +140,10 @@ def _words(block: Block) -> str:
 
 
 def events(whole: Json, chunk_chars: int) -> Iterator[Event]:
-    """Cut a whole message into the API's stream of events.
+    """Cut a complete message into the API's stream of events.
 
-    `message_start` carries the input's usage and at most one output token, `message_delta` the stop reason and the
-    cumulative usage without the parts the API names only once.
+    `message_start` has the input's usage and at most one output token. `message_delta` has the stop reason and the
+    cumulative usage, without the fields that the API sends only in `message_start`.
     """
     usage: Json = whole["usage"]
     once = ("cache_creation", "service_tier")
@@ -173,12 +173,12 @@ def events(whole: Json, chunk_chars: int) -> Iterator[Event]:
 
 
 def _cut_block(block: Json, chunk_chars: int) -> tuple[Json, list[Json]]:
-    """Return the block as `content_block_start` shows it, and its deltas."""
+    """Return the block as it is in `content_block_start`, and its deltas."""
     if block["type"] == "text":
         deltas: list[Json] = [{"type": "text_delta", "text": part} for part in _cut(block["text"], chunk_chars)]
         return {"type": "text", "text": ""}, deltas
     if block["type"] == "tool_use":
-        # The API starts with an empty part, and sends nothing more when the tool takes no input.
+        # The API starts with an empty part, and sends no other if the input is empty.
         parts = ["", *_cut(_dump(block["input"]) if block["input"] else "", chunk_chars)]
         return {**block, "input": {}}, [{"type": "input_json_delta", "partial_json": part} for part in parts]
     if block["type"] == "thinking":
@@ -194,10 +194,10 @@ def _cut(text: str, chunk_chars: int) -> Iterable[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """All that is sent for one request.
+    """Everything that is sent for one request.
 
-    After `delay_s` the headers; then the `pieces` of the body with `between_s` between them; then the `ending`: the
-    body is complete, the connection is cut, or nothing more comes until the client leaves.
+    The headers are sent after `delay_s`, then the `pieces` of the body with `between_s` between them. `ending` says
+    whether the body is then complete, the connection is cut, or nothing more is sent until the client disconnects.
     """
 
     status: int
@@ -209,7 +209,7 @@ class Rendered:
 
 
 def render(reply: Reply, body: Mapping[str, Any], *, message_id: str, request_id: str) -> Rendered:
-    """Decide all that is sent when the request `body` is answered with `reply`."""
+    """Return everything that is sent when `reply` is the reply to the request `body`."""
     if isinstance(reply, str):
         reply = answer(reply)
     if isinstance(reply, Failure):
@@ -281,7 +281,7 @@ def _headers(content_type: str, request_id: str) -> dict[str, str]:
 
 
 def _join(sent: Sequence[Event], *, pause_before: Collection[str]) -> list[bytes]:
-    """Join the events into what is written at once; those of a name to pause before begin a piece."""
+    """Join the events into pieces that are each written at once. An event named in `pause_before` begins a piece."""
     pieces: list[bytes] = []
     for event in sent:
         if pieces and event.name not in pause_before:

@@ -1,6 +1,6 @@
-"""The stand-in itself: what it answers, and what it remembers of being asked.
+"""The stand-in: chooses the reply to each request, and records the requests.
 
-What an answer looks like on the wire is decided in `rendering`, and sent by `exchange`; `thread` serves it.
+`rendering.py` decides what a reply looks like on the wire, `asgi.py` sends it, and `server_thread.py` runs the server.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ __all__ = ["RecordedRequest", "Respond", "StandIn", "echo"]
 _RESPOND_THREADS = 64
 
 Respond: TypeAlias = Callable[[RecordedRequest], Reply | Awaitable[Reply]]
-"""How requests are answered when no scripted answer is left; a plain function runs in a thread and may block."""
+"""A function that returns the reply to a request. A plain function runs in a thread and may block."""
 
 
 class StandIn:
-    """A stand-in of the Anthropic Messages API on 127.0.0.1, as a context manager.
+    """A stand-in for the Anthropic Messages API on 127.0.0.1. Use it as a context manager.
 
-    `answers` are used in order, one for each valid request to `POST /v1/messages`; when none is left `respond` is
-    asked, which by default echoes the last user message. A request needs `api_key` as `x-api-key` or as a bearer
-    token, unless `api_key` is None. `port` 0 takes a free port, and keeps it when the stand-in is stopped and started
-    again. `validate` refuses bodies that the API would refuse, `record_to` names a file to which each request's body
-    is appended as a line of JSON.
+    `answers` are used in order, one for each valid request to `POST /v1/messages`. When none is left, `respond` is
+    called, which by default echoes the last user message. A request must send `api_key` as `x-api-key` or as a bearer
+    token, unless `api_key` is None. `port=0` chooses a free port, and keeps it if the stand-in is stopped and started
+    again. With `validate`, bodies that the API would refuse get a 400. Each request's body is appended to the file
+    `record_to` as a line of JSON.
 
-    Requests are answered in the stand-in's own thread; every method may be called from any other. The waiting ones
-    block, so call them from asynchronous code through `asyncio.to_thread`.
+    Requests are served in the stand-in's own thread, and every method may be called from any other. `wait_for` and
+    `wait_for_disconnect` block, so call them through `asyncio.to_thread` in asynchronous code.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class StandIn:
         self.stop()
 
     def start(self) -> None:
-        """Listen and serve; nothing happens when it already does. Raises RuntimeError when it cannot."""
+        """Start listening and serving. Does nothing if it is running. Raises RuntimeError if it cannot start."""
         if self._running is None:
             self._is_stopping = False
             self._threads = ThreadPoolExecutor(_RESPOND_THREADS, thread_name_prefix="stand-in-respond")
@@ -100,7 +100,7 @@ class StandIn:
             self._port = self._running.port
 
     def stop(self) -> None:
-        """Drop all connections, finished or not, and end the thread; nothing happens when it has ended."""
+        """Drop all connections, finished or not, and end the thread. Does nothing if it is not running."""
         running, self._running = self._running, None
         self._is_stopping = True
         if running is not None:
@@ -109,27 +109,27 @@ class StandIn:
 
     @property
     def base_url(self) -> str:
-        """What clients take as `api_base` or `ANTHROPIC_BASE_URL`; raises RuntimeError before the first start."""
+        """The value for `api_base` or `ANTHROPIC_BASE_URL`. Raises RuntimeError before the first start."""
         if self._port == 0:
             raise RuntimeError("the stand-in has no address yet: use it in a `with` statement, or call start()")
         return f"http://{HOST}:{self._port}"
 
     @property
     def api_key(self) -> str:
-        """A key the stand-in accepts: the one it asks for, or any at all."""
+        """A key that the stand-in accepts: the configured one, or "any-key" if it accepts any."""
         return self._api_key or "any-key"
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests to `POST /v1/messages` so far, refused ones too, in a new list."""
+        """All requests to `POST /v1/messages` so far, including refused ones, as a new list."""
         with self._changed:
             return list(self._requests)
 
     @property
     def other_requests(self) -> list[RecordedRequest]:
-        """All other requests so far, whatever the method and path (`HEAD /api/hello`), in a new list.
+        """All other requests so far, with any method and path (`HEAD /api/hello`), as a new list.
 
-        Token counts are answered, the rest with 404. That a call made one request and nothing else is
+        Requests to count tokens get a count, all others a 404. To check that a call made one request and nothing else:
         `len(stand_in.requests) == 1 and stand_in.other_requests == []`.
         """
         with self._changed:
@@ -137,21 +137,21 @@ class StandIn:
 
     @property
     def in_flight(self) -> int:
-        """How many requests to `POST /v1/messages` are not finished."""
+        """The number of requests to `POST /v1/messages` that are not finished."""
         return self._in_flight
 
     @property
     def max_in_flight(self) -> int:
-        """The largest `in_flight` since the start or the last `reset`."""
+        """The highest `in_flight` so far, or since the last `reset`."""
         return self._max_in_flight
 
     def script(self, *replies: Reply) -> None:
-        """Add answers to those already waiting to be used."""
+        """Append answers to the script."""
         with self._changed:
             self._script.extend(replies)
 
     def reset(self) -> None:
-        """Forget the requests seen and the scripted answers left; requests in flight go on."""
+        """Forget the recorded requests and the rest of the script. Requests in flight continue."""
         with self._changed:
             self._requests.clear()
             self._other_requests.clear()
@@ -159,16 +159,16 @@ class StandIn:
             self._max_in_flight = self._in_flight
 
     def wait_for(self, count: int = 1, timeout_s: float = 10.0) -> list[RecordedRequest]:
-        """Wait until `count` requests were seen and return all; raises TimeoutError after `timeout_s`."""
+        """Wait for `count` requests, and return all requests so far. Raises TimeoutError after `timeout_s`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._requests) >= count, timeout_s):
                 raise TimeoutError(f"saw {len(self._requests)} of {count} requests within {timeout_s} s")
             return list(self._requests)
 
     def wait_for_disconnect(self, index: int = -1, timeout_s: float = 10.0) -> RecordedRequest:
-        """Wait until the client has left request `index` before its end, and return it.
+        """Wait until the client disconnects before the end of the response to request `index`, and return the request.
 
-        Raises TimeoutError after `timeout_s`, also when there is no such request by then.
+        Raises TimeoutError after `timeout_s`, also if there is no such request by then.
         """
 
         def has_left() -> bool:
@@ -204,7 +204,7 @@ class StandIn:
             if reply is None:
                 reply = await client.unless_it_leaves(self._ask(recorded))
             rendered = self._render(reply, recorded, message_id=f"msg_{number}", request_id=f"req_{number}")
-            # Finished before the last bytes go out, so that whoever has the answer also sees it finished.
+            # Finish before the last bytes are sent: a client that has the response must see `is_finished`.
             await play(rendered, client, before_end=lambda: self._finish(recorded, has_left=False))
         except ClientLeft:
             pass
@@ -212,7 +212,7 @@ class StandIn:
             self._finish(recorded, has_left=client.has_left)
             client.forget()
 
-    # The cloud services (`clouds`) override the next methods.
+    # The stand-ins in `clouds` override the next methods.
 
     def _asks_model(self, request: Request) -> bool:
         return request.method == "POST" and request.url.path == "/v1/messages"
@@ -302,7 +302,7 @@ class StandIn:
                 raise TypeError(f"it returned {reply!r}, which is no answer")
             return reply
         except Exception as error:
-            # Whoever reads the client's error learns why; the header keeps Anthropic's clients from asking again.
+            # The message explains the client's error. The header keeps Anthropic's clients from retrying.
             return Failure(500, message=f"respond raised {error!r}", headers={"x-should-retry": "false"})
 
     def _number(self) -> str:
@@ -310,7 +310,7 @@ class StandIn:
 
 
 async def echo(request: RecordedRequest) -> str:
-    """Return "You said: " and the text of the last user message: the stand-in's answer when nothing is scripted."""
+    """Return "You said: " and the text of the last user message. This is the default `respond`."""
     for turn in reversed(request.body.get("messages", [])):
         if turn["role"] == "user":
             content = turn["content"]

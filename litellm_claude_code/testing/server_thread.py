@@ -1,7 +1,7 @@
 """A web server on the loopback interface, in a thread of its own.
 
-HTTP is uvicorn's. Its `Server` is left out: it logs in the process's name, and its way out takes 0.2 s, or for ever
-on Python 3.12 while a connection is open.
+uvicorn does the HTTP, but its `Server` is not used: it writes to the process's logs, and its shutdown takes 0.2 s, or
+hangs on Python 3.12 while a connection is open.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ _STOP_TIMEOUT_S = 5.0
 
 
 class ServerThread:
-    """One run of the server, from its socket to the end of its thread; RuntimeError says why it could not start."""
+    """One run of the server, from opening its socket to the end of its thread.
+
+    Raises RuntimeError if it cannot start.
+    """
 
     def __init__(self, app: ASGIApp, port: int) -> None:
-        # log_level and access_log stay unset: they would change uvicorn's loggers for the whole process.
+        # Leave log_level and access_log unset: they would change uvicorn's loggers for the whole process.
         self._config = uvicorn.Config(
             app, http="h11", ws="none", interface="asgi3", log_config=None, timeout_keep_alive=3600
         )
@@ -43,7 +46,7 @@ class ServerThread:
             raise RuntimeError(f"the stand-in did not start on {HOST}:{self.port}: {error!r}") from error
 
     def stop(self) -> None:
-        """Drop all connections and join the thread; raises RuntimeError when it does not end in time."""
+        """Drop all connections and join the thread. Raises RuntimeError if the thread does not end in time."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
@@ -74,7 +77,7 @@ class ServerThread:
 
 
 class _SilentProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, except that it tells nobody of answers cut and of requests that are none."""
+    """uvicorn's HTTP/1.1 protocol, but without log messages about cut responses and invalid requests."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState, app_state: dict[str, object]) -> None:
         super().__init__(config, state, app_state)
@@ -82,12 +85,12 @@ class _SilentProtocol(H11Protocol):
         self.access_log = False
 
 
-# Made without getLogger: the process's loggers are not touched, nor is logging.lastResort ever reached.
+# Not from getLogger: the process's loggers stay untouched, and nothing reaches logging.lastResort.
 _SILENT = logging.Logger(__name__, level=logging.CRITICAL + 1)
 
 
 def _listen(port: int) -> socket.socket:
-    # The protocol is named because asyncio turns off Nagle's algorithm (40 ms an answer) for such sockets only.
+    # IPPROTO_TCP is explicit because asyncio disables Nagle's algorithm (40 ms a response) for such sockets only.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The stand-in as a process of its own, for programs that are not tests in Python."""
+"""Run the stand-in as a separate process, for programs that are not Python tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .server import RecordedRequest, StandIn, echo
 
 
 def serve_until_stopped(*, port: int, delay_s: float, text: str | None, record_to: Path | None) -> None:
-    """Serve on 127.0.0.1, tell where in one line of JSON on stdout, and return on SIGINT or SIGTERM."""
+    """Serve on 127.0.0.1 until SIGINT or SIGTERM. Print the base URL and the API key as one line of JSON on stdout."""
 
     async def respond(request: RecordedRequest) -> Answer:
         return answer(await echo(request) if text is None else text, delay_s=delay_s)
 
-    # Not an Event: its lock is not reentrant, and the handler may run while wait() holds it.
+    # Not an Event: its lock is not re-entrant, and the handler may run while wait() holds it.
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.put(number))

@@ -1,6 +1,6 @@
-"""A stand-in of Amazon Bedrock: `invoke`, `invoke-with-response-stream` and the list of inference profiles.
+"""A stand-in for Amazon Bedrock: `invoke`, `invoke-with-response-stream` and the list of inference profiles.
 
-Seen with the CLI 2.1.327 and boto3 1.44; the errors' wording is Amazon's documentation's.
+The requests were observed with the CLI 2.1.327 and boto3 1.44. The error texts are from Amazon's documentation.
 """
 
 from __future__ import annotations
@@ -66,17 +66,18 @@ INFERENCE_PROFILES: Final = (
 
 
 def bedrock_failure(error: str, message: str | None = None, *, delay_s: float = 0.0) -> Failure:
-    """Make the failure that Bedrock calls `error`, such as "ThrottlingException"; KeyError if it has no such error."""
+    """Return the `Failure` for a Bedrock error such as "ThrottlingException". Raises KeyError for an unknown one."""
     status, usual = _ERRORS[error]
     return Failure(status, message=message or usual, headers={"x-amzn-errortype": error}, delay_s=delay_s)
 
 
 class BedrockStandIn(CloudStandIn):
-    """A stand-in of Amazon Bedrock.
+    """A stand-in for Amazon Bedrock.
 
-    A request needs `api_key` as a bearer token (`AWS_BEARER_TOKEN_BEDROCK`) or as the access key id of a signature,
-    which is not verified. A container's role gets such a credential at `container_credentials_url`. A `Failure` is
-    named by its status, or by `x-amzn-errortype` in its headers: see `bedrock_failure`.
+    A request must have `api_key` as a bearer token (`AWS_BEARER_TOKEN_BEDROCK`) or as the access key id of its
+    signature, which is not verified. `container_credentials_url` returns such a credential for a container's role. The
+    error name of a `Failure` follows from its status, unless its headers have `x-amzn-errortype`: see
+    `bedrock_failure`.
     """
 
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -93,7 +94,7 @@ class BedrockStandIn(CloudStandIn):
 
     @property
     def container_credentials_url(self) -> str:
-        """What `AWS_CONTAINER_CREDENTIALS_FULL_URI` can name."""
+        """A value for `AWS_CONTAINER_CREDENTIALS_FULL_URI`."""
         return f"{self.base_url}{_CREDENTIALS_PATH}"
 
     def _route(self, path: str) -> Route | None:
@@ -147,7 +148,7 @@ class BedrockStandIn(CloudStandIn):
 
 
 def _as_messages(piece: bytes) -> bytes:
-    """Encode a run of server-sent events as messages of the binary event stream."""
+    """Convert server-sent events to messages of the binary event stream."""
     return b"".join(_as_message(event) for event in piece.split(b"\n\n") if event)
 
 

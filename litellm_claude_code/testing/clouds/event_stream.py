@@ -1,7 +1,7 @@
-"""Amazon's binary event stream (`application/vnd.amazon.eventstream`): messages of headers and a payload.
+"""Encode Amazon's binary event stream (`application/vnd.amazon.eventstream`).
 
 A message is its length, the length of its headers, a CRC32 of these two, the headers, the payload, and a CRC32 of all.
-Numbers are big-endian. botocore only decodes; tests/test_clouds_stand_in.py checks this encoder with its decoder.
+Numbers are big-endian. botocore has only a decoder; tests/test_clouds_stand_in.py checks this encoder with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CRC_BYTES = 4
 
 
 def encode_message(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """Encode one message whose headers are all strings."""
+    """Encode one message. All headers are strings."""
     encoded = b"".join(_encode_header(name, value) for name, value in headers.items())
     length = _PRELUDE_BYTES + len(encoded) + len(payload) + _CRC_BYTES
     lengths = struct.pack("!II", length, len(encoded))

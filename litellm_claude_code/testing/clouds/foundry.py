@@ -1,4 +1,4 @@
-"""A stand-in of Microsoft Foundry's Claude deployments: the Messages API below `/anthropic`."""
+"""A stand-in for Microsoft Foundry's Claude deployments: the Messages API below `/anthropic`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ERRORS: Final[Mapping[str, tuple[int, str]]] = {
 
 
 def foundry_failure(code: str, message: str | None = None, *, delay_s: float = 0.0) -> Failure:
-    """Make the failure with Azure's `code`, such as "DeploymentNotFound"; KeyError if it is not one of those known."""
+    """Return the `Failure` for an Azure error code such as "DeploymentNotFound". Raises KeyError for an unknown one."""
     status, usual = _ERRORS[code]
     headers = {"x-ms-error-code": code}
     if code == "RateLimitReached":
@@ -36,10 +36,11 @@ def foundry_failure(code: str, message: str | None = None, *, delay_s: float = 0
 
 
 class FoundryStandIn(CloudStandIn):
-    """A stand-in of Microsoft Foundry.
+    """A stand-in for Microsoft Foundry.
 
-    A request needs `api_key` as `api-key`, `x-api-key` or bearer token. A `Failure` with `x-ms-error-code` in its
-    headers, or of 401, 403 or 404, has Azure's envelope (see `foundry_failure`), any other is Anthropic's.
+    A request must have `api_key` as `api-key`, `x-api-key` or a bearer token. A `Failure` is sent in Azure's envelope
+    if its headers have `x-ms-error-code` or its status is 401, 403 or 404 (see `foundry_failure`), otherwise in
+    Anthropic's.
     """
 
     model = "claude-sonnet-5-5"
@@ -57,7 +58,7 @@ class FoundryStandIn(CloudStandIn):
 
     def _record(self, request: Request, body: Json, index: int) -> RecordedRequest:
         recorded = super()._record(request, body, index)
-        recorded.body = body  # the Messages API's own: the model and the stream are in it
+        recorded.body = body  # already as in the Messages API, with `model` and `stream`
         return recorded
 
     def _refuse_key(self, headers: Mapping[str, str]) -> Failure | None:

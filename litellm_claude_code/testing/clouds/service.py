@@ -1,4 +1,4 @@
-"""What the stand-ins of the three clouds share: the Messages API in another service's framing."""
+"""The shared part of the stand-ins for the three clouds: the Messages API in another service's framing."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ..server import StandIn
 
 
 class Route(NamedTuple):
-    """The model that a path names, and whether the path asks for a stream."""
+    """The model that a path names, and whether the path requests a stream."""
 
     model: str
     is_stream: bool
 
 
 class CloudStandIn(StandIn):
-    """A stand-in whose model is named by the path, and whose errors have another envelope."""
+    """A stand-in that reads the model from the path and sends errors in the service's own envelope."""
 
     @property
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """The variables that lead Claude Code here, credential included."""
+        """The variables that make Claude Code use this stand-in, including the credential."""
 
     @abstractmethod
     def _route(self, path: str) -> Route | None:
-        """Return which model a path asks, or None if it asks none."""
+        """Return the route of a path, or None if it does not address a model."""
 
     @abstractmethod
     def _error(self, failure: Failure, request_id: str) -> tuple[dict[str, str], Json]:
         """Return the headers and the JSON body of a failure."""
 
     def _answer_beside(self, request: Request, content: bytes) -> Json | None:
-        """Answer a request that asks no model; None means that the service has no such path."""
+        """Return the response body for a request that is not for a model, or None if the service has no such path."""
         return None
 
     def _asks_model(self, request: Request) -> bool:
@@ -70,7 +70,7 @@ class CloudStandIn(StandIn):
 
     def _answer_other(self, request: Request, content: bytes) -> Response:
         body = self._answer_beside(request, content)
-        answered = super()._answer_other(request, content)  # records it, too
+        answered = super()._answer_other(request, content)  # always called, because it records the request
         return answered if body is None else json_response(body)
 
     def _fail(self, failure: Failure) -> Response:

@@ -1,4 +1,4 @@
-"""A stand-in of Google Vertex AI's Anthropic models: `:rawPredict`, `:streamRawPredict`, and where tokens come from."""
+"""A stand-in for Google Vertex AI's Anthropic models: `:rawPredict`, `:streamRawPredict` and sources of tokens."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ _MESSAGES: Final[Mapping[str, str]] = {
 
 
 def vertex_failure(status: str, message: str | None = None, *, delay_s: float = 0.0) -> Failure:
-    """Make the failure with Google's `status`, such as "RESOURCE_EXHAUSTED"; KeyError if Google has no such status."""
+    """Return the `Failure` for a Google status such as "RESOURCE_EXHAUSTED". Raises KeyError for an unknown one."""
     return Failure(_STATUS[status], message=message or _MESSAGES.get(status, status), delay_s=delay_s)
 
 
 class VertexStandIn(CloudStandIn):
-    """A stand-in of Google Vertex AI.
+    """A stand-in for Google Vertex AI.
 
-    A request needs `api_key` as a bearer token. It is what the stand-in's own metadata server (`environment` leads to
-    it) and its token endpoint give out. A `Failure` of 400 or 413 is Anthropic's, any other is Google's.
+    A request must have `api_key` as a bearer token. The stand-in's own metadata server, which `environment` points to,
+    and its token endpoint return this token. A `Failure` of 400 or 413 is sent in Anthropic's envelope, any other in
+    Google's.
     """
 
     model = "claude-sonnet-4-5@20250929"
@@ -75,7 +76,7 @@ class VertexStandIn(CloudStandIn):
 
     @property
     def token_url(self) -> str:
-        """A token endpoint, as credential files name it: it answers with `api_key`."""
+        """The URL of a token endpoint, for use in a credential file. It returns `api_key`."""
         return f"{self.base_url}{_TOKEN_PATH}"
 
     def _route(self, path: str) -> Route | None:
@@ -101,7 +102,7 @@ class VertexStandIn(CloudStandIn):
     def _answer_other(self, request: Request, content: bytes) -> Response:
         response = super()._answer_other(request, content)
         if request.url.path.startswith(_METADATA):
-            response.headers["metadata-flavor"] = "Google"  # its clients refuse an answer without it
+            response.headers["metadata-flavor"] = "Google"  # Google's clients refuse a response without it
         return response
 
     def _answer_beside(self, request: Request, content: bytes) -> Json | None:
