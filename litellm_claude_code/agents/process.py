@@ -168,7 +168,7 @@ class AgentProcess:
     async def end(self, *, politely: bool, has_started_something: bool) -> None:
         """End the process, and with `has_started_something` also the processes that it has left behind.
 
-        With `politely`, only its stdin is closed at first, so that it can save the conversation. Then come SIGTERM and
+        With `politely`, its stdin is closed first, and it gets time to save the conversation. Then come SIGTERM and
         SIGKILL. Every await on the process has a deadline.
         """
         transport = self.transport

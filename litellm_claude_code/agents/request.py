@@ -36,7 +36,7 @@ from .trace import AgentRecord
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
 _KEY: Final = "user_api_key_hash"
 LOCAL: Final = "local"
-"""The owner of conversations that were begun without a proxy."""
+"""The owner of conversations that were started without a proxy."""
 
 
 @dataclass(frozen=True, kw_only=True)

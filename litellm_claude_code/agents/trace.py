@@ -198,7 +198,7 @@ class Trace:
     def text(self) -> str:
         """Return the text of the answer: that of the messages after the last message with a tool call.
 
-        If the run ended at a tool call, so that the last message has one, the text of that message is included.
+        If the last message itself has a tool call, because the run ended there, its text is included.
         """
         last: list[str] = []
         for answer in self._answers:
