@@ -64,7 +64,7 @@ class Route:
     """The fields that the body may have; None if there is no body."""
     query: str = ""
     asks_model: bool = False
-    """Whether the request makes a request to the model although it has no body."""
+    """Whether litellm makes a model request for it, although it has no body."""
 
 
 _POSTS: Final[Mapping[str, frozenset[str]]] = {

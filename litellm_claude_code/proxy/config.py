@@ -38,7 +38,7 @@ def generate(names: Sequence[str]) -> Config:
 
 
 def read(path: Path) -> Config:
-    """Read a configuration file of litellm's proxy. Raises `ConfigError` if it is unreadable or lists no models."""
+    """Read a configuration file of litellm's proxy. Raises `ConfigError` if it cannot be read or has no models."""
     import yaml  # type: ignore[import-untyped]  # comes with the proxy, without types
 
     try:

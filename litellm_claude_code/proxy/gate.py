@@ -71,7 +71,7 @@ class _Exchange:
     _mend_stream: Callable[[bytes, bool], bytes] | None = None
 
     async def reply(self, message: Message) -> None:
-        """Forward a message of litellm's response, unless the client has left. An error is rewritten first."""
+        """Forward a message of litellm's response, unless the client has left. Rewrite errors and health reports."""
         if message["type"] == "http.response.start":
             headers = [(name.lower(), value) for name, value in message["headers"] if name.lower() in _HANDED_OUT]
             message = {**message, "headers": headers}

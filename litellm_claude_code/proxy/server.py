@@ -132,7 +132,8 @@ def _settings() -> Settings:
 def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) -> Key:
     """Return the key from the key file, the environment or the configuration, in that order, or generate one.
 
-    Raises `ConfigError` if the key is too short or not printable ASCII.
+    Raises `ConfigError` if the key file cannot be read, or if the key is too short or not printable ASCII without
+    spaces.
     """
     value = named
     if options.master_key_file is not None:

@@ -40,7 +40,7 @@ class Lost(Exception):
         super().__init__(text)
         self.problem = Problem(text, switches)
         self.refused = refused
-        """Set if the cause is one of the user's settings, under which no process may run."""
+        """Set if the cause is a refused setting, under which no process may run."""
 
 
 def _not_started(failed: CallFailed, text: str, *switches: str) -> Lost:

@@ -80,7 +80,7 @@ async def _judge(settings: Settings) -> _Verdict:
 
 
 def _good_until(report: Report) -> float:
-    """Return until when a bad result is used. A refused setting counts only now, as the user may remove it any time."""
+    """Return until when a bad result is used. A refused setting may be removed, so the next call checks again."""
     if report.refused is not None:
         return time.monotonic()
     return float("inf") if report.is_finished else time.monotonic() + _AGAIN_AFTER_S
