@@ -1,6 +1,9 @@
-"""Agent profiles: Claude Code with its own tools, defined by name where it runs.
+"""Agents: Claude Code with its own tools, configured by named profiles.
 
-`profile.py` defines a profile, `registry.py` keeps the profiles of this process, and `options.py` turns one into the
-SDK's options. `request.py` translates a call, `run.py` runs it in a `process.py`, `trace.py` reads what the agent does,
-and `sessions.py` knows which conversations a client may continue.
+- `profile.py` defines a profile, `registry.py` holds the profiles of this Python process, and `options.py` converts a
+  profile to the SDK's options.
+- `request.py` translates a call, `run.py` runs the agent, `process.py` manages its process, and `trace.py` reads the
+  frames that the process writes.
+- `sessions.py` records which client may continue which conversation, and `folder.py` provides working folders.
+- `tools.py` turns Python functions into tools, and `records.py` collects the records of runs.
 """

@@ -1,7 +1,7 @@
-"""The folders of agents whose profile names none: an empty one for each run, or one for each kept conversation.
+"""Working folders for agents whose profile has no `cwd`: an empty one for each run, or one for each kept conversation.
 
-The CLI notes every folder that it was ever started in (`projects` in its `.claude.json`), so names are used again: the
-notes grow with the runs at a time, and with the conversations that are kept, and not with the runs.
+The CLI records every folder that it was ever started in (`projects` in its `.claude.json`). So folder names are reused:
+the record grows with the number of concurrent runs and kept conversations, not with every run.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..cache import cache_folder, data_folder
 from ..trusted import trusted_folder
 
 CONVERSATION_KEPT_S: Final = 30 * 24 * 3600.0
-"""The folder of a conversation that was not used for so long is removed when another conversation begins."""
+"""A conversation's folder that was unused for this long is removed when a new conversation begins."""
 
 
 @asynccontextmanager
 async def folder_of_run() -> AsyncIterator[Path]:
-    """Hold an empty folder that no other run uses, in this process or another. It is removed at the end."""
+    """Provide an empty folder that no other run uses, in this process or another. It is removed on exit."""
     lock, folder = await asyncio.to_thread(_take)
     try:
         yield folder
@@ -41,7 +41,7 @@ async def folder_of_run() -> AsyncIterator[Path]:
 
 
 def new_folder_of_conversation() -> Path:
-    """Return an empty folder for a conversation that begins; those of conversations of long ago are removed."""
+    """Create and return an empty folder for a new conversation. Expired folders are removed first."""
     parent = data_folder("folders")
     for folder in parent.iterdir():
         if folder.stat().st_mtime < time.time() - CONVERSATION_KEPT_S:
@@ -57,14 +57,14 @@ def new_folder_of_conversation() -> Path:
 
 
 def folder_of_conversation(name: str) -> Path:
-    """Return the folder of a conversation that goes on, and note that it is in use."""
+    """Return the folder of a resumed conversation, and update its modification time so that it does not expire."""
     folder = data_folder("folders", name)
     os.utime(folder)
     return folder
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, also where an agent has taken its own permissions away. What cannot be removed stays."""
+    """Remove a folder, even if an agent has removed permissions in it. Files that cannot be removed are left."""
     for parent, names, _ in os.walk(folder, onerror=None):
         for name in names:
             below = Path(parent, name)
@@ -82,7 +82,7 @@ def _take() -> tuple[FileLock, Path]:
         except Timeout:
             continue
         folder = parent / str(number)
-        remove_folder(folder)  # of a run whose Python process was killed
+        remove_folder(folder)  # left over if the Python process of an earlier run was killed
         if not os.path.lexists(folder):
             return lock, trusted_folder(folder)
         lock.release()

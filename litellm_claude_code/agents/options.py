@@ -1,6 +1,6 @@
-"""What a profile becomes in the SDK's options: every field of `ClaudeAgentOptions` is mapped, managed or refused.
+"""Conversion of a profile to the SDK's options. Every field of `ClaudeAgentOptions` is mapped, managed or refused.
 
-tests/test_profiles.py fails when the SDK adds a field that none of the three names.
+tests/test_profiles.py fails if the SDK adds a field that is in none of the three tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from claude_agent_sdk import (
 from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
 from .tools import as_tool, called
 
-# From the profile's field of the same name.
+# Taken from the profile's field of the same name.
 MAPPED: Final = frozenset(
     [
         "tools",
@@ -47,7 +47,7 @@ MAPPED: Final = frozenset(
         "env",
     ]
 )
-# Set by us for each run.
+# Set by this package for each run; the value says to what.
 MANAGED: Final[Mapping[str, str]] = {
     "model": "the name in front of the '@'",
     "output_format": "`response_format` of the call",
@@ -62,6 +62,7 @@ MANAGED: Final[Mapping[str, str]] = {
     "stderr": "kept for the error of a start that failed",
     "verbatim_prompts": "each message is sent as it is: no @file, no slash command",
 }
+# Not available; the value says why.
 REFUSED: Final[Mapping[str, str]] = {
     "fallback_model": "litellm's `fallbacks` do that, visibly",
     "betas": "the CLI sends none that an API key did not ask for; a longer context is another model's name",
@@ -88,17 +89,18 @@ _LARGEST_FRAME_BYTES: Final = 256 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a profile becomes: flags for the command line, callbacks for the dialogue, and the servers' own table."""
+    """A profile's options: for the command line, for the control protocol, and for the MCP configuration file."""
 
     flags: ClaudeAgentOptions
-    """Holds no prompt, no address and no secret: the command line is for everybody to see."""
+    """For the command line, which every user of the machine can read: no prompt, server address or secret."""
     dialogue: ClaudeAgentOptions
+    """For the SDK's client: callbacks, hooks, subagents and in-process servers."""
     servers: Mapping[str, Any]
-    """The servers outside this process, for a file that only this user reads."""
+    """All MCP servers, by name, for a file that only this user can read. In-process servers have no instance here."""
 
 
 def to_options(profile: Profile) -> Options:
-    """Return the SDK's options for a profile, less what belongs to one run (model, session, folder of its own)."""
+    """Return the SDK's options for a profile, without those of a single run (model, session, working folder)."""
     inside = {name: in_process(name, one) for name, one in profile.mcp_servers.items() if isinstance(one, PythonServer)}
     outside = {name: _wire(one) for name, one in profile.mcp_servers.items() if not isinstance(one, PythonServer)}
     skills = profile.skills if isinstance(profile.skills, str) else list(profile.skills)
@@ -112,7 +114,7 @@ def to_options(profile: Profile) -> Options:
         plugins=[{"type": "local", "path": str(folder)} for folder in profile.plugins],
         permission_mode=profile.permission_mode,
         permission_prompt_tool_name="stdio" if profile.can_use_tool else None,
-        # The text itself follows in `initialize`, which is no command line.
+        # The text follows in `initialize`: it must not be on the command line.
         system_prompt={"type": "preset", "preset": "claude_code"} if profile.system_prompt is None else None,
         max_turns=profile.max_turns,
         effort=profile.effort,
@@ -156,7 +158,7 @@ def _matcher(hook: Hook) -> HookMatcher:
 
 
 def in_process(name: str, server: PythonServer) -> Any:
-    """Return the SDK's configuration of a server that is a list of functions, or that it made itself."""
+    """Return the SDK's configuration of an in-process server: the SDK's own, or one made from a list of functions."""
     if isinstance(server.object, dict):
         return server.object
     tools = [one if isinstance(one, SdkMcpTool) else as_tool(one) for one in server.object]

@@ -1,7 +1,8 @@
-"""One Claude Code process that runs an agent: its command line, its start, and its end with all it has started.
+"""One Claude Code process that runs an agent: its command line, its start, and its end.
 
-The process is the plain workers' own (launcher, private folder, environment of who pays); the agent's loop is the
-CLI's. What an agent's tools start carries a mark in its environment, by which it is found when the agent is gone.
+It is launched like the process of a plain worker, with the same launcher, private folder and login environment. The
+agent's loop is the CLI's. Processes that the agent's tools start inherit a mark in their environment; when the agent
+has ended, those still running are found by it and killed.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ _LOOK_AT_SERVERS_EVERY_S: Final = 0.05
 
 
 class AgentTransport(ControlTransport):
-    """The transport of plain workers, whose `initialize` takes more with it: the prompt and the answer's schema."""
+    """The workers' transport, which adds the system prompt and the answer's schema to the SDK's `initialize`."""
 
     initialize: Mapping[str, Any] = {}
 
     async def write(self, data: str) -> None:
-        """Write a frame of the SDK's; `initialize` goes out with what belongs to it."""
+        """Write one of the SDK's frames, with the extra fields added if it is `initialize`."""
         if self.initialize and '"initialize"' in data:
             frame = json.loads(data)
             if frame.get("request", {}).get("subtype") == "initialize":
@@ -58,7 +59,7 @@ class AgentTransport(ControlTransport):
 
 
 class AgentProcess:
-    """A process for one run. `start`, talk, `end`; all on one event loop."""
+    """A process for one run: `start`, then `send` and `next`, then `end`. All of it on one event loop."""
 
     def __init__(
         self,
@@ -114,10 +115,13 @@ class AgentProcess:
         return {**launch.environment(login, own=own), **_for_supervisor(own)}
 
     async def start(self) -> None:
-        """Spawn the process and have its servers ready. Raises `CallFailed` where one does not start."""
+        """Spawn the process and wait until its MCP servers are ready.
+
+        Raises `CallFailed` if the process or one of the servers does not start, or if a setting is refused.
+        """
         try:
             guard = Guard(environment=self._login.agent_environment(), is_agent=True)
-            guard.check_files()  # before there is a process: the CLI may send the login as soon as it starts
+            guard.check_files()  # before the spawn: the CLI may send the login as soon as it starts
             with anyio.fail_after(self._settings.boot_timeout_s):
                 await launch.shake_hands(self._client, self.transport, login=self._login)
                 guard.check_process(await self.control("get_settings"))
@@ -125,7 +129,7 @@ class AgentProcess:
         except CallFailed:
             raise
         except Exception as error:
-            # No prompt has been sent yet, so that what the CLI printed can be shown.
+            # No prompt has been sent yet, so the CLI's output is safe to show.
             said = self._login.redact(next(reversed(self._stderr), type(error).__name__))
             raise CallFailed(Failure(kind="lost", text=f"the agent's process did not start: {said}")) from error
         finally:
@@ -152,16 +156,20 @@ class AgentProcess:
         await self.transport.write(json.dumps(frame) + "\n")
 
     async def next(self) -> Frame:
-        """Return the next frame of the conversation. Raises where the process has ended."""
+        """Return the next frame of the conversation.
+
+        Raises the transport's exit error, or `CLIConnectionError`, if the process has ended.
+        """
         frame = await self.transport.frames.get()
         if frame is None:
             raise self.transport.exit_error or CLIConnectionError("the process has ended")
         return frame
 
     async def end(self, *, politely: bool, has_started_something: bool) -> None:
-        """End the process and all it has started; `politely` lets it write its conversation first.
+        """End the process, and with `has_started_something` also the processes that it has left behind.
 
-        Every await has a deadline.
+        With `politely`, its stdin is closed first, and it gets time to save the conversation. Then come SIGTERM and
+        SIGKILL. Every await on the process has a deadline.
         """
         transport = self.transport
         if politely:
@@ -186,7 +194,7 @@ class AgentProcess:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill what an agent's tools have started and left behind, detached from it or not."""
+    """Kill every process with this mark in its environment: those that an agent's tools left behind, even detached."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == mark:
@@ -194,7 +202,7 @@ def kill_marked(mark: str) -> None:
 
 
 async def check_servers(profiles: Iterable[Profile], *, settings: Settings) -> None:
-    """Start the MCP servers of each profile once. Raises `ProfileError`, which says which did not start and why."""
+    """Start the MCP servers of each profile once. Raises `ProfileError` with the servers that failed, and why."""
     checking = [_check_servers(profile, settings=settings) for profile in profiles if profile.mcp_servers]
     failed = [error for error in await asyncio.gather(*checking, return_exceptions=True) if error is not None]
     if failed:
@@ -203,7 +211,7 @@ async def check_servers(profiles: Iterable[Profile], *, settings: Settings) -> N
 
 async def _check_servers(profile: Profile, *, settings: Settings) -> None:
     async with folder_of_run() as empty:
-        # No request is made: whose login it would be does not matter, and a gateway's is not looked at.
+        # No request is made, so any login will do; a gateway's login is not checked.
         process = AgentProcess(profile, Login(payer="gateway"), settings=settings, folder=profile.cwd or empty)
         try:
             await process.start()
@@ -212,16 +220,16 @@ async def _check_servers(profile: Profile, *, settings: Settings) -> None:
 
 
 def _for_supervisor(own: Mapping[str, str]) -> dict[str, str]:
-    """Return what the supervisor's Python may need to start, and drops before it starts the CLI."""
+    """Return variables that the supervisor's Python may need to start, and removes before it starts the CLI."""
     name = "LD_LIBRARY_PATH"
     value = os.environ.get(name)
     return {} if value is None or name in own else {name: value, "LITELLM_CLAUDE_CODE_DROP": name}
 
 
 def _within() -> list[str]:
-    """Return the words in front of the CLI, which is asked to end, and not killed, when this Python process ends.
+    """Return the command prefix that sends the CLI SIGTERM when this Python process ends.
 
-    It ends its commands on SIGTERM, and leaves them behind on SIGKILL.
+    SIGTERM and not SIGKILL: on SIGTERM the CLI stops its shell commands, on SIGKILL it leaves them running.
     """
     return launch.supervised() or launch.bound_to_parent("TERM")
 

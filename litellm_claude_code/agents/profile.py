@@ -1,7 +1,8 @@
-"""What a profile is: what an agent may use and touch, written where it runs and only picked by name where it is called.
+"""The definition of an agent profile: the tools, servers, folders and permissions of an agent.
 
-A profile is checked when it is made, with a sentence for each mistake. What becomes of it in the SDK's options is
-`options.py`'s business; which profiles there are is `registry.py`'s.
+A profile is defined on the machine that runs the agent; a call only selects it by name. A profile is validated when it
+is created, and the error has a sentence for each mistake. `options.py` converts a profile to the SDK's options, and
+`registry.py` holds the profiles.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .tools import as_tool
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 DEFAULT_TOOLS: Final = "default"
 _BYPASS: Final = "bypassPermissions"
-# Who pays is decided by the call and the settings (auth.py), never by a profile.
+# Prefixes of variables that a profile may not set: the call and the settings decide who pays (auth.py).
 _NOT_FOR_THE_PROFILE: Final = (
     "ANTHROPIC_",
     "CLAUDE_CODE_API_",
@@ -51,7 +52,7 @@ _HOOK_EVENTS: Final = frozenset(name for literal in get_args(HookEvent) for name
 
 
 class ProfileError(ValueError):
-    """A profile that cannot be used; the message has a sentence for each mistake."""
+    """Raised for an invalid profile. The message has a sentence for each mistake."""
 
 
 class _Frozen(BaseModel):
@@ -75,7 +76,7 @@ class StdioServer(_Frozen):
 
 
 class RemoteServer(_Frozen):
-    """An MCP server that is reached by its address."""
+    """An MCP server at a URL."""
 
     type: Literal["http", "sse"]
     url: str
@@ -90,7 +91,7 @@ class RemoteServer(_Frozen):
 
 
 class PythonServer(_Frozen):
-    """An MCP server within this Python process: a list of functions, or what `create_sdk_mcp_server` returns."""
+    """An MCP server in this Python process: a list of functions, or the return value of `create_sdk_mcp_server`."""
 
     type: Literal["python"] = "python"
     object: ImportString[Any]
@@ -126,7 +127,7 @@ McpServer = Annotated[
 
 
 class Hook(_Frozen):
-    """Python functions that Claude Code calls at one point of a run; the SDK's `HookMatcher`, in a file's words."""
+    """Python functions that Claude Code calls at a hook event. Mirrors the SDK's `HookMatcher`."""
 
     matcher: str | None = None
     hooks: tuple[ImportString[Any], ...]
@@ -135,7 +136,7 @@ class Hook(_Frozen):
 
 
 class SandboxNetwork(_Frozen):
-    """The SDK's `SandboxNetworkConfig`."""
+    """Network access from the sandbox. Mirrors the SDK's `SandboxNetworkConfig`."""
 
     allowedDomains: tuple[str, ...] | None = None
     deniedDomains: tuple[str, ...] | None = None
@@ -149,14 +150,14 @@ class SandboxNetwork(_Frozen):
 
 
 class Sandbox(_Frozen):
-    """What holds in the shell commands of an agent; the SDK's `SandboxSettings`."""
+    """The sandbox for an agent's shell commands. Mirrors the SDK's `SandboxSettings`."""
 
     enabled: bool = True
     autoAllowBashIfSandboxed: bool = False
-    """False here, where the CLI's own default approves every command that runs in the sandbox."""
+    """False by default here. The CLI's default is true, which approves every command that runs in the sandbox."""
     excludedCommands: tuple[str, ...] = ()
     allowUnsandboxedCommands: bool = False
-    """False here, where the CLI's own default lets the model ask for a command outside of the sandbox."""
+    """False by default here. The CLI's default is true, which lets the model request a command outside the sandbox."""
     network: SandboxNetwork | None = None
     ignoreViolations: Mapping[str, tuple[str, ...]] | None = None
     enableWeakerNestedSandbox: bool | None = None
@@ -173,7 +174,7 @@ class Sandbox(_Frozen):
 
 
 class Subagent(_Frozen):
-    """An agent that the agent may start; the SDK's `AgentDefinition`."""
+    """A subagent that the agent may start. Mirrors the SDK's `AgentDefinition`."""
 
     description: str
     prompt: str
@@ -189,8 +190,9 @@ class Subagent(_Frozen):
 class Profile(_Frozen):
     """An agent: Claude Code with tools, servers, folders and rules, for `model="claude_code/<model>@<name>"`.
 
-    Nothing is allowed that a field does not allow. Field names are those of the SDK's `ClaudeAgentOptions` wherever it
-    has the field. Callables may be given as objects, or as "package.module:name" (in a file, only so).
+    An agent may use only what its fields allow. Fields that the SDK's `ClaudeAgentOptions` also has keep their names. A
+    callable may be given as an object or as an import string such as "package.module:name"; in a file, it must be an
+    import string.
     """
 
     name: str
@@ -336,7 +338,7 @@ class Profile(_Frozen):
 
     @classmethod
     def checked(cls, **fields: Any) -> Profile:
-        """Return a profile. Raises `ProfileError`, with a sentence for each mistake and no value of `env` in it."""
+        """Return a profile. Raises `ProfileError` with a sentence for each mistake, which quotes no value of `env`."""
         try:
             return cls(**fields)
         except ValidationError as error:

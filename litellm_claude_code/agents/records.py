@@ -1,4 +1,4 @@
-"""Who wants to know what agents did without reading it off each answer: a program that sees its text only."""
+"""Collecting the records of agent runs, for programs that see only the text of an answer."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .trace import AgentRecord  # brings the SDK with it
+    from .trace import AgentRecord  # would import the SDK
 
 _wanted: ContextVar[tuple[list[AgentRecord], ...]] = ContextVar("litellm_claude_code_agent_records", default=())
 
 
 @contextmanager
 def agent_records() -> Iterator[list[AgentRecord]]:
-    """Collect what agents do in the calls made within, in the order in which they end; those that fail, too.
+    """Collect the records of the agent runs in the `with` block, in the order in which the runs end.
 
-    An answer out of a cache is no run, and adds nothing. Calls of another thread count where it inherits the context,
-    as those of DSPy's do.
+    A run that fails after the agent has used a tool is included. A cached answer adds nothing, because no agent ran.
+    Calls from other threads are included if the thread inherits the context, as DSPy's threads do.
     """
     records: list[AgentRecord] = []
     token = _wanted.set((*_wanted.get(), records))
@@ -29,5 +29,5 @@ def agent_records() -> Iterator[list[AgentRecord]]:
 
 
 def wanted() -> tuple[list[AgentRecord], ...]:
-    """Return the lists that a call made now is to be added to."""
+    """Return the lists to which a call made now adds its record."""
     return _wanted.get()

@@ -1,6 +1,6 @@
-"""The profiles of this Python process, by name; from code, or from a TOML file.
+"""The agent profiles of this Python process, by name, defined in code or in a TOML file.
 
-A file holds a table for each profile, with the fields of `Profile`; paths in it are relative to the file:
+A file has one table for each profile, with the fields of `Profile`. Paths are relative to the file:
 
     [reviewer]
     tools = ["Read", "Grep"]
@@ -36,19 +36,19 @@ _loaded: set[str] = set()
 
 
 def add(profile: Profile) -> None:
-    """Make a profile known, in place of one of the same name."""
+    """Register a profile. It replaces a profile of the same name."""
     _profiles[profile.name] = profile
     models.register_profiles(_profiles)
 
 
 def clear() -> None:
-    """Forget every profile; the environment's files are read again by the next use."""
+    """Remove all profiles. The files named in the environment are read again when a profile is next looked up."""
     _profiles.clear()
     _loaded.clear()
 
 
 def find(name: str, *, model: str) -> Profile:
-    """Return the profile of that name. Raises `NotFoundError`, which lists those there are."""
+    """Return the profile with this name. Raises `NotFoundError` with a list of the known profiles."""
     load_from_environment()
     if name in _profiles:
         return _profiles[name]
@@ -62,27 +62,27 @@ def find(name: str, *, model: str) -> Profile:
 
 
 def known_profiles() -> dict[str, Profile]:
-    """Return the profiles there are, by name; those of the environment's file are read by the first use."""
+    """Return all profiles by name, including those in the files that the environment names."""
     load_from_environment()
     return dict(_profiles)
 
 
 def load_from_environment() -> None:
-    """Read the files that `LITELLM_CLAUDE_CODE_PROFILES` names (separated as in PATH), each once.
+    """Read each file in `LITELLM_CLAUDE_CODE_PROFILES` once. The paths are separated as in PATH.
 
     Raises `ProfileError`, as `read_profiles` does.
     """
     for path in filter(None, os.environ.get(PROFILES_VARIABLE, "").split(os.pathsep)):
         if path not in _loaded:
             for profile in read_profiles(path):
-                # What code has defined by that name goes before.
+                # Profiles defined earlier, such as those defined in code, take precedence.
                 _profiles.setdefault(profile.name, profile)
             _loaded.add(path)
             models.register_profiles(_profiles)
 
 
 def read_profiles(path: str | os.PathLike[str]) -> list[Profile]:
-    """Return the profiles of a TOML file. Raises `ProfileError`, with a sentence for each mistake in it."""
+    """Return the profiles in a TOML file. Raises `ProfileError` with a sentence for each mistake in the file."""
     file = Path(path)
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def _made(name: str, table: object, *, folder: Path) -> Profile | ProfileError:
 
 
 def _resolved(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the table with its paths taken from the file's own folder."""
+    """Return the table with its paths made relative to the file's folder."""
     fields = dict(table)
     for key in _PATHS:
         if isinstance(fields.get(key), str):
@@ -126,7 +126,7 @@ def _resolved(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let "module:name" in a file mean a module beside it."""
+    """Make modules next to the file importable, so that "module:name" can refer to them."""
     sys.path.insert(0, str(folder))
     try:
         yield

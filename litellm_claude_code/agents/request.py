@@ -1,6 +1,6 @@
-"""A litellm request for an agent: the conversation, and the little else that a call may say.
+"""Translation of a litellm call for an agent: the conversation, and the few parameters that a call may set.
 
-What the agent may use and touch is its profile's; a request that says anything of it is refused, whatever it says.
+The profile alone decides what the agent may use. A call that sets any of that is refused, whatever the value.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from .trace import AgentRecord
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
 _KEY: Final = "user_api_key_hash"
 LOCAL: Final = "local"
-"""Who a conversation belongs to that was begun without a proxy."""
+"""The owner of conversations that were started without a proxy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentCall(Call):
-    """One run of an agent, as `run.py` takes it."""
+    """A call for one run of an agent; the input of `run.py`."""
 
     profile: Profile
     turns: Sequence[Mapping[str, Any]] = field(repr=False)
-    """The conversation as the Messages API writes it; the last turn is the user's, and is what the agent answers."""
+    """The conversation as messages of the Messages API. The last one is the user's, which the agent answers."""
     schema: Mapping[str, Any] | None = field(default=None, repr=False)
     max_tokens: int | None = None
-    """Of each of the model's answers within the run."""
+    """The limit for each message of the model, not for the run."""
     session_id: str | None = None
-    """The conversation to go on with."""
+    """The conversation to resume."""
     owner: str = field(default=LOCAL, repr=False)
-    """Whose conversations this call may go on with."""
+    """The client whose conversations this call may resume; see `owner_of`."""
     records: Sequence[list[AgentRecord]] = field(default=(), repr=False, compare=False)
-    """Whom to tell, beside the caller, what the agent did."""
+    """The lists of `agent_records()` to which the run's record is appended."""
 
 
 def to_agent_request(
@@ -68,10 +68,10 @@ def to_agent_request(
     timeout_s: float | None,
     observer: Observer = NOBODY,
 ) -> Request:
-    """Translate a request for `<model>@<profile>`. Nothing has been started or spent when this raises.
+    """Translate a call for `<model>@<profile>`. If this raises, nothing has been started or spent.
 
-    Raises `NotFoundError` for a profile nobody defined, and `BadRequestError` or `UnsupportedParamsError` for what
-    cannot be sent, or is not the caller's to say.
+    Raises `NotFoundError` if the profile is not defined, and `BadRequestError` or `UnsupportedParamsError` for a
+    parameter that cannot be sent or that only the profile may set.
     """
     base, name = models.split_profile(model)
     assert name is not None, model
@@ -113,10 +113,10 @@ def to_agent_request(
 
 
 def owner_of(litellm_params: Mapping[str, Any]) -> str:
-    """Return whose conversations a call may go on with: a proxy's client is the key it came with.
+    """Return the owner of the conversations that a call may resume: `LOCAL`, or the hash of a proxy client's key.
 
-    Empty where a proxy does not tell its clients apart. The proxy writes the key into one of two fields, by endpoint,
-    and a client can write the other: where they disagree, nobody is believed.
+    Empty if the proxy does not identify its clients. The proxy writes the key's hash to one of two fields, depending on
+    the endpoint, and a client can write the other. If the fields disagree, neither is trusted and the result is empty.
     """
     if not litellm_params.get("proxy_server_request"):
         return LOCAL
@@ -126,7 +126,7 @@ def owner_of(litellm_params: Mapping[str, Any]) -> str:
 
 
 def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> None:
-    """Refuse what a profile decides, and what an agent cannot honour."""
+    """Raise for a parameter that only the profile may set, or that agents do not support."""
     for key in sorted(params.keys() - _TAKEN):
         if key in Profile.model_fields:
             raise bad_request(

@@ -1,7 +1,8 @@
-"""One run of an agent: from the call to its events, in the words of the Messages API that plain answers come in.
+"""One run of an agent: from the call to the events of its answer, in the format of the Messages API.
 
-A run is a task of its own: it holds its place in the pool, its folder and its conversation until its process, and all
-that started, is gone. Who reads its events may leave at any time.
+Plain answers use the same format. Each run is an asyncio task. It holds its slot in the pool, its folder and its
+conversation until the agent's process, and every process started by it, has ended. The reader of the events may stop
+at any time.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ _logger: Final = logging.getLogger("litellm_claude_code")
 
 
 async def agent_events(pool: Pool, call: Call) -> AsyncGenerator[ApiEvent, None]:
-    """Yield the events of an agent's answer, and between them what it does. Leaving early ends the run.
+    """Yield the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
 
-    Raises `CallFailed`, also where no event is there within the call's `timeout_s`; `RunFailed` once it has begun.
+    Closing the generator ends the run.
+
+    Raises `CallFailed`, for example if no event arrives within the call's `timeout_s`. If the agent has already used a
+    tool, this is a `RunFailed` with the record of the run.
     """
     assert isinstance(call, AgentCall), call
     await pool.check_cli(call.timeout_s)
@@ -50,7 +54,7 @@ async def agent_events(pool: Pool, call: Call) -> AsyncGenerator[ApiEvent, None]
 
 
 class AgentRun:
-    """A run under way: an iterator of its events."""
+    """A run in progress, as an async iterator of its events."""
 
     def __init__(self, pool: Pool, call: AgentCall) -> None:
         self._pool = pool
@@ -82,7 +86,7 @@ class AgentRun:
         return event
 
     def abandon(self) -> None:
-        """Say that nobody reads on: the agent and all it has started is ended. A run that is over takes no notice."""
+        """Stop reading: end the agent and every process that it has started. No effect if the run is over."""
         if not self._life.done():
             self._life.cancel()
 
@@ -101,7 +105,7 @@ class AgentRun:
             self._events.put_nowait(None)
 
     def _told(self, failed: CallFailed) -> CallFailed:
-        """Return a failure with what the agent had done by then, once it had done something."""
+        """Add the run's record to a failure if the agent has used a tool; otherwise return the failure unchanged."""
         if not self._trace.has_acted:
             return failed
         record = self._record(None)
@@ -111,14 +115,14 @@ class AgentRun:
         return told
 
     def _tell(self, record: AgentRecord) -> None:
-        """Tell those who collect what agents do, once."""
+        """Append the record to the caller's `agent_records()` lists. Only the first call has an effect."""
         if not self._is_told:
             self._is_told = True
             for records in self._call.records:
                 records.append(record)
 
     async def _run(self) -> list[ApiEvent]:
-        """Run the agent and return the end of its answer, once the process is gone."""
+        """Run the agent until its process has ended, and return the last events of its answer."""
         profile = self._call.profile
         async with AsyncExitStack() as held:
             await held.enter_async_context(self._pool.place())
@@ -158,7 +162,7 @@ class AgentRun:
         return sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
 
     async def _folder(self, conversation: Conversation | None, held: AsyncExitStack) -> Path:
-        """Return the profile's folder, or the conversation's, or else one that is this run's alone."""
+        """Return the profile's folder, the conversation's folder, or an empty one for this run only, in that order."""
         if self._call.profile.cwd is not None:
             return self._call.profile.cwd
         if conversation is not None:
@@ -178,13 +182,13 @@ class AgentRun:
             initialize=_initialize(call),
             session_id=self._session_id,
             resumes=conversation is not None and not conversation.is_new,
-            # The CLI counts the cost of a conversation from its beginning; the profile's is for each run.
+            # The CLI counts the cost from the start of the conversation; the profile's limit applies to each run.
             max_budget_usd=budget + (conversation.cost_usd if conversation else 0.0) if budget is not None else None,
             max_tokens=call.max_tokens,
         )
 
     async def _tell_history(self, process: AgentProcess) -> None:
-        """Give the process the turns before the last one, each once the one before it has been taken in."""
+        """Send all turns but the last. Each is sent after the CLI has acknowledged the one before."""
         for turn in self._call.turns[:-1]:
             mark = str(uuid.uuid4())
             more = {"shouldQuery": False, "client_composed": True} if turn["role"] == "user" else {}
@@ -204,7 +208,10 @@ class AgentRun:
                 self._pool.note_limit(self._call, self._trace.limit)
 
     async def _deliver(self, event: AgentEvent) -> None:
-        """Hand an event over, and tell it to the profile's `on_event`."""
+        """Queue an event for the reader, and pass it to the profile's `on_event`.
+
+        Events for the reader are held back until the model begins its first message.
+        """
         self._early.append(event)
         if self._trace.model is not None:
             self._begin()
@@ -220,7 +227,7 @@ class AgentRun:
                 _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
 
     def _parted(self, text: str) -> str:
-        """Return a piece of text, parted from what was said with the tool call before."""
+        """Return a piece of text, after a blank line if it begins another message of the model."""
         is_next, self._said_in = self._said_in not in (None, self._trace.answers), self._trace.answers
         return f"\n\n{text}" if is_next else text
 
@@ -246,7 +253,7 @@ class AgentRun:
             self._events.put_nowait({"type": "content_block_start", "index": 0, "content_block": block})
 
     def _answer(self, conversation: Conversation | None) -> list[ApiEvent]:
-        """Return the events that end the answer: its text, what the agent did, and the usage of the whole run."""
+        """Return the events that end the answer: its text, the record of the run, and the usage of the whole run."""
         self._begin()
         record = self._record(conversation)
         self._tell(record)
@@ -277,7 +284,7 @@ class AgentRun:
         )
 
     def _note(self, conversation: Conversation | None) -> None:
-        """Note what the conversation has used so far; one that nothing came of is forgotten."""
+        """Save the conversation's totals so far. Delete a new one if the model never began a reply."""
         if conversation is None:
             return
         usage, cost_usd = self._trace.totals()
@@ -288,7 +295,7 @@ class AgentRun:
 
 
 def _initialize(call: AgentCall) -> dict[str, Any]:
-    """Return what goes with `initialize`: the caller's system prompt after the profile's own, and the schema."""
+    """Return the extra fields of `initialize`: the system prompt (the profile's, then the caller's), and the schema."""
     profile = call.profile
     parts = [profile.system_prompt, profile.append_system_prompt, call.system]
     text = "\n\n".join(part for part in parts if part)
@@ -296,7 +303,7 @@ def _initialize(call: AgentCall) -> dict[str, Any]:
     return {
         **({key: text} if text or key == "systemPrompt" else {}),
         **({"jsonSchema": call.schema} if call.schema is not None else {}),
-        "systemPromptSnapshot": False,  # a conversation that goes on takes the prompt of the call that goes on with it
+        "systemPromptSnapshot": False,  # a resumed conversation uses the prompt of the new call
     }
 
 
@@ -307,7 +314,7 @@ def _frame(turn: Mapping[str, Any], mark: str, **more: Any) -> dict[str, Any]:
 
 
 def _unmarked(content: Any) -> Any:
-    """Return content without the caller's cache marks: where an agent's requests are marked is the CLI's business."""
+    """Return content without the caller's `cache_control`: the CLI places the cache marks of an agent's requests."""
     if not isinstance(content, Sequence) or isinstance(content, str):
         return content
     return [{key: value for key, value in block.items() if key != "cache_control"} for block in content]
@@ -323,7 +330,7 @@ def _text_delta(text: str) -> ApiEvent:
 
 
 async def _whole(ending: asyncio.Future[None]) -> None:
-    """Await a clean-up to its end, whatever happens to the task that needs it."""
+    """Wait until a clean-up has finished, even if the current task is cancelled."""
     try:
         await asyncio.shield(ending)
     except asyncio.CancelledError:

@@ -1,8 +1,8 @@
-"""Conversations that are kept: whose they are, and that only one run at a time goes on with one.
+"""Kept conversations: which client owns each one, and a lock that lets only one run at a time use it.
 
-The words of a conversation are the CLI's own file; a note beside our other data says which profile and which client
-it belongs to, and what it has cost so far. Locks are the kernel's, so that they hold across processes and end with
-theirs.
+The CLI stores the text of a conversation in a file of its own. A note in this package's data folder says which profile
+and which client the conversation belongs to, and what it has cost so far. The locks are file locks of the kernel: they
+work across processes, and are released when a process ends.
 """
 
 from __future__ import annotations
@@ -26,35 +26,38 @@ from ..trusted import read_trusted, replace_file
 from .folder import folder_of_conversation, new_folder_of_conversation, remove_folder
 
 _PATIENCE_S: Final = 3.0
-"""How long a run waits for the one before it to be gone: one that was cancelled takes a moment to end."""
+"""How long a run waits for the lock: the run before it may have been cancelled, and takes a moment to end."""
 _LOOK_EVERY_S: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """A kept conversation, as its note has it."""
+    """A kept conversation, as described by its note."""
 
     id: str
     is_new: bool
     usage_by_model: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cost_usd: float = 0.0
     folder: str | None = None
-    """The name of its own folder, if the profile names none to work in."""
+    """The name of the conversation's own working folder, if the profile has no `cwd`."""
 
     def working_folder(self) -> Path:
-        """Return its own folder. Raises `CallFailed` if it has none."""
+        """Return the conversation's own working folder. Raises `CallFailed` if it has none."""
         if self.folder is None or not self.folder.isdecimal():
             raise _refused("this conversation began in a folder that the profile no longer names", status=400)
         return folder_of_conversation(self.folder)
 
 
 def sessions_folder() -> Path:
-    """Return the folder of the notes, made if need be."""
+    """Return the folder of the notes. It is created if it does not exist."""
     return data_folder("sessions")
 
 
 def begin(session_id: str, *, profile: str, owner: str, has_folder: bool = False) -> Conversation:
-    """Note that a conversation begins; `has_folder` gives it a folder of its own, which is kept with it."""
+    """Write the note of a new conversation. With `has_folder`, also create a working folder that is kept with it.
+
+    Raises `CallFailed` if `owner` is empty.
+    """
     if not owner:
         raise _refused(
             "this proxy does not tell its clients apart (it has no keys), so that none can own a conversation: give "
@@ -68,10 +71,10 @@ def begin(session_id: str, *, profile: str, owner: str, has_folder: bool = False
 
 
 def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
-    """Return a conversation to go on with. Raises `CallFailed` where it is not this client's."""
+    """Return a conversation to resume. Raises `CallFailed` if it does not belong to this client and profile."""
     noted = _read(session_id)
     if not owner or noted.get("profile") != profile or noted.get("owner") != _digest(owner):
-        # Whose else it may be is nobody's business: this is the answer for one that never was, too.
+        # The same error as for an unknown id, so that clients cannot probe for the conversations of others.
         raise _refused(f"there is no conversation {session_id} of the profile '{profile}' to go on with", status=400)
     return Conversation(
         id=session_id,
@@ -83,12 +86,12 @@ def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
 
 
 def note_totals(session_id: str, *, usage_by_model: Mapping[str, Any], cost_usd: float) -> None:
-    """Note what a conversation has used so far: the CLI counts from its beginning."""
+    """Save the usage and the cost of a conversation. Both are totals since its start, as the CLI counts them."""
     _write(session_id, {**_read(session_id), "usage_by_model": usage_by_model, "cost_usd": cost_usd})
 
 
 def forget(conversation: Conversation) -> None:
-    """Take back the note and the folder of a conversation that did not come about."""
+    """Remove the note and the folder of a conversation that never started."""
     (sessions_folder() / f"{conversation.id}.json").unlink(missing_ok=True)
     if conversation.folder is not None:
         remove_folder(conversation.working_folder())
@@ -96,9 +99,9 @@ def forget(conversation: Conversation) -> None:
 
 @asynccontextmanager
 async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
-    """Hold the only run on something: a folder, a conversation. Raises `CallFailed`, of status 429, where there is one.
+    """Hold the lock on a folder or a conversation, which only one run at a time may use, across this user's processes.
 
-    Also in another process of this user's.
+    Raises `CallFailed` with status 429 if another run still holds the lock after a few seconds.
     """
     path = cache_folder("locks") / _digest(f"{what} {name}")
     lock = FileLock(path, thread_local=False)
@@ -111,7 +114,7 @@ async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the release: another run that waits for this file makes a new one
+        path.unlink(missing_ok=True)  # before the release: a waiting run then creates a new lock file
         lock.release()
 
 

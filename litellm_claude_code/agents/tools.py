@@ -1,4 +1,4 @@
-"""Python functions as an agent's tools, and as what a profile calls: plain or async, each called as it needs."""
+"""Calling a user's Python functions, plain or async: as an agent's tools, and as callbacks of a profile."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pydantic.errors import PydanticUserError
 
 
 def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
-    """Make a tool of a plain function: its name, its docstring, and a schema of its parameters' types.
+    """Return a tool that calls a function. It takes the function's name, docstring, and schema of parameter types.
 
-    Raises `ValueError` where the function has no such parameters.
+    Raises `ValueError` if a parameter's type has no JSON schema, or if a parameter cannot be passed by name.
     """
     name = getattr(function, "__name__", repr(function))
     try:
-        parameters: TypeAdapter[Any] = TypeAdapter(function)  # type: ignore[arg-type]  # takes functions; its types say not
+        parameters: TypeAdapter[Any] = TypeAdapter(function)  # type: ignore[arg-type]  # accepts functions, unlike its type hints
         schema = {"type": "object", **parameters.json_schema()}
         checked = validate_call(function)
     except (PydanticUserError, TypeError) as error:
@@ -39,7 +39,7 @@ def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
 
 
 async def called(function: Callable[..., Any], *args: Any, **given: Any) -> Any:
-    """Call a function of the user's: a plain one in a thread, so that it may block."""
+    """Call a user's function and return its result. A plain function runs in a thread, so it may block."""
     if inspect.iscoroutinefunction(inspect.unwrap(function)):
         return await function(*args, **given)
     value = await anyio.to_thread.run_sync(functools.partial(function, *args, **given))

@@ -1,6 +1,7 @@
-"""What an agent did: its frames, read into events as they come, and into one record of the run at its end.
+"""Reading the frames of an agent's process: into events as they arrive, and into a record at the end of the run.
 
-No I/O, no clock but the one passed in. The shape of the frames was seen with CLI 2.1.327 against the stand-in.
+This module does no I/O and reads no clock; the caller passes the time in. The shapes of the frames are those of CLI
+2.1.327, observed with the stand-in.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ _OF_THE_API: Final[Mapping[str, str]] = {"max_turns": "max_tokens", "max_budget_
 
 
 class ToolCall(TypedDict):
-    """One use of a tool. `result`, `is_error` and `duration_s` are missing as long as it runs."""
+    """One tool call. `result`, `is_error` and `duration_s` are missing while it runs."""
 
     id: str
     name: str
     input: Mapping[str, Any]
     parent_id: str | None
-    """The tool call that started the subagent which made this one; None for the agent itself."""
+    """The id of the tool call that started the subagent that made this call; None if the agent itself made it."""
     result: NotRequired[str]
     is_error: NotRequired[bool]
     duration_s: NotRequired[float]
 
 
 class Denial(TypedDict):
-    """A use of a tool that was not allowed, and so did not happen."""
+    """A tool call that was denied, and so did not run."""
 
     id: str
     name: str
@@ -46,30 +47,32 @@ class Denial(TypedDict):
 
 
 class AgentRecord(TypedDict):
-    """What an agent did in one run: `provider_specific_fields["agent"]` of the answer."""
+    """The record of one run, in `provider_specific_fields["agent"]` of the answer."""
 
     profile: str
     session_id: str | None
-    """Set where the profile keeps conversations: give it back as `session_id=` to go on."""
+    """Set if the profile keeps conversations. Pass it as `session_id=` to resume this one."""
     stop_reason: str
-    """`end_turn`, or what ended the run before: `max_turns`, `max_budget_usd`, `max_tokens` or `refusal`."""
+    """`end_turn`, or what ended the run early: `max_turns`, `max_budget_usd`, `max_tokens` or `refusal`."""
     turns: int
     tool_calls: list[ToolCall]
     denials: list[Denial]
     compactions: list[dict[str, Any]]
-    """Where the conversation was summarized to fit: `trigger`, and `tokens_before` and `tokens_after` where told."""
+    """One entry each time the conversation was summarized to fit: `trigger`, `tokens_before`, and `tokens_after`.
+
+    `trigger` and `tokens_before` are None, and `tokens_after` is missing, if the CLI does not report them.
+    """
     cost_usd: float
     usage_by_model: dict[str, dict[str, Any]]
 
 
 AgentEvent = dict[str, Any]
-"""Something that happened in a run; `type` says what: `started`, `text`, `tool_call`, `tool_result`, `denial`, `retry`,
-`compaction`."""
+"""An event of a run. Its `type` is `started`, `text`, `tool_call`, `tool_result`, `denial`, `retry` or `compaction`."""
 
 
 @dataclass(kw_only=True)
 class _Answer:
-    """One message of the model, as far as it has come."""
+    """One message of the model, as received so far."""
 
     id: str
     texts: list[str] = field(default_factory=list)
@@ -90,17 +93,17 @@ class Trace:
         self._result: Frame | None = None
         self._error: str | None = None
         self.limit: Frame | None = None
-        """What the CLI said of the subscription's limits."""
+        """The CLI's latest `rate_limit_info`, about the limits of the subscription."""
         self.model: str | None = None
         self.has_acted = False
-        """Whether a tool was used: then the run must not be repeated by anybody but the caller."""
+        """Whether the agent has used a tool. If so, only the caller may repeat the run."""
 
     @property
     def is_over(self) -> bool:
         return self._result is not None
 
     def take(self, frame: Frame, now: float) -> Iterator[AgentEvent]:
-        """Take note of a frame that came at `now` (seconds); yield the events that it makes."""
+        """Process a frame that arrived at `now` (seconds, monotonic) and yield its events."""
         match frame:
             case {"type": "stream_event", "event": dict(event)} if not frame.get("parent_tool_use_id"):
                 yield from self._take_stream(event)
@@ -130,7 +133,7 @@ class Trace:
         match event:
             case {"type": "message_start", "message": dict(message)}:
                 if self._answers and self._answers[-1].stop_reason is None:
-                    self._answers.pop()  # it was cut, and is asked for again
+                    self._answers.pop()  # the stream broke off, and the CLI has repeated the request
                 self._answers.append(_Answer(id=str(message.get("id"))))
                 self.model = message.get("model") or self.model
             case {"type": "content_block_start", "content_block": {"type": "text", "text": str(text)}} if self._answers:
@@ -189,14 +192,17 @@ class Trace:
 
     @property
     def answers(self) -> int:
-        """Return how many messages the model has begun."""
+        """Return the number of messages that the model has begun."""
         return len(self._answers)
 
     def text(self) -> str:
-        """Return the answer's text: what follows the last tool call, or was said with it, if the run ended there."""
+        """Return the text of the answer: that of the messages after the last message with a tool call.
+
+        If the last message itself has a tool call, because the run ended there, its text is included.
+        """
         last: list[str] = []
         for answer in self._answers:
-            # Several only where the API's limit cut an answer, which the CLI has the model go on with.
+            # `last` has several texts only if a message hit `max_tokens` and the CLI asked the model to continue.
             last.append("".join(answer.texts))
             if answer.has_tool_use and answer is not self._answers[-1]:
                 last.clear()
@@ -204,12 +210,12 @@ class Trace:
 
     @property
     def structured(self) -> Any:
-        """Return the structured output, or None where there is none."""
+        """Return the structured output, or None if there is none."""
         return (self._result or {}).get("structured_output")
 
     @property
     def stop_reason(self) -> StopReason:
-        """Return why the run ended."""
+        """Return why the run ended; see `AgentRecord.stop_reason`."""
         limit = _LIMITS.get(str((self._result or {}).get("subtype")))
         if limit is not None:
             return limit
@@ -218,11 +224,11 @@ class Trace:
 
     @property
     def api_stop_reason(self) -> str:
-        """Return why, in the Messages API's words, which litellm makes the finish reason of: a limit is `length`."""
+        """Return the stop reason in the Messages API's words. litellm turns that of a reached limit into `length`."""
         return _OF_THE_API.get(self.stop_reason, self.stop_reason)
 
     def failure(self) -> Failure | None:
-        """Return why the run has no answer, or None where it has one, be it one that a limit cut short."""
+        """Return why the run has no answer, or None if it has one. An answer that a limit cut short counts as one."""
         result = self._result or {}
         if str(result.get("subtype")) in _LIMITS:
             return None
@@ -233,19 +239,19 @@ class Trace:
             kind=self._error or ("malformed" if "structured" in str(result.get("subtype")) else "lost"),
             status=result.get("api_error_status"),
             reason=result.get("terminal_reason"),
-            # Without an error of the CLI's the result is the beginning of the answer, which is nobody's to read.
+            # If the CLI reports no error, `result` is the start of the answer, which must not be in an error message.
             text=(self._error and result.get("result")) or "; ".join(told) or "the run ended without a result",
         )
 
     def totals(self) -> tuple[dict[str, dict[str, Any]], float]:
-        """Return the usage by model, and the cost in USD, both since the beginning of the conversation."""
+        """Return the usage by model and the cost in USD, both since the start of the conversation."""
         result = self._result or {}
         return result.get("modelUsage") or {}, float(result.get("total_cost_usd") or 0.0)
 
     def record(
         self, *, profile: str, session_id: str | None, usage_by_model: dict[str, dict[str, Any]], cost_usd: float
     ) -> AgentRecord:
-        """Return what the agent did."""
+        """Return the record of the run."""
         return AgentRecord(
             profile=profile,
             session_id=session_id,
@@ -260,7 +266,10 @@ class Trace:
 
 
 def less(totals: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the usage by model of one run: what the conversation's totals have grown by."""
+    """Return the usage by model of one run: the conversation's totals minus those before the run.
+
+    Models without input or output tokens in this run are left out.
+    """
     grown = {
         model: {
             key: value - before.get(model, {}).get(key, 0)
@@ -277,7 +286,7 @@ _NOT_COUNTS: Final = frozenset({"contextWindow", "maxOutputTokens"})
 
 
 def api_usage(by_model: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Return the usage of all models together, in the Messages API's words."""
+    """Return the usage of all models together, with the Messages API's field names."""
     names = {
         "input_tokens": "inputTokens",
         "output_tokens": "outputTokens",

@@ -1,7 +1,7 @@
-"""What a request may hold to reach litellm's proxy: the endpoints served, and the fields of each.
+"""The endpoints of litellm's proxy that are served, and the fields that a request to each may have.
 
-Lists of what is let in, not of what is kept out: litellm's proxy takes any argument of litellm's from a body (another
-provider, credentials, a router of one's own, fallbacks…), and the next version takes more. Decisions only, no I/O.
+These are lists of what is allowed, not of what is forbidden: litellm's proxy accepts any litellm argument in a body
+(another provider, credentials, a router, fallbacks…), and its next version accepts more. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .shapes import check_shapes
 Body = dict[str, Any]
 
 _SAMPLING: Final = ("model", "stream", "temperature", "top_p", "metadata", "service_tier")
-# Claude's own, which OpenAI's format has no field for; and litellm's leave to drop what a model does not take.
+# Claude's own parameters, which OpenAI's format does not have, and `drop_params`, which lets litellm drop parameters
+# that a model does not take.
 _OF_CLAUDE: Final = ("thinking", "top_k", "cache_control", "context_management", "speed", "drop_params")
 _OF_OPENAI: Final = (
     *_SAMPLING,
@@ -47,7 +48,7 @@ _MESSAGES: Final = frozenset(
      "output_config", "output_format"]
 )  # fmt: skip
 
-# Tools whose calls come back to the client, and the API's own search. litellm's proxy would run some others itself.
+# Tools that the client runs, and the API's own web search. litellm's proxy would run some other types itself.
 _TOOLS: Final = re.compile(r"function|custom|(web_search|bash|text_editor|memory|computer)(_\w+)?")
 _MODEL: Final = re.compile(r"[\w./\[\]@-]{1,200}", re.ASCII)
 _ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?\w[\w.\[\]@-]{{0,199}}", re.ASCII)
@@ -55,15 +56,15 @@ _ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?\w[\w.\[\]@-]{{0,199}
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An endpoint that is served."""
+    """A request to an endpoint that is served."""
 
     path: str
-    """Where litellm's proxy serves it."""
+    """The path at litellm's proxy."""
     fields: frozenset[str] | None = None
-    """Fields that the body may have; None where there is no body."""
+    """The fields that the body may have; None if there is no body."""
     query: str = ""
     asks_model: bool = False
-    """Whether a request without a body asks a model all the same."""
+    """Whether litellm makes a model request for it, although it has no body."""
 
 
 _POSTS: Final[Mapping[str, frozenset[str]]] = {
@@ -77,13 +78,14 @@ _POSTS: Final[Mapping[str, frozenset[str]]] = {
     "/v1/messages/count_tokens": _MESSAGES,
 }
 OPEN: Final = ("/health/liveliness", "/health/readiness")
-"""Answered without a key: probes have none, and learn nothing but that."""
+"""Served without a key, because probes have none. By default, litellm's replies say only whether it is healthy, and the
+state of its database."""
 
 
 def find_route(method: str, path: str, query: str) -> Route:
-    """Return the route of a request. Raises `Refused` for what is not served.
+    """Return the route of a request. Raises `Refused` if its method and path are not served.
 
-    `/health` alone answers without asking a model; `/health?model=…` asks that one.
+    `/health` makes no request to a model; `/health?model=…` makes one to that model.
     """
     if method == "POST" and path in _POSTS:
         return Route(path=path, fields=_POSTS[path])
@@ -98,7 +100,7 @@ def find_route(method: str, path: str, query: str) -> Route:
 
 
 def _health(query: str) -> Route:
-    # litellm takes more parameters, and an empty model for all models.
+    # litellm accepts more parameters, and takes an empty `model` to mean all models.
     if not query:
         return Route(path="/health/readiness")
     match parse_qsl(query, keep_blank_values=True):
@@ -108,7 +110,7 @@ def _health(query: str) -> Route:
 
 
 def read_body(value: object, route: Route) -> Body:
-    """Return the fields of a body, without those that are null. Raises `Refused` for one that may not go on."""
+    """Return the fields of a body, without those that are null. Raises `Refused` if the body is not allowed."""
     if not isinstance(value, dict):
         raise Refused(400, "The body is not a JSON object.")
     body = {field: value for field, value in value.items() if value is not None}
@@ -126,14 +128,14 @@ def read_body(value: object, route: Route) -> Body:
 
 
 def requests_in(body: Body) -> int:
-    """Return how many requests to the model a body asks for; its shapes have been checked."""
+    """Return how many model requests a body asks for. The body must have passed `read_body`."""
     n: int = body.get("n", 1)
     prompts = body.get("prompt")
     return n * (len(prompts) if isinstance(prompts, list) else 1)
 
 
 def _check_metadata(metadata: object) -> None:
-    # Nested values are read by litellm's integrations, as settings of theirs.
+    # litellm's integrations read nested values as their settings.
     if metadata is None:
         return
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

@@ -1,8 +1,8 @@
-"""Reading a request's body: its bytes within limits, then JSON in one reading only.
+"""Reading a request's body: first its bytes, within limits, then strict JSON.
 
-A body takes no place among the requests under way while it arrives. Bytes that have arrived are held in memory, so all
-unfinished bodies share one allowance. When it is used up, the client that has been silent longest is refused: slow
-clients cannot keep fast ones out.
+A body that is still arriving does not count as a request in progress. Its bytes are held in memory, so all unfinished
+bodies share one memory limit. When the limit is exceeded, the client that has been silent longest is refused, so slow
+clients cannot block fast ones.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from starlette.types import Receive
 from .error_replies import Refused
 
 _LEAST_HELD: Final = 2**16
-"""What an unfinished body counts at least: the server's buffer for its connection."""
+"""The least that an unfinished body counts against the memory limit: the server's buffer for its connection."""
 _LARGEST_EXACT_INTEGER: Final = 2**53
 _DEEPEST: Final = 100
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 class ClientLeft(Exception):
-    """The client closed the connection before its body was complete."""
+    """Raised if the client disconnects before its body is complete."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -47,7 +47,8 @@ class _Unfinished:
 class Bodies:
     """Reads the bodies of all requests of a server.
 
-    A body may have `max_bytes` and take `within_s` seconds; unfinished bodies may together hold `memory_bytes`.
+    Each body may have at most `max_bytes` and must arrive within `within_s` seconds. All unfinished bodies together may
+    hold `memory_bytes`.
     """
 
     def __init__(self, *, max_bytes: int, within_s: float, memory_bytes: int | None = None) -> None:
@@ -57,7 +58,7 @@ class Bodies:
         self._unfinished: list[_Unfinished] = []
 
     async def read(self, receive: Receive, headers: Headers) -> bytes:
-        """Return the bytes of a body. Raises `Refused`, or `ClientLeft`."""
+        """Return the bytes of a body. Raises `Refused` if a limit is exceeded, and `ClientLeft`."""
         self._check_declared(headers)
         with anyio.move_on_after(self._within_s) as reading:
             body = _Unfinished(reading=reading)
@@ -96,7 +97,7 @@ class Bodies:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Refuse the clients that have been silent longest until the rest fits into the allowance."""
+        """Refuse clients, the one that has been silent longest first, until the rest fits into the memory limit."""
         staying = [body for body in self._unfinished if not body.is_evicted]
         excess = sum(body.held for body in staying) - self._memory_bytes
         for body in sorted(staying, key=lambda body: body.heard_at):
@@ -108,10 +109,10 @@ class Bodies:
 
 
 def parse(content: bytes, headers: Headers) -> object:
-    """Return the JSON value of a body, whatever its content type says. Raises `Refused` for anything else.
+    """Return the JSON value of a body, whatever its content type is. Raises `Refused` if it is not valid JSON.
 
-    What comes out has one reading: text is UTF-8 without lone surrogates, numbers are finite, integers exact in every
-    parser, and nesting is bounded. Of two equal fields the last one counts, as it does for the APIs.
+    Every parser reads the value in the same way: text is UTF-8 without lone surrogates, numbers are finite, integers
+    are within ±2**53, and nesting is limited. If a field occurs twice, the last one counts, as in the APIs.
     """
     try:
         value = json.loads(
@@ -129,7 +130,7 @@ def parse(content: bytes, headers: Headers) -> object:
 
 
 def write(body: dict[str, Any]) -> bytes:
-    """Return the JSON text of a value that `parse` has returned."""
+    """Return a value from `parse` as JSON."""
     return json.dumps(body, ensure_ascii=False).encode()
 
 

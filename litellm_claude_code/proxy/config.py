@@ -1,4 +1,4 @@
-"""What litellm's proxy is told: the configuration that is generated, and what is read of one that is given."""
+"""The configuration of litellm's proxy: one is generated, or the user's is read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _URL_VARIABLES: Final = ("_BASE_URL", "_API_BASE", "HTTP_PROXY", "HTTPS_PROXY", 
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be served; the message says what to change."""
+    """Raised if the proxy cannot be served as configured. The message says what to change."""
 
 
 def generate(names: Sequence[str]) -> Config:
-    """Return the configuration that serves each name, also under the prefix `claude_code/`.
+    """Return a configuration that serves each name, with and without the prefix `claude_code/`.
 
-    Each name has one deployment: taking it out of service after an error would leave nothing to turn to, so nothing is
-    cooled down, and whether to try again is left to the client, who knows what is asked.
+    Cooldowns are off: with one deployment per name, there is no fallback. Retries are off: the client knows what it
+    asked for, and decides whether to retry.
     """
     return {
         "model_list": [{"model_name": name, "litellm_params": {"model": f"{PROVIDER}/{name}"}} for name in names],
@@ -38,7 +38,7 @@ def generate(names: Sequence[str]) -> Config:
 
 
 def read(path: Path) -> Config:
-    """Return a configuration of litellm's proxy. Raises `ConfigError` for one that serves nothing."""
+    """Read a configuration file of litellm's proxy. Raises `ConfigError` if it cannot be read or has no models."""
     import yaml  # type: ignore[import-untyped]  # comes with the proxy, without types
 
     try:
@@ -58,12 +58,12 @@ def read(path: Path) -> Config:
 
 
 def master_key(config: Mapping[str, Any], environ: Mapping[str, str]) -> str | None:
-    """Return the master key that a configuration names, if it does."""
+    """Return the master key in a configuration, or None. `os.environ/NAME` stands for a variable of `environ`."""
     return _resolved((config.get("general_settings") or {}).get("master_key"), environ)
 
 
 def deployments(config: Mapping[str, Any], environ: Mapping[str, str]) -> list[dict[str, str | None]]:
-    """Return `model`, `api_key` and `api_base` of each deployment of this provider."""
+    """Return the `model`, `api_key` and `api_base` of each deployment that uses this provider."""
     found = []
     for entry in config["model_list"]:
         params = entry.get("litellm_params") if isinstance(entry, dict) else None
@@ -74,7 +74,10 @@ def deployments(config: Mapping[str, Any], environ: Mapping[str, str]) -> list[d
 
 
 def upstream_hosts(config: Mapping[str, Any], environ: Mapping[str, str]) -> set[str]:
-    """Return the hosts, with and without a port, that a configuration and the environment send requests to."""
+    """Return the hosts, with and without port, to which the configuration and the environment send requests.
+
+    `localhost` and `api.anthropic.com` are left out.
+    """
     entries = [entry.get("litellm_params") for entry in config["model_list"] if isinstance(entry, dict)]
     named = [_resolved(params.get(name), environ) for params in entries if isinstance(params, dict) for name in _URLS]
     named += [value for name, value in environ.items() if name.endswith(_URL_VARIABLES)]

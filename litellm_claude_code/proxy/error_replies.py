@@ -1,4 +1,4 @@
-"""Errors as the client's library reads them: those of the gate, and litellm's, which take several forms."""
+"""Error replies in the form that the client's library expects: the gate's own, and litellm's after cleaning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PYTHONS: Final = re.compile(
     r"|unhashable type|unexpected keyword|cannot be translated: '|indices must be|not supported between instances"
     r"|validation errors? for|doesn't define __|Unmapped prompt format|NoneType"
 )
-# URLs, addresses with a port, and bare IP addresses; `REDACTED` is litellm's word for one.
+# URLs, hosts with a port, and bare IP addresses. litellm replaces some hosts by `REDACTED`.
 _ADDRESSES: Final = (
     r"https?://[^\s\"'<>()\[\]\\]+",
     r"\[[0-9a-f:.]*:[0-9a-f:.]*\](:\d+)?",
@@ -33,7 +33,7 @@ _ADDRESSES: Final = (
 
 
 class Refused(Exception):
-    """A request that goes no further. The message is for the client; it quotes no value of the request."""
+    """Raised if the gate refuses a request. The message is for the client, and quotes no value of the request."""
 
     def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 def shape_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Shape:
-    """Return the form that a client expects, by what it asked for and how."""
+    """Return the form of errors that a client expects, judging by its path and headers."""
     is_anthropics = any(name == b"anthropic-version" for name, _ in headers)
     return "anthropic" if path.startswith("/v1/messages") or is_anthropics else "openai"
 
@@ -57,7 +57,7 @@ def error_body(status: int, message: str, shape: Shape) -> bytes:
 
 
 def health_counts(content: bytes) -> bytes:
-    """Return how many deployments are healthy and how many are not: litellm also tells addresses and errors of each."""
+    """Return the counts of healthy and unhealthy deployments, without the addresses and errors in litellm's reply."""
     try:
         body = json.loads(content)
     except ValueError:
@@ -67,10 +67,10 @@ def health_counts(content: bytes) -> bytes:
 
 
 class Replies:
-    """What clients are told of litellm's answers: errors without the upstream's address, tracebacks or Python's words.
+    """Removes upstream addresses, tracebacks and Python's error texts from litellm's errors.
 
-    `hosts` are the names and addresses of the upstream, which are left out wherever they stand in an error. So is
-    anything else that looks like an address.
+    `hosts` are the upstream's names and addresses. They are removed from error messages, and so is anything else that
+    looks like an address.
     """
 
     def __init__(self, hosts: Iterable[str] = ()) -> None:
@@ -78,7 +78,10 @@ class Replies:
         self._addresses: Final = re.compile("|".join([*map(re.escape, known), *_ADDRESSES]), re.IGNORECASE)
 
     def error(self, content: bytes, status: int, shape: Shape) -> bytes:
-        """Return an error of litellm's proxy as it should be, and in the client's form."""
+        """Return a cleaned error of litellm's proxy.
+
+        It is rewritten in the client's form if it has no message, or one with a traceback or a Python error text.
+        """
         try:
             body = json.loads(content)
         except ValueError:
@@ -94,7 +97,7 @@ class Replies:
         return json.dumps({**body, "error": {**error, "message": self._text(message)}}).encode()
 
     def stream(self) -> Callable[[bytes, bool], bytes]:
-        """Return a function that takes a stream's bytes, and whether they are the last, and returns what to send."""
+        """Return a function that cleans a stream. It takes bytes, and whether they are the last, and returns bytes."""
         held = b""
 
         def mend(content: bytes, is_last: bool) -> bytes:
@@ -109,7 +112,7 @@ class Replies:
         return mend
 
     def _line(self, line: bytes) -> bytes:
-        """Return a line of a stream; of one that holds an error, its text is mended."""
+        """Return a line of a stream. If it holds an error, the message is cleaned."""
         name, _, data = line.partition(b":")
         try:
             event = json.loads(data) if name == b"data" else None
@@ -117,7 +120,7 @@ class Replies:
             return line
         if not isinstance(event, dict):
             return line
-        # Anthropic's and OpenAI's own form, and that of a response that failed.
+        # `error` is in the event (Anthropic, OpenAI), or in its `response` (a failed response of the Responses API).
         response = event.get("response")
         holders = [event, response] if isinstance(response, dict) else [event]
         errors = [holder["error"] for holder in holders if isinstance(holder.get("error"), dict)]

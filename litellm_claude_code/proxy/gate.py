@@ -1,9 +1,9 @@
-"""The gate in front of litellm's proxy: an ASGI application around another.
+"""The gate in front of litellm's proxy: an ASGI application that wraps another.
 
-It checks the key, the path, the body and how much is under way before litellm sees a request. litellm gets a request
-that is written anew: JSON, with a few headers. The gate stops the work for a client that has gone away, and keeps the
-server's inside out of what clients are told. Refusals have the form that the client's library expects. Each request is
-logged with method, path, status and duration, and nothing it holds.
+The gate checks the key, the path, the body and the number of requests in progress before litellm sees a request. It
+then writes a new request for litellm: JSON with a few headers. If the client disconnects, the gate cancels the work.
+Errors have the form that the client's library expects, and reveal no internals of the server. Each request is logged
+with method, path, status and duration, without its content.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from .error_replies import Refused, Replies, Shape, error_body, health_counts, s
 _log: Final = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
 
-# What litellm is told of a client besides its body. `user-agent`: for Claude Code and Codex, litellm leaves out
-# parameters that a model does not take. `anthropic-beta` is for other providers of a configuration.
+# Request headers that are passed to litellm. `user-agent`: for Claude Code and Codex, litellm drops parameters that a
+# model does not take. `anthropic-beta`: for other providers in a configuration.
 _HANDED_ON: Final = (b"user-agent", b"accept", b"anthropic-version", b"anthropic-beta")
 _LONGEST_HEADER: Final = 1000
-# What clients are told besides an answer's body. litellm sends more headers, one with the upstream's address.
+# Response headers that are passed to clients. litellm sends more, one of them with the upstream's address.
 _HANDED_OUT: Final = frozenset(
     [b"content-type", b"content-length", b"cache-control", b"retry-after", b"x-litellm-call-id",
      b"x-litellm-response-cost", b"x-litellm-model-group", b"x-litellm-version"]
 )  # fmt: skip
 _OF_THE_BODY: Final = (b"content-type", b"content-length")
 _LEAVING_S: Final = 5.0
-"""How long work that nobody waits for any more may take to end."""
+"""How long litellm may take to stop after the client has disconnected."""
 _BUSY_S: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one server takes on."""
+    """The limits of one server."""
 
     max_requests: int
-    """Requests to the model under way or waiting for a process, of all clients together."""
+    """The maximum number of model requests in progress or waiting for a process, for all clients together."""
     max_body_bytes: int
     body_timeout_s: float = 60
     """How long a client may take to send a body."""
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(kw_only=True)
 class _Exchange:
-    """One request on its way through, and what became of it."""
+    """One request, and the state of its response."""
 
     send: Send
     shape: Shape
@@ -63,15 +63,15 @@ class _Exchange:
     is_left: bool = False
     weight: int = 0
     is_health: bool = False
-    """Whether litellm answers with the state of its deployments, of which a client gets the counts."""
+    """Whether the response is litellm's report on its deployments, of which the client gets only the counts."""
     began: float = field(default_factory=time.monotonic)
     _held: Message | None = None
-    """The start of an answer that is mended, held back until its body is complete."""
+    """The start of a response that is to be rewritten, held back until its body is complete."""
     _content: bytes = b""
     _mend_stream: Callable[[bytes, bool], bytes] | None = None
 
     async def reply(self, message: Message) -> None:
-        """Hand a message of litellm's answer on, unless the client has gone; an error once it is mended."""
+        """Forward a message of litellm's response, unless the client has left. Rewrite errors and health reports."""
         if message["type"] == "http.response.start":
             headers = [(name.lower(), value) for name, value in message["headers"] if name.lower() in _HANDED_OUT]
             message = {**message, "headers": headers}
@@ -99,7 +99,7 @@ class _Exchange:
         await self._send_json(start["status"], self.replies.error(self._content, start["status"], self.shape), headers)
 
     async def refuse(self, refused: Refused) -> None:
-        """Answer with an error of the gate's own."""
+        """Respond with one of the gate's own errors."""
         headers = []
         if refused.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % refused.retry_after_s))
@@ -115,10 +115,10 @@ class _Exchange:
 
 
 class Gate:
-    """Lets requests through to `app` that bear `key`. `inner_key` is what litellm is told instead.
+    """Forwards requests to `app` if they have the right key.
 
-    `check` is litellm's own look at a body, which may raise `ValueError`. `hosts` are the upstream's, which no client
-    is told.
+    `key` is the key that clients send; litellm gets `inner_key` instead. `check` is litellm's own check of a body,
+    which may raise `ValueError`. `hosts` are the upstream's hosts, which are removed from errors.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Gate:
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI has it."""
+        """Serve one ASGI connection. Websockets are rejected."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -162,7 +162,7 @@ class Gate:
         except ClientLeft:
             exchange.is_left = True
         except Exception as error:
-            # Its text may quote the request.
+            # Only the type: the text of the exception may quote the request.
             _log.error("%s %s: %s", scope["method"], path, type(error).__name__)
             if exchange.status is None:
                 await exchange.refuse(Refused(500, "Something went wrong here; the log says where."))
@@ -179,13 +179,13 @@ class Gate:
             )
 
     def _route(self, scope: Scope) -> Route:
-        """Return where a request goes. A stranger is told nothing of what is served."""
+        """Return the route of a request. The key is checked first, so that only its holders learn what is served."""
         path = scope["path"]
         is_known = any(secrets.compare_digest(key, self._key) for key in _keys_in(scope["headers"]))
         if not is_known and path not in OPEN:
             raise Refused(401, "No key, or not the right one: send `Authorization: Bearer …` or `x-api-key: …`.")
         if b"%" in scope.get("raw_path", b"") and not path.startswith("/v1/models/"):
-            path = "(an escaped path)"  # another way to write a path is another path, also to a proxy in front
+            path = "(an escaped path)"  # a reverse proxy in front may take an escaped path for another path
         return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
 
     async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: _Exchange) -> None:
@@ -211,7 +211,7 @@ class Gate:
         await self._serve(inner, content, receive, exchange)
 
     def _inner_headers(self, headers: Iterable[Header], length: int) -> list[Header]:
-        """Return the headers that litellm gets, each once. Nothing of how the client sent its body is among them."""
+        """Return the headers for litellm, each once. Those that describe the client's own body are replaced."""
         handed_on: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _HANDED_ON and len(value) <= _LONGEST_HEADER and value.isascii():
@@ -225,7 +225,7 @@ class Gate:
         ]
 
     def _admit(self, exchange: _Exchange, weight: int) -> None:
-        """Count a request as `weight` requests. Raises `Refused` where that is more than may be under way."""
+        """Count a request as `weight` model requests. Raises `Refused` if the limit would be exceeded."""
         if weight > self._limits.max_requests:
             raise Refused(
                 400, f"That is {weight} requests to the model; at most {self._limits.max_requests} go at once."
@@ -240,13 +240,13 @@ class Gate:
         exchange.weight = 0
 
     async def _serve(self, scope: Scope, content: bytes, receive: Receive, exchange: _Exchange) -> None:
-        """Have litellm answer; when the client goes away first, stop that, and with it the request to the model."""
+        """Let litellm answer. If the client disconnects first, cancel litellm and with it the request to the model."""
         messages: asyncio.Queue[Message] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": content, "more_body": False})
 
         async def reply(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                # The client may ask again as soon as it has its answer, while litellm still keeps its books.
+                # Release here: the client may send its next request while litellm still does its bookkeeping.
                 self._release(exchange)
             await exchange.reply(message)
 

@@ -1,7 +1,7 @@
-"""A log that cannot tell what was asked or answered, and with which key.
+"""Logging without prompts, answers or keys.
 
-litellm logs exceptions and requests that failed with their texts, which may quote a prompt; so does a traceback. Here
-a record of another package is cut down to where it comes from and the kind of exception: enough to search its source.
+litellm logs exceptions and failed requests with their texts, which may quote a prompt; so may a traceback. Therefore
+log records of other packages are reduced to their source location and the exception type: enough to find the code.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ OURS: Final = "litellm_claude_code"
 
 
 class Reticent(logging.Formatter):
-    """Formats our own records in full, and of others nothing that a request could have written."""
+    """Formats this package's records in full, and those of other packages without text that could be from a request."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
+        """Return the record as one line."""
         when = self.formatTime(record, "%Y-%m-%d %H:%M:%S")
         if record.name.split(".")[0] == OURS:
             return f"{when} {record.getMessage()}"
@@ -27,7 +27,7 @@ class Reticent(logging.Formatter):
 
 
 def keep_quiet(*, level: int = logging.INFO) -> None:
-    """Send every record of this Python process to stderr, formatted by `Reticent`, and Python's warnings nowhere."""
+    """Send all log records of this Python process to stderr, formatted by `Reticent`, and ignore Python's warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Reticent())
     root = logging.getLogger()
@@ -37,4 +37,4 @@ def keep_quiet(*, level: int = logging.INFO) -> None:
         if isinstance(logger, logging.Logger) and logger.handlers:
             logger.handlers, logger.propagate = [], True
     logging.getLogger(OURS).setLevel(level)
-    warnings.simplefilter("ignore")  # pydantic's quote values
+    warnings.simplefilter("ignore")  # pydantic's warnings quote values

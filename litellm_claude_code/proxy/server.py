@@ -1,4 +1,4 @@
-"""One server: litellm's proxy, configured and behind the gate, from its socket to its graceful end."""
+"""One server: litellm's proxy, configured and behind the gate, from opening the socket to the graceful shutdown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ https://www.anthropic.com/legal/consumer-terms. An API key, a gateway or a cloud
 
 _KEY_VARIABLE: Final = "LITELLM_MASTER_KEY"
 _SHORTEST_KEY: Final = 16
-# litellm's proxy would use these of the environment, which may be meant for another program.
+# Environment variables that litellm's proxy would use, but that may be meant for another program.
 _NOT_FOR_THE_PROXY: Final = ("DATABASE_URL", "DIRECT_URL", "WORKER_CONFIG", "LITELLM_CONFIG_BUCKET_NAME")
 _KEEP_ALIVE_S: Final = 60
 _AGENTS_MODELS: Final = ("sonnet", "opus", "haiku")
@@ -49,14 +49,14 @@ _log: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line says."""
+    """The options of the command line."""
 
     host: str = "127.0.0.1"
     port: int = 4000
-    """0 takes a free one."""
+    """0 for any free port."""
     config: Path | None = None
     profiles: Path | None = None
-    """Agents to serve besides, in the generated configuration; one that is given lists its own."""
+    """A file of agent profiles. The generated configuration serves them; a given `config` must list them itself."""
     master_key_file: Path | None = None
     shares_login: bool = False
     max_requests: int | None = None
@@ -71,11 +71,11 @@ class Key:
 
     value: str
     is_made: bool
-    """Whether it was made for this run, and has to be told."""
+    """Whether it was generated for this run, and must be shown to the user."""
 
 
 def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is under way. Raises `ConfigError` where it cannot begin."""
+    """Serve until SIGTERM or SIGINT, then finish the requests in progress. Raises `ConfigError` if it cannot start."""
     settings = _settings()
     names = [*models.names(), *_agents(options)]
     config = proxy_config.generate(names) if options.config is None else proxy_config.read(options.config)
@@ -103,14 +103,14 @@ def serve(options: Options) -> None:
             server = _Server(
                 gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
             )
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped gracefully, and raises it again
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its graceful shutdown
                 server.run(sockets=[listening])
         if not server.started:
             raise ConfigError(f"litellm's proxy did not start.\n{chatter.getvalue()}".rstrip())
 
 
 def _agents(options: Options) -> list[str]:
-    """Define the agents of a file, and return the names to serve them by."""
+    """Load the agent profiles of a file, and return the model names under which to serve them."""
     if options.profiles is None:
         return []
     from ..agents.profile import ProfileError
@@ -130,7 +130,11 @@ def _settings() -> Settings:
 
 
 def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) -> Key:
-    """Return the key in force: from a file, the environment, the configuration, or made now. Never none."""
+    """Return the key from the key file, the environment or the configuration, in that order, or generate one.
+
+    Raises `ConfigError` if the key file cannot be read, or if the key is too short or not printable ASCII without
+    spaces.
+    """
     value = named
     if options.master_key_file is not None:
         try:
@@ -150,7 +154,7 @@ def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) 
 
 
 def check_exposure(options: Options, payers: set[Any]) -> None:
-    """Refuse to serve a subscription to other machines, unless that was asked for."""
+    """Raise `ConfigError` if a subscription would be served to other machines without `shares_login`."""
     if _is_loopback(options.host) or "subscription" not in payers:
         return
     if not options.shares_login:
@@ -171,7 +175,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def _listening(options: Options) -> Iterator[socket.socket]:
-    """Give the socket, bound before anything slow begins."""
+    """Provide the socket. It is bound first, so that a port conflict shows before anything slow begins."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -188,7 +192,7 @@ def _listening(options: Options) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _configured(options: Options, config: Config, inner_key: str) -> Iterator[None]:
-    """Tell litellm's proxy its configuration and its key, in this process's environment only."""
+    """Pass the configuration and the key to litellm's proxy, in the environment of this process only."""
     for name in _NOT_FOR_THE_PROXY:
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="litellm-claude-code-") as folder:
@@ -201,7 +205,10 @@ def _configured(options: Options, config: Config, inner_key: str) -> Iterator[No
 
 
 def _proxy() -> tuple[ASGIApp, Callable[[dict[str, Any]], object]]:
-    """Return litellm's proxy, and its own look at a body; there a refusal would end in a 500, without a database."""
+    """Return litellm's proxy and its check of a body.
+
+    The gate runs the check itself: without a database, the proxy would respond with a 500 if the check fails.
+    """
     try:
         from litellm.proxy.auth.auth_utils import is_request_body_safe
         from litellm.proxy.proxy_server import app
@@ -214,7 +221,7 @@ def _proxy() -> tuple[ASGIApp, Callable[[dict[str, Any]], object]]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which says when it serves."""
+    """A uvicorn server that calls `on_ready` once it serves."""
 
     def __init__(self, app: ASGIApp, *, grace_s: int, on_ready: Callable[[], None]) -> None:
         super().__init__(
@@ -239,7 +246,7 @@ class _Server(uvicorn.Server):
 
 
 def _ready(listening: socket.socket, key: Key, payers: set[Any], config: Config, chatter: io.StringIO) -> None:
-    """Go over to serving: what was loaded is left out of garbage collection, the log is quiet, the user is told."""
+    """Switch from loading to serving: exclude loaded objects from garbage collection, set up the log, tell the user."""
     gc.enable()
     gc.freeze()
     keep_quiet()
@@ -256,7 +263,7 @@ def _ready(listening: socket.socket, key: Key, payers: set[Any], config: Config,
 
 
 def _warm_up(config: Config) -> None:
-    """Have a Claude Code process ready for the first request."""
+    """Start a Claude Code process for the first request, with the login of the configuration's first deployment."""
     first = next(iter(proxy_config.deployments(config, os.environ)), None)
     if first is None:
         return
@@ -267,5 +274,5 @@ def _warm_up(config: Config) -> None:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    # uvicorn takes the signal, stops gracefully, and raises it again: by then there is nothing left to do.
+    # uvicorn handles the signal, shuts down gracefully and raises it again; by then there is nothing left to do.
     raise SystemExit(0)

@@ -1,8 +1,8 @@
-"""Which values the fields of a request may have: the shapes that the APIs take, refused in their words.
+"""Checks of the fields of a request: their values must have the shapes that the APIs accept.
 
-litellm takes many other shapes: some it mends in silence, on others its code fails with Python's words. A check is a
-function of a value and of where it stands; it raises `Refused`. What is not described here is left to litellm and the
-API. Decisions only, no I/O.
+litellm silently repairs some other shapes, and fails on others with a Python error text. A check is a function of a
+value and its path in the body; it raises `Refused` with the path and the expected shape. Fields without a check here
+are left to litellm and the API. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Check = Callable[[Any, str], None]
 
 
 def check_shapes(body: Mapping[str, Any], path: str) -> None:
-    """Raise `Refused` if a field is missing or has a shape that the API would refuse. `path` is the endpoint's."""
+    """Raise `Refused` if a field is missing, or has a shape that the endpoint at `path` would refuse."""
     endpoint = path.removeprefix("/v1")
     required, checks = _ENDPOINTS[endpoint]
     for field in required:
@@ -84,7 +84,7 @@ def _list(each: Check, *, noun: str = "a list", is_empty_ok: bool = True) -> Che
 
 
 def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """Check an object's fields; an optional one may be null, and others may be there."""
+    """Return a check of an object's fields. Optional fields may be null, and unknown fields are accepted."""
 
     def check(value: Any, where: str) -> None:
         _object(value, where)
@@ -100,7 +100,7 @@ def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
 
 
 def _by(tag: str, kinds: Mapping[str, Check], *, takes_others: bool = True) -> Check:
-    """Check an object by the word in its field `tag`."""
+    """Return a check that depends on the object's field `tag`. With `takes_others`, unknown tags are accepted."""
 
     def check(value: Any, where: str) -> None:
         _record({tag: _text if takes_others else _one_of(*kinds)})(value, where)
@@ -110,7 +110,7 @@ def _by(tag: str, kinds: Mapping[str, Check], *, takes_others: bool = True) -> C
 
 
 def _either(noun: str, *choices: tuple[type, Check]) -> Check:
-    """Check a value by its Python type."""
+    """Return a check that depends on the value's Python type."""
 
     def check(value: Any, where: str) -> None:
         for kind, each in choices:
@@ -216,7 +216,7 @@ _NAMED: Final = _record({"name": _text}, {"description": _text, "parameters": _o
 
 
 def _tool(value: Any, where: str) -> None:
-    """Check a tool of any of the three APIs: they differ in where the name is."""
+    """Check a tool in the format of any of the three APIs, which differ in where the name is."""
     _record({}, {"type": _text, "input_schema": _object, "parameters": _object})(value, where)
     if "function" in value:
         _NAMED(value["function"], f"{where}.function")

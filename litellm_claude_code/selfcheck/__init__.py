@@ -1,10 +1,11 @@
-"""Whether the Claude Code CLI that is there does what this package relies on, proved on loopback.
+"""The self-check: a test on loopback that the Claude Code CLI in use does what this package relies on.
 
-Two workers serve a dozen calls that the stand-in answers; what it saw is compared with what was asked. No login takes
-part, and nothing leaves the machine.
+Workers serve about fifteen calls, which a stand-in for the API answers. The requests that the stand-in received are
+compared with the calls. No real login is used, and nothing leaves the machine.
 
-`check.py` says when a check is due, `run.py` makes one, `report.py` words what came of it; `bench.py` has calls served,
-`wire_checks.py` says which and what must come of them, `differences.py` compares, `policies.py` reads managed settings.
+- `check.py` decides whether a self-check is due, `run.py` runs it, and `report.py` formats the result.
+- `wire_checks.py` defines the checks, `bench.py` runs their calls, and `differences.py` compares request and call.
+- `policies.py` reads managed settings, which may explain a problem.
 """
 
 from .check import ensure_checked

@@ -1,4 +1,4 @@
-"""Calls served on loopback: a stand-in, the processes that ask it, and what was seen of each call."""
+"""Running the self-check's calls on loopback: the stand-in, the workers, and the record of each call."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ ANSWER: Final = "It is well."
 
 
 class Lost(Exception):
-    """A process that cannot be asked further."""
+    """Raised if a process fails, so that the self-check cannot continue."""
 
     def __init__(self, text: str, *switches: str, refused: Failure | None = None) -> None:
         super().__init__(text)
         self.problem = Problem(text, switches)
         self.refused = refused
-        """The refusal of a setting of the user's, if that is why: no process is started under it."""
+        """Set if the cause is a refused setting, under which no process may run."""
 
 
 def _not_started(failed: CallFailed, text: str, *switches: str) -> Lost:
-    """Return why a process is lost that did not come through its boot."""
+    """Return the error for a process that failed to boot."""
     if failed.failure.kind == "refused_settings":
         return Lost(failed.failure.text, refused=failed.failure)
     return Lost(f"{text}: {failed.failure.text}", *switches)
@@ -52,7 +52,7 @@ def _not_started(failed: CallFailed, text: str, *switches: str) -> Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One call: what was asked for, what reached the stand-in because of it, and what came back."""
+    """One call: the body it asked for, the requests that reached the stand-in, and the events that came back."""
 
     asked: Body
     system: str
@@ -62,7 +62,10 @@ class Seen:
 
     @property
     def bodies(self) -> list[Body]:
-        """Return the bodies that the model was asked with. What the CLI asks for itself has other instructions."""
+        """Return the bodies of the call's requests, without the CLI's own, which have another system prompt.
+
+        If none has the call's system prompt, return the first.
+        """
         bodies = [request.body for request in self.requests]
         return [body for body in bodies if _is_of_call(body, self.system)] or bodies[:1]
 
@@ -82,7 +85,7 @@ class Seen:
 
 
 class Bench:
-    """A stand-in and two processes that ask it: one with a system prompt, one without."""
+    """A stand-in and two workers that use it: one for calls with a system prompt, one for calls without."""
 
     def __init__(self, stand_in: StandIn, settings: Settings) -> None:
         self.stand_in = stand_in
@@ -96,7 +99,7 @@ class Bench:
         stand_in.respond = self._respond
 
     async def boot(self) -> None:
-        """Start both processes. Raises `Lost` where one does not answer the control request that ends its boot."""
+        """Start both workers. Raises `Lost` if one does not finish its boot."""
         try:
             for has_system in (True, False):
                 self._workers[has_system] = Worker(self._login, settings=self._settings, on_change=self._note)
@@ -108,13 +111,13 @@ class Bench:
                 raise _not_started(worker.failure, "it does not start, or does not answer `apply_flag_settings`")
 
     async def close(self) -> None:
-        """End both processes."""
+        """Close both workers."""
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
     async def ask_with_token(self, config: Path, *, later: Body) -> Seen:
-        """Have a process with a subscription's token and a configuration folder of its own serve a call.
+        """Run a call in a worker that has a subscription token and its own configuration folder `config`.
 
-        `later` is what `.claude.json` holds by the time of the call. Raises `Lost` as `boot` and `ask` do.
+        `later` is written to `.claude.json` after the boot, before the call. Raises `Lost` as `boot` and `ask` do.
         """
         login = Login(
             payer="subscription", base_url=self.stand_in.base_url, secrets=(("CLAUDE_CODE_OAUTH_TOKEN", TOKEN),)
@@ -140,11 +143,13 @@ class Bench:
         text: str | None = None,
         worker: Worker | None = None,
     ) -> Seen:
-        """Have a call served, its requests answered by `replies` and then by `ANSWER`, up to the worker's reset.
+        """Run a call, and wait until the worker has been reset. Return what was seen of the call.
 
-        `text` is loaded in the place of the body, as it is.
+        The stand-in answers the call's requests with `replies`, then with `ANSWER`. If `text` is given, it is loaded
+        unchanged in place of the body.
 
-        Raises `Lost` where that does not come to an end, or nothing is asked.
+        Raises `Lost` if the call times out, if the worker fails, or if no request arrives; with `text`, a call without
+        requests is accepted.
         """
         worker, before = worker or self._workers[bool(system)], len(self.stand_in.requests)
         asked = {**body, "model": models.resolve(model, any_id=True)}
@@ -172,7 +177,7 @@ class Bench:
         await self._settled(worker)
         requests = self.stand_in.requests[before:]
         seen = Seen(asked=asked, system=system, requests=requests, events=events, failure=failure)
-        if text is None or seen.requests:  # what is left out may as well not be asked at all
+        if text is None or seen.requests:  # if the CLI leaves `text` out, it may make no request
             self._check_is_alive(worker, seen)
         return seen
 
@@ -191,7 +196,7 @@ class Bench:
         self.cli_version = told.group(1) if told else self.cli_version
 
     async def _settled(self, worker: Worker) -> None:
-        """Wait until a worker is free or closed; its own time limits bound that."""
+        """Wait until a worker is idle or closed. The worker's own timeouts limit this."""
         while worker.state in (State.BOOTING, State.BUSY, State.RESETTING):
             self._changed.clear()
             await self._changed.wait()
@@ -207,14 +212,14 @@ class Bench:
 
 
 def _refusal() -> Reply:
-    """Return what the API says to a request with a block of a kind that does not exist."""
+    """Return the API's error for a request with a content block of an unknown type."""
     from ..testing import Failure as ApiFailure
 
     return ApiFailure(400, message=f"messages.0.content.1: '{LEFT_OUT_BLOCK['type']}' does not match any expected tag")
 
 
 def system_blocks(body: Body) -> tuple[list[Body], list[Body]]:
-    """Return the system blocks that are the CLI's own, two as it is started here, and those that follow."""
+    """Return the CLI's own system blocks (the first two, as the CLI is started here), and those that follow."""
     blocks = body.get("system")
     return (blocks[:2], blocks[2:]) if isinstance(blocks, list) else ([], [])
 

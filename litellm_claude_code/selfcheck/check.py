@@ -1,4 +1,8 @@
-"""When a check is due: once for a CLI, an SDK, this package and the policies in force, if it found them good."""
+"""Deciding whether a self-check is due.
+
+A good result is remembered. It holds until the CLI, the SDK's version, a module of the self-check or a file of managed
+settings changes.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,14 @@ from .run import self_check
 _REMEMBERED: Final = "self_check"
 _REMEMBERED_CLIS: Final = 8
 _AGAIN_AFTER_S: Final = 30.0
-"""A check that could not be finished, as on a machine too busy for it, is made again for a call after that long."""
+"""After an unfinished self-check, for example on a busy machine, a call after this time starts another one."""
 
 
 async def ensure_checked(settings: Settings) -> None:
-    """Check the CLI, unless that was done, in this Python process or in an earlier one that found it good.
+    """Run the self-check, unless this Python process has a result, or an earlier one remembered a good result.
 
-    Callers at the same time share one check. Raises `CallFailed` if the CLI does not do what is relied on, or if a
-    setting is refused under which no process is started.
+    Concurrent callers share one self-check. Raises `CallFailed` if the CLI does not do what this package relies on, or
+    if a setting is refused under which no process may run.
     """
     verdict = _verdicts.get(settings.cli_path)
     if verdict is None or verdict.until < time.monotonic():
@@ -41,7 +45,7 @@ async def ensure_checked(settings: Settings) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
-    """What this Python process goes by, until `time.monotonic()` says that it is out of date."""
+    """The result that this Python process uses, until `time.monotonic()` is past `until`."""
 
     wrong: str = ""
     refused: Failure | None = None
@@ -53,7 +57,7 @@ _running: dict[Path | None, asyncio.Task[_Verdict]] = {}
 
 
 def _checking(settings: Settings) -> asyncio.Task[_Verdict]:
-    """Return the check that is under way on this event loop, or a new one."""
+    """Return the self-check that is running on this event loop, or start one."""
     running = _running.get(settings.cli_path)
     if running is None or running.done() or running.get_loop() is not asyncio.get_running_loop():
         running = asyncio.create_task(_judge(settings), name="claude-code-self-check")
@@ -76,14 +80,17 @@ async def _judge(settings: Settings) -> _Verdict:
 
 
 def _good_until(report: Report) -> float:
-    """Return until when a bad result is gone by. A refused setting may be taken out at any time."""
+    """Return until when a bad result is used. A refused setting may be removed, so the next call checks again."""
     if report.refused is not None:
         return time.monotonic()
     return float("inf") if report.is_finished else time.monotonic() + _AGAIN_AFTER_S
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Return what a good result holds for: this CLI, SDK and package, and the policies that are in force."""
+    """Return the state for which a good result holds: the SDK's version, and the size and time of each file involved.
+
+    The files are the CLI, the self-check's own modules, and the managed settings.
+    """
     cli = find_cli(settings.cli_path)
     files = [*([cli.resolve()] if cli else []), *sorted(Path(__file__).parent.glob("*.py")), *policy_files()]
     return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])

@@ -1,4 +1,4 @@
-"""What reached the stand-in, compared with what a call asked for."""
+"""Comparing the requests that reached the stand-in with the call."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ _IN_BODY: Final[Mapping[str, tuple[str, ...]]] = {
     "tools": ("--tools", "ENABLE_TOOL_SEARCH"),
     "context_management": ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",),
 }
-"""What keeps a key out of a body whose caller did not ask for it."""
+"""For each key of a body, the variables and flags that should keep it out unless the call has it."""
 _ABSENT: Final = object()
 
 
 def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
-    """Compare the body with the one asked for; besides it there may be the CLI's identity, `metadata` and `stream`."""
-    expected = {"tools": [], **seen.asked, "stream": True}  # the CLI spells "no tools" out
+    """Return the differences between the request's body and the call's.
+
+    The CLI adds its own system blocks, `metadata`, `stream` and an empty `tools`, which are not differences. Cache
+    marks are allowed only with `is_marked`.
+    """
+    expected = {"tools": [], **seen.asked, "stream": True}  # without tools, the CLI sends an empty list
     keys = (seen.body.keys() | expected.keys()) - {"system", "metadata"}
     wrong = sorted(key for key in keys if seen.body.get(key, _ABSENT) != expected.get(key, _ABSENT))
     problems = more_than_one(seen, "an answer")
@@ -56,7 +60,10 @@ def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
 
 
 def more_than_one(seen: Seen, what: str, *switches: str) -> list[Problem]:
-    """See whether a call made more than one request; `what` it was answered with, and what should keep it at one."""
+    """Return a problem if a call caused more than one request.
+
+    `what` names the answer that the stand-in gave. `switches` are the flags and variables that should prevent it.
+    """
     problems = []
     if len(seen.bodies) > 1:
         problems.append(Problem(f"{what} is followed by another request", switches))

@@ -1,4 +1,4 @@
-"""What this machine's managed settings have to do with a CLI that does otherwise."""
+"""Managed settings of this machine that may explain a failed self-check."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .differences import CACHING
 
 
 def policies() -> list[str]:
-    """Say what this machine's managed settings do to variables that a worker needs.
+    """Return a sentence for each file of managed settings, with the worker's variables that it sets.
 
-    They go before the variables that a CLI is started with and those of `apply_flag_settings` (CLI 2.1.327).
+    Managed settings take precedence over the CLI's environment and `apply_flag_settings` (CLI 2.1.327).
     """
     own = ("CLAUDE_CODE_EXTRA_BODY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "API_TIMEOUT_MS", *CACHING)
     needed = {*Login(payer="gateway").environment(), *own}

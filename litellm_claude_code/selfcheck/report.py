@@ -1,4 +1,4 @@
-"""What a self-check found, and the sentence that says so."""
+"""The result of a self-check, and its text."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from ..tested_versions import CLI_BY_SDK
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a self-check found."""
+    """The result of a self-check."""
 
     cli: Path | None
     cli_version: str
-    """Empty where the CLI did not tell."""
+    """Empty if it could not be determined."""
     sdk_version: str
     problems: tuple[str, ...] = ()
-    """What the CLI does otherwise, a sentence each that names the variable, flag or step concerned."""
+    """A sentence for each difference in the CLI's behaviour, with the variables, flags or steps that are concerned."""
     policies: tuple[str, ...] = ()
-    """What the managed settings of this machine have to do with it, a sentence for each file."""
+    """A sentence for each file of managed settings on this machine, which may explain the problems."""
     is_finished: bool = True
-    """False where the CLI went away or did not answer, so that the last problem may be the machine's."""
+    """False if the CLI failed or did not answer. The last problem may then be the machine's and not the CLI's."""
     refused: Failure | None = None
-    """The refusal of a setting under which no process is started, so that the CLI was not checked."""
+    """Set if a setting is refused under which no process may run; the CLI was not checked then."""
 
     @property
     def is_good(self) -> bool:
         return not self.problems
 
     def sentence(self) -> str:
-        """Say what is wrong, what it has to do with, and which versions are known to work; empty for a good report."""
+        """Return the problems, their possible causes and the versions known to work; empty if there is no problem."""
         if self.is_good:
             return ""
         version = self.cli_version or "of unknown version"
@@ -51,7 +51,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something the CLI does otherwise, and the variables, flags or steps that should have seen to it."""
+    """A difference in the CLI's behaviour, and the variables, flags or steps that should have prevented it."""
 
     text: str
     switches: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""One self-check, from the first process's boot to the report."""
+"""One self-check, from booting the workers to the report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ _VERSION_WITHIN_S: Final = 3.0
 
 
 async def self_check(settings: Settings) -> Report:
-    """Have the CLI serve a dozen calls on loopback, and report. Takes a second or two and makes no request elsewhere.
+    """Let the CLI serve about fifteen calls on loopback and return a report. This takes a second or two.
 
-    A failing check does not end the others; a process that is lost does.
+    No request goes anywhere else. If a check finds a problem, the next one still runs; if a process fails, the
+    self-check stops there, unfinished.
     """
-    from ..testing import StandIn  # here, because of the product only this and the command line need a web server
+    from ..testing import StandIn  # here: it imports a web server, which only this and the command line need
 
     problems: list[Problem] = []
     is_finished, version, refused = True, "", None
@@ -43,7 +44,7 @@ async def self_check(settings: Settings) -> Report:
     except Lost as lost:
         problems.append(lost.problem)
         is_finished, refused = False, lost.refused
-    except RuntimeError as error:  # the stand-in's, where it cannot listen
+    except RuntimeError as error:  # from the stand-in, if it cannot listen
         problems.append(Problem(f"it cannot be checked: {error}"))
         is_finished = False
     cli = find_cli(settings.cli_path)
@@ -59,7 +60,7 @@ async def self_check(settings: Settings) -> Report:
 
 
 async def ask_version(cli: Path | None) -> str:
-    """Return what the CLI says of its version where no request has told it, or nothing."""
+    """Return the version that `cli --version` prints, for when no request has shown it, or an empty string."""
     if cli is None:
         return ""
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}

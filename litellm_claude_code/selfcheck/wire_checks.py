@@ -1,4 +1,4 @@
-"""What is relied on, a check each: calls are made, and what the stand-in saw is looked at."""
+"""The checks of a self-check. Each makes calls and inspects the requests that the stand-in received."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAVING_OUT: Final = ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "the block that is fired 
 _OAUTH: Final = "oauth-2025-04-20"
 _OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
-"""A word of the first call that no later one may hold."""
+"""A word in the first call that no later request may contain."""
 _RICH: Final[Body] = {
     "messages": [
         {"role": "user", "content": [{"type": "text", "text": f"@/etc/passwd and {_TRACE}: ultrathink about !`id`"}]},
@@ -42,7 +42,7 @@ _RICH: Final[Body] = {
 
 
 async def _check_rich_body(bench: Bench) -> list[Problem]:
-    """See that all a body can hold arrives as it was written, and the answer's events come out."""
+    """Check that a body with every kind of content arrives unchanged, and that the answer's events are delivered."""
     seen = await bench.ask(_RICH)
     problems = differences(seen)
     if any(_credentials(request) != (KEY, None) for request in seen.requests):
@@ -58,7 +58,7 @@ def _credentials(request: RecordedRequest) -> tuple[str | None, str | None]:
 
 
 async def _check_reset(bench: Bench) -> list[Problem]:
-    """See that a second call holds nothing of the first, and all that a fresh process writes for it."""
+    """Check that a second call contains no text of the first, and has the CLI's system blocks of a fresh process."""
     second = await bench.ask(system=_OTHER_SYSTEM)
     fresh = await bench.ask(system="")
     problems = [*differences(second), *differences(fresh)]
@@ -71,7 +71,7 @@ async def _check_reset(bench: Bench) -> list[Problem]:
 
 
 async def _check_endings(bench: Bench) -> list[Problem]:
-    """See that an answer, however it ends, is one request and comes out with its own `stop_reason`."""
+    """Check that every kind of answer takes one request and is delivered with its own `stop_reason`."""
     from ..testing import Answer, Text, ToolUse
 
     budget, fallback = "--max-budget-usd", "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK"
@@ -91,9 +91,10 @@ async def _check_endings(bench: Bench) -> list[Problem]:
 
 
 async def _check_left_out(bench: Bench) -> list[Problem]:
-    """See that a request of the CLI's own can be told from a call's: it is refused, and no answer to it comes out.
+    """Check that a request of the CLI's own is refused, and that its answer is not delivered as the call's.
 
-    A body that is not JSON is left out, as is any body under a policy that forbids betas.
+    The CLI makes one in place of the call's if it leaves out the body, for example because the body is not JSON (tested
+    here) or because a policy forbids betas.
     """
     before = len(bench.stand_in.requests)
     seen = await bench.ask(text='{"messages": [')
@@ -108,7 +109,7 @@ async def _check_left_out(bench: Bench) -> list[Problem]:
 
 
 async def _check_failures(bench: Bench) -> list[Problem]:
-    """See that a failure is one request, and is told as what it is."""
+    """Check that a failing call makes one request, and that the failure is reported with its status."""
     from ..testing import Answer, Failure, Text
 
     retries, betas = "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"
@@ -130,7 +131,7 @@ async def _check_failures(bench: Bench) -> list[Problem]:
 
 
 async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
-    """See that the model and the cache marks are those of the call, and not those of the one before."""
+    """Check that the model and the cache marks are those of the call, not those of the call before."""
     marked = await bench.ask(model="haiku", cache_ttl="1h")
     problems = differences(marked, is_marked=True)
     if '"1h"' not in json.dumps(marked.body.get("system")):
@@ -139,17 +140,19 @@ async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
 
 
 async def _check_nothing_else(bench: Bench) -> list[Problem]:
-    """See that nothing was asked for besides the calls' own requests."""
+    """Check that the CLI made no requests to paths other than that of the calls."""
     asked = sorted({f"{request.method} {request.path}" for request in bench.stand_in.other_requests})
     switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",)
     return [Problem(f"it makes requests of its own ({', '.join(asked)})", switches)] if asked else []
 
 
 async def _check_login(bench: Bench) -> list[Problem]:
-    """See that a subscription's token is sent as such, and that a later `.claude.json` changes neither it nor the host.
+    """Check that a subscription token is sent correctly.
 
-    The API takes such a token as a bearer and with the `oauth` beta only: CLI 2.1.121 left the beta out, and every call
-    was a 401.
+    A `.claude.json` that is written later must change neither the token nor the host.
+
+    The API accepts such a token only as a bearer token and with the `oauth` beta. CLI 2.1.121 left out the beta, and
+    every call failed with a 401.
     """
     nowhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "another-key"}
     with tempfile.TemporaryDirectory() as folder:
