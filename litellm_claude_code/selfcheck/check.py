@@ -89,10 +89,11 @@ def _good_until(report: Report) -> float:
 def _fingerprint(settings: Settings) -> str:
     """Return the state for which a good result holds: the SDK's version, and the size and time of each file involved.
 
-    The files are the CLI, the self-check's own modules, and the managed settings.
+    The files are the CLI, this package's own modules that start and drive it, and the managed settings.
     """
-    cli = find_cli(settings.cli_path)
-    files = [*([cli.resolve()] if cli else []), *sorted(Path(__file__).parent.glob("*.py")), *policy_files()]
+    cli, package = find_cli(settings.cli_path), Path(__file__).parents[1]
+    own = [package / "auth.py", *sorted(package.glob("process/*.py")), *sorted(package.glob("selfcheck/*.py"))]
+    files = [*([cli.resolve()] if cli else []), *own, *policy_files()]
     return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
 
 
