@@ -10,12 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
+from ..login import Login
 from .rate_limit_info import Overage, Report, Window
-
-if TYPE_CHECKING:
-    from ..auth import Login  # brings litellm with it, which nothing here needs
 
 UNKNOWN_RESET_S: Final = 60.0
 """How long a limit refuses calls when the CLI names no reset, or one that cannot be: then a call finds out."""
