@@ -18,7 +18,7 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
-	@$(BIN)/litellm-claude-code demo $(if $(filter-out 0,$(LIVE)),--live)
+	@$(BIN)/python -m examples.support_tickets $(if $(filter-out 0,$(LIVE)),--live)
 
 quick: $(READY) ## the tests that start no Claude Code process: a first verdict
 	@$(BIN)/python -m pytest -m "not boots and not live" -n 2 --dist loadfile
@@ -74,7 +74,7 @@ $(DOCS)/.ready: pyproject.toml
 
 clean: ## remove .venv and what tools have cached here
 	rm -rf $(VENV) .venv-upstream .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
-	find litellm_claude_code dspy_adapter tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find litellm_claude_code dspy_adapter examples tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

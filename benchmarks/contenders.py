@@ -24,7 +24,7 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 from surroundings import Address
 
 import litellm_claude_code
-from litellm_claude_code.auth import Login
+from litellm_claude_code.login import Login
 
 T = TypeVar("T")
 Frame = dict[str, Any]

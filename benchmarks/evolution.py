@@ -30,6 +30,8 @@ from measuring import Goal, table
 from optimizer import THREADS, _children_cpu_s
 from surroundings import Address
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where `examples` is
+
 OURS: Final = "ClaudeCodeLM"
 DIRECT: Final = "anthropic/"
 QUERY: Final = "query(), a process per call"
@@ -54,8 +56,8 @@ class Run:
 
 def serve(answer_after_s: float) -> None:
     """Be the stand-in of these runs, until told to end."""
+    from examples.support_tickets.scripted_model import asked_for
     from litellm_claude_code.testing import RecordedRequest, StandIn, answer
-    from litellm_claude_code.testing.scripted_model import asked_for
 
     proposals = itertools.count(1)
 
@@ -165,7 +167,7 @@ def _query_lm(address: Address) -> Any:
 def _tickets() -> tuple[list[Any], list[Any]]:
     import dspy
 
-    from litellm_claude_code.testing.tickets import TICKETS
+    from examples.support_tickets.tickets import TICKETS
 
     examples = [
         dspy.Example(ticket=ticket, team=rule.removesuffix(".").split()[-1]).with_inputs("ticket")

@@ -1,209 +1,32 @@
-"""Choose what pays for a call, and the environment of its Claude Code process.
+"""Choose the login that pays for a call.
 
 The CLI silently prefers an API key in the environment to the login. This package uses a key only if the caller asked
-for it. A process gets only the variables named below (`process/launch.py`). The login is sent only to the CLI's default
-endpoint and to those in `Settings.send_login_to`.
+for it. The login is sent only to the CLI's default endpoint and to those in `Settings.send_login_to`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from dataclasses import replace
+from typing import Any, Final
 
 from litellm.exceptions import AuthenticationError
 
-from .errors import HOW_TO_PAY, without_password
-from .in_force import Stamp, policy_stamp
+from .in_force import policy_stamp
+from .login import CLOUDS, HOW_TO_PAY, PLACE, Login, is_of_cloud, without_password
 from .models import PROVIDER
 from .settings import Settings
 
-Payer = Literal["subscription", "api_key", "gateway", "cloud"]
-
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _ARGUMENT: Final = "`api_key` of the call"
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
-_CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
-                          "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
-
-# Passed on from the caller's environment: basics of any program, network settings, and the location of the login.
-_PASSED_ON: Final = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "SHELL",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TMPDIR",
-        "TEMP",
-        "TMP",
-        "XDG_CONFIG_HOME",
-        "XDG_CACHE_HOME",
-        "XDG_DATA_HOME",
-        "XDG_STATE_HOME",
-        "XDG_RUNTIME_DIR",
-        "SYSTEMROOT",
-        "USERPROFILE",
-        "APPDATA",
-        "LOCALAPPDATA",
-        "PATHEXT",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "ALL_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "all_proxy",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "NODE_EXTRA_CA_CERTS",
-        "CLAUDE_CODE_CLIENT_CERT",
-        "CLAUDE_CODE_CLIENT_KEY",
-        "CLAUDE_CODE_CLIENT_KEY_PASSPHRASE",
-        "CLAUDE_CONFIG_DIR",
-        "CLAUDE_SECURESTORAGE_CONFIG_DIR",
-    ]
-)
-
-# Those of them that choose the account, a folder or the network route. A process gets their values from when its login
-# was chosen, so a program that changes them gets a different process.
-_PLACE: Final = tuple(
-    sorted(
-        _PASSED_ON - {"PATH", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "PATHEXT"}
-        - {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
-    )
-)  # fmt: skip
-
-# Make the CLI send the caller's request and nothing else: no other requests, no additions, no retries, no hidden
-# fallbacks. CLI 2.1.327 was seen to need each of them. tests/test_wire.py tests their combined effect.
-_WIRE: Final[Mapping[str, str]] = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
-    "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
-    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_THINKING": "1",
-    "CLAUDE_CODE_EFFORT_LEVEL": "unset",
-    # A call's body overrides this, so only a request of the CLI's own has this limit (`process/guard.py`).
-    "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1",
-    "CLAUDE_CODE_MAX_RETRIES": "0",
-    "DISABLE_PROMPT_CACHING": "1",
-    "ENABLE_TOOL_SEARCH": "false",
-    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",  # otherwise the SDK requests frames that are not used here
-    # The caller's `timeout` limits the wait between events. This is only a last resort (1 h).
-    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "3600000",
-}
-
-# An agent is the normal Claude Code, with its own loop, thinking and caching. These variables switch off what a caller
-# does not use (titles, telemetry, memories, background work) and what would change the model or the requests.
-_AGENT: Final[Mapping[str, str]] = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
-    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
-    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
-    "CLAUDE_CODE_SKIP_MCP_DEBUG_LOG_FILES": "1",
-    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",
-    "ENABLE_TOOL_SEARCH": "false",
-}
-
-
-# With this variable, CLI 2.1.327 assumes that its parent process decides on payment. It ignores hosts, keys, tokens and
-# headers from every source of settings, including Anthropic's service and `.claude.json`. It still applies proxies and
-# TLS files. The variable named in the value is never set, so the CLI uses its login as before.
-_ROUTE_IS_OURS: Final[Mapping[str, str]] = {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": "ANTHROPIC_AUTH_TOKEN"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Login:
-    """Credentials and endpoint of a process. Processes with equal logins are interchangeable."""
-
-    payer: Payer
-    base_url: str | None = field(default=None, repr=False)
-    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """Environment variables that hold a credential. Never part of a `repr`."""
-    is_cloud_passed: bool = False
-    place: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
-    """Saved variables that choose the account, a folder or a proxy. None: taken when a process starts."""
-    policies: Stamp = field(default=(), repr=False)
-    """Fingerprint of the machine's managed settings. A process that started under different ones is not reused."""
-    source: str | None = field(default=None, compare=False)
-    """Where the credential comes from: a variable, or the call's `api_key`. None: the CLI finds one itself."""
-
-    @property
-    def is_metered(self) -> bool:
-        """Return whether the CLI can report this login's usage: a subscription at the default base URL."""
-        return self.payer == "subscription" and self.base_url is None
-
-    @property
-    def gets_settings(self) -> bool:
-        """Return whether the CLI may fetch an organisation's settings from Anthropic's service."""
-        return self.payer in ("subscription", "api_key") and self.base_url is None
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Return whether requests go to a service other than Anthropic's, where any model may exist."""
-        return self.payer in ("gateway", "cloud")
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables to set in a worker's process. It also inherits those for which `passes_on` is true."""
-        return {**_WIRE, **dict(self.place or ()), **self._way()}
-
-    def agent_environment(self) -> dict[str, str]:
-        """Return the variables to set in an agent's process."""
-        return {**_AGENT, **dict(self.place or ()), **self._way()}
-
-    def _way(self) -> dict[str, str]:
-        env = os.environ if self.place is None else dict(self.place)
-        base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
-        kept = _ROUTE_IS_OURS if self.gets_settings else {}
-        return {**kept, **base, **dict(self.secrets)}
-
-    def redact(self, text: str) -> str:
-        """Redact this login's secrets, and passwords in URLs, from process output."""
-        for _, value in self.secrets:
-            text = text.replace(value, "[redacted]") if value else text
-        return without_password(text)
-
-    def passes_on(self, name: str) -> bool:
-        """Return whether a process inherits a variable of this Python process."""
-        if self.place is not None and _is_of_place(name, is_cloud=self.is_cloud_passed):
-            return False  # `environment` sets it from `place`
-        if name in _PASSED_ON or name.startswith("LC_"):
-            return True
-        return self.is_cloud_passed and _is_of_cloud(name)
-
-
-def _is_of_place(name: str, *, is_cloud: bool) -> bool:
-    return name in _PLACE or (is_cloud and _is_of_cloud(name))
-
-
-def _is_of_cloud(name: str) -> bool:
-    return name in _CLOUDS or name.startswith(_CLOUD_PREFIXES)
 
 
 def placed(login: Login, env: Mapping[str, str]) -> Login:
     """Add the variables and managed settings that affect account and route: if they change, the login differs."""
-    names = sorted(filter(_is_of_cloud, env)) if login.is_cloud_passed else ()
-    place = tuple((name, env[name]) for name in (*_PLACE, *names) if name in env)
+    names = sorted(filter(is_of_cloud, env)) if login.is_cloud_passed else ()
+    place = tuple((name, env[name]) for name in (*PLACE, *names) if name in env)
     return replace(login, place=place, policies=policy_stamp())
-
-
-def _past_proxies(base_url: str, env: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that bypass the proxy for a loopback `base_url`: the CLI would use the proxy even there."""
-    host = urlsplit(base_url).hostname or ""
-    if host not in _LOOPBACK:
-        return {}
-    return {name: ",".join(filter(None, [env.get(name), host])) for name in ("NO_PROXY", "no_proxy")}
 
 
 def choose_login(
@@ -232,8 +55,8 @@ def _choose(
         return _gateway(base_url, api_key=api_key, is_from_env=not api_base, settings=settings, model=model, env=env)
     if api_key:
         return Login(payer="api_key", secrets=(_key(api_key),), source=_ARGUMENT)
-    if settings.auth == "cloud" or any(_is_on(env.get(name)) for name in _CLOUDS):
-        source = next((name for name in _CLOUDS if _is_on(env.get(name))), None)
+    if settings.auth == "cloud" or any(_is_on(env.get(name)) for name in CLOUDS):
+        source = next((name for name in CLOUDS if _is_on(env.get(name))), None)
         return Login(payer="cloud", is_cloud_passed=True, source=source)
     if settings.auth == "api_key":
         key = env.get("ANTHROPIC_API_KEY")

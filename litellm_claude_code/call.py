@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .auth import Login
+from .login import Login
 from .observer import NOBODY, Observer
 
 ApiEvent = dict[str, Any]

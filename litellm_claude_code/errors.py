@@ -15,18 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 from litellm import exceptions
 
 from .install import NO_CLI
 from .limits.subscription import Reached
+from .login import HOW_TO_PAY, Payer, without_password
 from .models import PROVIDER
 from .trusted import UntrustedFolder
-
-if TYPE_CHECKING:
-    from .auth import Payer  # `auth` imports this module
 
 _CAUSE: Final = "claude_code_cause"
 _FOLDER: Final = str(Path(__file__).parent)
@@ -131,12 +129,6 @@ def timed_out(timeout_s: float | None) -> CallFailed:
     """Return the failure of a call that exceeded its timeout."""
     return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
 
-
-HOW_TO_PAY: Final = (
-    "Log in with `litellm-claude-code claude auth login`, with `/login` in Claude Code, or with a token of `claude "
-    "setup-token` in CLAUDE_CODE_OAUTH_TOKEN; or pay with a key: `api_key=` on the call, or "
-    "LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."
-)
 
 _BY_STATUS: Final[dict[int, Any]] = {
     400: exceptions.BadRequestError,
@@ -328,11 +320,6 @@ def alone() -> Iterator[None]:
     except Exception as error:
         error.__cause__ = error.__context__ = None
         raise
-
-
-def without_password(text: str) -> str:
-    """Remove user names and passwords from URLs: `https://user:password@host` becomes `https://host`."""
-    return re.sub(r"(\b[a-z][a-z0-9+.-]*://)[^/\s?#]*@", r"\1", text, flags=re.IGNORECASE)
 
 
 def without_prompt(error: Exception) -> str:

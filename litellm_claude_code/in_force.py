@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import CallFailed, Failure
-
-Stamp = tuple[tuple[str, int, int, int], ...]
+from .login import Stamp
 
 PROGRAMS: Final = (
     "apiKeyHelper",

@@ -31,7 +31,7 @@ app.command()(models)
 app.command()(doctor)
 app.command(context_settings=_ANOTHER_PROGRAMS)(run)
 app.command()(serve)
-app.command()(demo)
+app.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(demo)
 app.command(name="stand-in")(stand_in)
 app.command(context_settings=_ANOTHER_PROGRAMS)(claude)
 

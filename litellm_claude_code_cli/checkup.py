@@ -112,7 +112,7 @@ def _skipped_login() -> Finding:
 
 def _login() -> Finding:
     from litellm_claude_code import whoami
-    from litellm_claude_code.errors import HOW_TO_PAY
+    from litellm_claude_code.login import HOW_TO_PAY
 
     try:
         identity = whoami()

@@ -6,11 +6,16 @@ Not what the notebooks are about: the calls they make, and the Claude Code CLI t
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
-from litellm_claude_code.testing.scripted_model import asked_for
-from litellm_claude_code.testing.scripted_model import respond as sort_ticket
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where `examples` is
+
+from examples.support_tickets.scripted_model import asked_for
+from examples.support_tickets.scripted_model import respond as sort_ticket
 
 CAPITALS = {"France": "Paris", "Spain": "Madrid", "Peru": "Lima"}
 PEOPLE = {"Paris": 2_100_000, "Madrid": 3_300_000, "Lima": 10_000_000}

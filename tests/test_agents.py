@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 import litellm_claude_code
 from litellm_claude_code.agents.process import MARK
-from litellm_claude_code.auth import Login
+from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Failure, StandIn, ToolUse, answer

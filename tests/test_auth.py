@@ -7,7 +7,8 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.auth import Login, choose_login
+from litellm_claude_code.auth import choose_login
+from litellm_claude_code.login import Login
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 

@@ -17,9 +17,9 @@ from typing import Any
 import litellm
 import pytest
 
-from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.errors import CallFailed
+from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.process.worker import State
 from litellm_claude_code.settings import Settings

@@ -356,12 +356,19 @@ print(*commands)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ran.stderr == ""
-    assert {"ask", "models", "doctor", "run", "demo", "stand-in"} <= set(ran.stdout.split())
+    assert {"ask", "models", "doctor", "run", "serve", "stand-in"} <= set(ran.stdout.split())
 
 
 def test_the_aliases_that_a_shell_completes_are_those_there_are() -> None:
     assert set(provider.ALIASES) == set(ALIASES)
     assert provider.complete_model("o") == ["opus", "opusplan"]
+
+
+def test_demo_says_where_the_demo_is() -> None:
+    result = run("demo", "--live", "--budget", "80")
+    assert result.exit_code == ExitCode.USAGE
+    assert "`make demo` in a checkout" in result.stderr
+    assert " demo " not in run("--help").stdout
 
 
 def test_the_command_has_three_names() -> None:

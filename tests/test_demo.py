@@ -17,13 +17,14 @@ from .support.waiting import wait_until
 
 pytest.importorskip("dspy")
 
+ROOT = Path(__file__).parent.parent
 # Half of what `make demo` spends, which is enough to see the score rise.
 ARGUMENTS = ["--budget", "80"]
 # A shell has what it runs in the background ignore SIGINT, and with it a whole test run.
 INTERRUPTIBLE = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("litellm_claude_code_cli", run_name="__main__", alter_sys=True)
+runpy.run_module("examples.support_tickets", run_name="__main__", alter_sys=True)
 """
 
 
@@ -41,8 +42,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_score_rises_and_the_run_is_accounted_for(environment: Mapping[str, str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "litellm_claude_code_cli", "demo", *ARGUMENTS]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "examples.support_tickets", *ARGUMENTS]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -67,7 +68,8 @@ def test_the_score_rises_and_the_run_is_accounted_for(environment: Mapping[str, 
 
 def test_ctrl_c_ends_it_within_seconds(environment: Mapping[str, str], tmp_path: Path) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, "demo", *ARGUMENTS],
+        [sys.executable, "-c", INTERRUPTIBLE, *ARGUMENTS],
+        cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -95,11 +97,11 @@ def _find(pattern: str, text: str) -> tuple[str, ...]:
 
 
 def _assert_nothing_left(environment: Mapping[str, str], folder: Path) -> None:
-    """No process of the demo's, and no file but the CLI's own and the one small file that is ours."""
+    """No process of the demo's, and no file but the CLI's own and two small files of ours."""
     wait_until(lambda: not _processes(environment), lambda: _processes(environment))
     assert list((folder / "home").rglob("*")) == []
     assert sorted(path.name for path in folder.iterdir()) == ["cache", "claude", "home"]
-    assert [path.name for path in (folder / "cache").rglob("*") if path.is_file()] == ["cli.json"]
+    assert sorted(path.name for path in (folder / "cache").rglob("*") if path.is_file()) == ["cli.json", "starting"]
 
 
 def _processes(environment: Mapping[str, str]) -> list[str]:

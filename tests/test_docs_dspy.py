@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.support_tickets.scripted_model import respond
 from litellm_claude_code.testing import StandIn
-from litellm_claude_code.testing.scripted_model import respond
 
 from .support.examples import DOCS, run_page
 

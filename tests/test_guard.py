@@ -9,9 +9,9 @@ from typing import Any
 import litellm
 import pytest
 
-from litellm_claude_code.auth import Login
 from litellm_claude_code.call import ApiEvent, Call
 from litellm_claude_code.errors import CallFailed, Failure
+from litellm_claude_code.login import Login
 from litellm_claude_code.process.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
 from litellm_claude_code.process.worker import State, Worker
 from litellm_claude_code.settings import Settings

@@ -13,8 +13,9 @@ import pytest
 
 import litellm_claude_code
 from litellm_claude_code.auth import choose_login
-from litellm_claude_code.errors import CallFailed, without_password
+from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.in_force import Guard
+from litellm_claude_code.login import without_password
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from litellm_claude_code.auth import Login
 from litellm_claude_code.limits.concurrency import Flow
 from litellm_claude_code.limits.rate_limit_info import Report
 from litellm_claude_code.limits.subscription import UNKNOWN_RESET_S, Limits, LimitStatus, Reached
+from litellm_claude_code.login import Login
 
 NOW = 1_795_168_800.0  # 2026-11-20, 10:00 UTC
 RESET = int(NOW) + 37 * 60

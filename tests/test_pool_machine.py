@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from litellm_claude_code.auth import Login
 from litellm_claude_code.call import Call
 from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
+from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.pool.schedule import fits
 from litellm_claude_code.process.lease import Turn

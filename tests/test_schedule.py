@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from litellm_claude_code.auth import Login
+from litellm_claude_code.login import Login
 from litellm_claude_code.pool import schedule
 from litellm_claude_code.pool.schedule import Pace, decide, unneeded_boots
 from litellm_claude_code.process.worker import State

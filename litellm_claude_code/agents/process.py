@@ -25,9 +25,9 @@ import anyio.to_thread
 import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
-from ..auth import Login
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
+from ..login import Login
 from ..process import launch
 from ..process.folders import private_folder
 from ..process.transport import ControlTransport, Frame

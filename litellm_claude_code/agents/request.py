@@ -13,9 +13,9 @@ from typing import Any, Final
 import litellm
 
 from .. import models
-from ..auth import Login
 from ..call import Call
 from ..errors import bad_request, unsupported
+from ..login import Login
 from ..observer import NOBODY, Observer
 from ..translation.request import AGENT_PARAMS, Request, to_body
 from ..translation.validation import (

@@ -10,12 +10,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
+from ..login import Login
 from .rate_limit_info import Overage, Report, Window
-
-if TYPE_CHECKING:
-    from ..auth import Login  # only for annotations: it imports litellm
 
 UNKNOWN_RESET_S: Final = 60.0
 """How long a limit refuses calls if the CLI reports no reset, or an implausible one. Then calls are tried again."""

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 import anyio
 
-from ..auth import Login
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
 from ..limits.concurrency import Flow
 from ..limits.subscription import Limits, Reached
+from ..login import Login
 from ..observer import waits_told
 from ..process.lease import Turn
 from ..process.worker import State, Worker

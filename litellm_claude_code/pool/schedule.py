@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from ..auth import Login
+from ..login import Login
 from ..process.worker import State
 from ..settings import Settings, cores
 

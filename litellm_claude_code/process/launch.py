@@ -21,9 +21,10 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionE
 from claude_agent_sdk._internal._task_compat import spawn_detached
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from ..auth import Login, wrong_login
+from ..auth import wrong_login
 from ..errors import CallFailed, Failure
 from ..install import NO_CLI, absolute_path, find_cli, find_program
+from ..login import Login
 from ..settings import Settings
 from .folders import empty_folder, private_folder
 from .transport import ControlTransport

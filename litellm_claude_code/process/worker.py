@@ -23,10 +23,10 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from .. import models
-from ..auth import Login
 from ..call import Call
 from ..errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from ..in_force import Guard, policy_stamp
+from ..login import Login
 from ..settings import Settings
 from . import launch
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY

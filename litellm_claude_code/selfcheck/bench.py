@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from .. import models
-from ..auth import Login, placed
+from ..auth import placed
 from ..call import ApiEvent, Call
 from ..errors import CallFailed, Failure, from_sdk
+from ..login import Login
 from ..process.guard import LEFT_OUT_BLOCK
 from ..process.worker import State, Worker
 from ..settings import Settings

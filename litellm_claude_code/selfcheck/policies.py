@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..auth import Login
 from ..in_force import policy_files
+from ..login import Login
 from .differences import CACHING
 
 

@@ -29,9 +29,9 @@ from litellm.types.utils import (
 )
 
 from .. import models
-from ..auth import Login
 from ..call import ApiEvent, Call
 from ..errors import alone, bad_request, unsupported, without_prompt
+from ..login import Login
 from ..observer import NOBODY, Observer
 from .validation import (
     FENCED,

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import dspy
 
+from examples.support_tickets.scripted_model import respond
+from examples.support_tickets.tickets import labelled
 from litellm_claude_code.testing import RecordedRequest, StandIn
-from litellm_claude_code.testing.scripted_model import respond
-from litellm_claude_code.testing.tickets import labelled
 
 from .waiting import wait_until
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from .answers import Json
-from .server import RecordedRequest
+from litellm_claude_code.testing import RecordedRequest
+
+Json: TypeAlias = dict[str, Any]
 
 COMMON_SENSE: Final = """
 Tickets about a charge, a payment, a refund, a price or an invoice go to billing.

@@ -1,4 +1,4 @@
-"""A small evolution run, end to end: `litellm-claude-code demo`, or with `--live` on the user's own login.
+"""A small optimization, end to end: `make demo`, or with `--live` on the user's own login.
 
 DSPy's GEPA looks for a better instruction for a program that routes support tickets. Every call goes through litellm
 and the Claude Code CLI; unless `--live` is given, the CLI asks the stand-in, where a scripted model answers. Either way
@@ -28,7 +28,10 @@ from litellm_claude_code.auth import choose_login
 from litellm_claude_code.models import PROVIDER
 from litellm_claude_code.provider import provider
 from litellm_claude_code.settings import Settings
-from litellm_claude_code.testing.tickets import INSTRUCTION, TEAMS, labelled
+from litellm_claude_code.testing import StandIn
+
+from .scripted_model import respond
+from .tickets import INSTRUCTION, TEAMS, labelled
 
 _QUIET_FOR_AT_MOST_S: Final = 5.0
 
@@ -139,9 +142,6 @@ def _reach(options: Options) -> Iterator[Mapping[str, Any]]:
         print(f"Live: Claude itself answers, about {options.budget + 50} calls, paid by your {payer}.", flush=True)
         yield {}
         return
-    from litellm_claude_code.testing import StandIn
-    from litellm_claude_code.testing.scripted_model import respond
-
     print(
         "Stand-in: no login is used and no quota spent; the Claude Code CLI is the real one, its answers are scripted, "
         "by a little model that follows its prompt.",

@@ -1,0 +1,37 @@
+"""`make demo`, or `python -m examples.support_tickets` in a checkout."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+# Before litellm is imported: it would ask the network for prices.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+
+def demo(
+    live: Annotated[bool, typer.Option("--live", help="Use your own login, for some 210 calls.")] = False,
+    model: Annotated[str, typer.Option("--model", "-m", help="Routes the tickets.")] = "haiku",
+    optimizer_model: Annotated[str, typer.Option(help="Writes instructions.")] = "sonnet",
+    budget: Annotated[int, typer.Option(min=1, help="Answers that GEPA may use.")] = 160,
+    threads: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 8,
+) -> None:
+    """Watch DSPy's GEPA improve a program that routes support tickets.
+
+    Every call goes through litellm and the real Claude Code CLI. Unless `--live` is given, a scripted model answers:
+    no login is needed and nothing is spent. Takes about half a minute.
+    """
+    import litellm  # here, so that `--help` does not wait for it
+
+    from .evolve import Options, demonstrate
+
+    litellm.suppress_debug_info = True
+    demonstrate(Options(is_live=live, model=model, optimizer_model=optimizer_model, budget=budget, threads=threads))
+
+
+if __name__ == "__main__":
+    app = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
+    app.command()(demo)
+    app(prog_name="python -m examples.support_tickets")
