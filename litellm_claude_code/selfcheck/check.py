@@ -92,7 +92,12 @@ def _fingerprint(settings: Settings) -> str:
     The files are the CLI, this package's own modules that start and drive it, and the managed settings.
     """
     cli, package = find_cli(settings.cli_path), Path(__file__).parents[1]
-    own = [package / "auth.py", *sorted(package.glob("process/*.py")), *sorted(package.glob("selfcheck/*.py"))]
+    own = [
+        package / "auth.py",
+        package / "login.py",
+        *sorted(package.glob("process/*.py")),
+        *sorted(package.glob("selfcheck/*.py")),
+    ]
     files = [*([cli.resolve()] if cli else []), *own, *policy_files()]
     return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
 
