@@ -1,7 +1,7 @@
-"""Ways to ask Claude the same question once, each behind the same two steps: `call`, which is timed, and `settle`.
+"""The contenders: ways to ask Claude one question, each with the steps `call`, which is timed, and `settle`.
 
-Those that can `ask` take any `Question`, from many threads at once. All reach the same stand-in, which echoes the
-user's message. Enter `surroundings.scratch_home` before importing this.
+A contender with a method `ask` takes any `Question`, from many threads at once. All of them call the same stand-in,
+which echoes the user's message. Enter `surroundings.scratch_home` before importing this module.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ _WARM_UP_CALLS: Final = 5
 
 
 class Contender(Protocol):
-    """One way to ask. What it needs is started by its first call."""
+    """One way to ask. Its first call starts the processes that it needs."""
 
     def call(self, user: str) -> str:
-        """Ask with `SYSTEM` and this message, and return the answer's text when the caller could use it."""
+        """Ask with `SYSTEM` and this message. Return the answer's text as soon as a caller could use it."""
 
     def settle(self) -> None:
-        """Do what the next call needs done, in the caller's thread; what happens by itself is not waited for."""
+        """Prepare for the next call in the caller's thread. Does not wait for work in the background."""
 
     def close(self) -> None:
-        """End every process of this contender's own."""
+        """End all processes of this contender."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: a user message, after examples of questions and answers."""
+    """A system prompt, examples of questions and answers, and a user message."""
 
     user: str
     system: str = SYSTEM
@@ -62,7 +62,7 @@ class Question:
     alias: str = ALIAS
 
     def messages(self) -> list[dict[str, str]]:
-        """Return it as litellm takes it."""
+        """Return the messages in litellm's format."""
         history = [
             message
             for user, assistant in self.examples
@@ -71,12 +71,12 @@ class Question:
         return [{"role": "system", "content": self.system}, *history, {"role": "user", "content": self.user}]
 
     def flat(self) -> str:
-        """Return all but the system prompt as one text, for what takes no history."""
+        """Return everything but the system prompt as one text, for contenders that take no history."""
         return "\n\n".join([*(f"Q: {user}\nA: {assistant}" for user, assistant in self.examples), self.user])
 
 
 class Litellm:
-    """`litellm.completion` for the models of any provider, by the name that `name` gives them there."""
+    """`litellm.completion` with any provider; `name` maps an alias to the provider's name for the model."""
 
     def __init__(
         self, name: Callable[[str], str], address: Address, *, close: Callable[[], None] = lambda: None
@@ -93,7 +93,7 @@ class Litellm:
         return str(self._complete(question).choices[0].message.content)
 
     def stream(self, question: Question) -> Iterator[str]:
-        """Yield the answer's text in the pieces it comes in."""
+        """Yield the answer's text in pieces, as they arrive."""
         for chunk in self._complete(question, stream=True):
             if content := chunk.choices[0].delta.content:
                 yield content
@@ -117,7 +117,7 @@ class Litellm:
 
 
 class FirstChunk:
-    """The first piece of text of a stream; `settle` reads the rest."""
+    """The first piece of text of a stream. `settle` reads the rest."""
 
     def __init__(self, contender: Litellm) -> None:
         self._contender = contender
@@ -136,22 +136,22 @@ class FirstChunk:
 
 
 def claude_code(address: Address) -> Litellm:
-    """Return this package's provider, on its pool of warm processes."""
+    """Return this package's provider, with its pool of warm processes."""
     return Litellm(lambda alias: f"claude_code/{alias}", address, close=litellm_claude_code.provider.close)
 
 
 def anthropic(address: Address) -> Litellm:
-    """Return litellm's own provider for the same models, straight to the stand-in."""
+    """Return litellm's own provider for the same models, which calls the stand-in directly."""
     return Litellm(lambda alias: f"anthropic/{MODELS[alias]}", address)
 
 
 def warm_up(address: Address, n: int) -> None:
-    """Boot this package's processes ahead of a run."""
+    """Boot this package's processes before a run."""
     litellm_claude_code.warm_up(ALIAS, SYSTEM, n=n, api_base=address.base_url, api_key=address.api_key)
 
 
 class QueryPerCall:
-    """The SDK's `query()`: a fresh process for each call, gone when the call returns."""
+    """The SDK's `query()`: a fresh process for each call, which ends before the call returns."""
 
     def __init__(self, address: Address) -> None:
         self._options = replace(lean_options(address), max_budget_usd=None)
@@ -166,7 +166,7 @@ class QueryPerCall:
     async def _ask(self, question: Question) -> str:
         options = replace(self._options, system_prompt=question.system, model=MODELS[question.alias])
         text = ""
-        # To the end: whoever leaves early leaves a process behind.
+        # Read to the end: leaving the loop early would leave a process behind.
         async with aclosing(query(prompt=question.flat(), options=options)) as messages:  # type: ignore[type-var]
             async for message in messages:
                 if isinstance(message, AssistantMessage):
@@ -181,9 +181,9 @@ class QueryPerCall:
 
 
 class BareWorker:
-    """The worker protocol and nothing else: one warm process, no pool, no translation, no litellm.
+    """The bare worker protocol: one warm process, without pool, translation and litellm.
 
-    The frames are those of `litellm_claude_code.process.worker`, written again in their plainest form, as a yardstick.
+    It sends the same frames as `litellm_claude_code.process.worker`, in the simplest code, for comparison.
     """
 
     def __init__(self, address: Address) -> None:
@@ -251,9 +251,10 @@ class BareWorker:
 
 
 class BareWorkers:
-    """Warm bare workers, one more than there are threads: no pool of such processes can be faster.
+    """Warm bare workers, one more than there are threads. No pool of such processes can be faster.
 
-    Each is cleared behind its answer, and none asks git anything. All have `SYSTEM`, and get the last message alone.
+    Each worker is cleared in the background after its answer, and none of them starts git. All use `SYSTEM`, and get
+    only the last message.
     """
 
     def __init__(self, address: Address, n: int) -> None:
@@ -264,10 +265,10 @@ class BareWorkers:
         self._clearing = ThreadPoolExecutor(n)
 
     def warm_up(self) -> None:
-        """Start them, and have each answer a few calls."""
+        """Start the workers and make a few calls to each."""
         self._workers = [BareWorker(self._address) for _ in range(self._n)]
         for worker in self._workers:
-            (Path(worker._options.cwd or "") / ".claude").symlink_to("nowhere")  # as in launch.empty_folder
+            (Path(worker._options.cwd or "") / ".claude").symlink_to("nowhere")  # as in process/folders.py
         list(self._clearing.map(self._warm_up, self._workers))
 
     def ask(self, question: Question) -> str:
@@ -280,7 +281,7 @@ class BareWorkers:
         return answer
 
     def close(self) -> None:
-        """End every process. The next question starts others."""
+        """End all workers. The next question starts new ones."""
         for _ in self._workers:
             self._free.get(timeout=_DEADLINE_S).close()
         self._workers = []
@@ -297,7 +298,7 @@ class BareWorkers:
 
 
 class BareFirstChunk(BareWorker):
-    """The same up to the first piece of text; `settle` reads the rest."""
+    """A bare worker, timed up to the first piece of text. `settle` reads the rest."""
 
     async def _ask(self, user: str) -> str:
         await self._fire(user)
@@ -312,7 +313,7 @@ class BareFirstChunk(BareWorker):
 
 
 class _BareTransport(SubprocessCLITransport):
-    """The SDK's transport, with a system prompt in `initialize` and control requests."""
+    """The SDK's transport, with control requests and a system prompt in `initialize`."""
 
     def __init__(self, options: ClaudeAgentOptions) -> None:
         super().__init__(prompt=_nothing(), options=options)
@@ -345,7 +346,7 @@ class _BareTransport(SubprocessCLITransport):
 
 
 def lean_options(address: Address) -> ClaudeAgentOptions:
-    """Return the options of this package's workers, and the environment they get: the same work is asked of the CLI."""
+    """Return the options and environment of this package's workers, so that the CLI does the same work."""
     login = Login(payer="gateway", base_url=address.base_url, secrets=(("ANTHROPIC_API_KEY", address.api_key),))
     folder = Path(tempfile.mkdtemp())
     (folder / "empty").mkdir()

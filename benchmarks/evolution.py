@@ -1,10 +1,10 @@
-"""Whole optimizer runs of DSPy's, by who makes their calls: MIPROv2 light and GEPA light, eight threads.
+"""Whole DSPy optimizer runs with different contenders: MIPROv2 light and GEPA light, on eight threads.
 
-    python benchmarks/evolution.py --answer-after 1      # next to litellm's anthropic/
-    python benchmarks/evolution.py --answer-after 0.2    # next to one query() a call
+    python benchmarks/evolution.py --answer-after 1      # compared with litellm's anthropic/
+    python benchmarks/evolution.py --answer-after 0.2    # compared with one query() per call
 
-The stand-in answers after that many seconds, and always the same, whatever layout a contender gives the prompt: all of
-them make the same run. DSPy's cache is off.
+The stand-in answers after that many seconds. Its answers do not depend on how a contender lays out the prompt, so all
+contenders make the same run. DSPy's cache is off.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _QUICK_S: Final = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One optimizer's run with one contender."""
+    """One run of an optimizer with one contender."""
 
     wall_s: float
     requests: int
     own_cpu_s: float
     children_cpu_s: float
-    """CPU of the Claude Code processes, known when they are gone."""
+    """CPU of the Claude Code processes, known after they have ended."""
     stats: Mapping[str, Any]
 
 
 def serve(answer_after_s: float) -> None:
-    """Be the stand-in of these runs, until told to end."""
+    """Run the stand-in for these runs until SIGTERM or SIGINT."""
     from examples.support_tickets.scripted_model import asked_for
     from litellm_claude_code.testing import RecordedRequest, StandIn, answer
 
@@ -65,7 +65,7 @@ def serve(answer_after_s: float) -> None:
         return f"Route the ticket, version {next(proposals)}." if "instruction" in name else "billing"
 
     def respond(request: RecordedRequest) -> Any:
-        # All of it: behind query()'s question the CLI has a message of its own.
+        # Search all messages: with query(), the CLI adds one of its own after the question.
         contents = [message["content"] for message in request.body["messages"]]
         blocks = itertools.chain.from_iterable([{"text": c}] if isinstance(c, str) else c for c in contents)
         asked = "\n".join(block.get("text", "") for block in blocks)
@@ -95,7 +95,7 @@ def measure(answer_after_s: float, others: str, names: Sequence[str]) -> dict[st
         for who in (OURS, others):
             with surroundings.served(command) as address:
                 make = partial(_lm, who, address)
-                make()("Hello")  # the imports, and what litellm does once
+                make()("Hello")  # imports, and litellm's one-time work
                 litellm_claude_code.close()
                 runs[name][who] = _timed(optimize, make, address)
             print(f"  {name}, {who}: {runs[name][who].wall_s:.1f} s", file=sys.stderr)
@@ -126,7 +126,7 @@ def _timed(optimize: Callable[[Any], None], make: Callable[[], Any], address: Ad
 
 
 def _lm(who: str, address: Address) -> Any:
-    """Return the LM of a contender; a new one for each run, because they keep their history."""
+    """Return a new LM for a contender. Each run needs its own, because LMs keep their history."""
     import contenders
     import dspy
 
@@ -146,7 +146,7 @@ def _query_lm(address: Address) -> Any:
     import litellm
 
     class QueryLM(dspy.BaseLM):  # type: ignore[misc]
-        """Asks with one `query()` for each call; what came before the question is text in its prompt."""
+        """Makes one `query()` per call. Earlier messages become text in its prompt."""
 
         def forward(self, prompt: str | None = None, messages: Any = None, **_params: Any) -> Any:
             turns = messages or [{"role": "user", "content": prompt}]
@@ -205,7 +205,7 @@ def _gepa(lm: Any) -> None:
 
 
 def goals(runs: Mapping[str, Mapping[str, Run]], others: str) -> list[Goal]:
-    """Compare ours with the others', per request: a run may take a few more with one of them."""
+    """Compare wall time per request, because one contender's run may need a few more requests."""
     per_request = {
         (name, who): run.wall_s / run.requests for name, contenders in runs.items() for who, run in contenders.items()
     }
@@ -223,7 +223,7 @@ def goals(runs: Mapping[str, Mapping[str, Run]], others: str) -> list[Goal]:
 
 
 def report(answer_after_s: float, others: str, runs: Mapping[str, Mapping[str, Run]]) -> str:
-    """Lay out what was measured, and whether the goals are met."""
+    """Return the report: tables of what was measured, and whether the goals are met."""
     head = (f"answers after {answer_after_s:g} s", "wall s", "requests", "own CPU s", "CLI CPU s", "boots", "binds")
     lines = [
         (
@@ -239,7 +239,7 @@ def report(answer_after_s: float, others: str, runs: Mapping[str, Mapping[str, R
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the report."""
     parser = argparse.ArgumentParser(description="Whole optimizer runs of DSPy's, by who makes their calls.")
     parser.add_argument("--answer-after", type=float, default=1.0, metavar="S", help="seconds (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=(MIPRO, GEPA), help="these optimizers (default: both)")

@@ -1,4 +1,4 @@
-"""Time to the first text of a stream, next to the bare worker protocol."""
+"""Time to the first text of a stream, compared with the bare worker protocol."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _WITHIN_S: Final = 120.0
 
 
 def measure() -> Part:
-    """Play interleaved rounds on warm processes, with a pause between calls.
+    """Run interleaved rounds on warm processes, with a pause between calls.
 
-    `anthropic/` does not take part: litellm 1.106.2 leaves the responses of its streams to the garbage collector, which
-    once closed one where httpcore's pool held its own lock, for ever.
+    `anthropic/` is left out: litellm 1.106.2 leaves the responses of its streams to the garbage collector. It once
+    closed one while httpcore's pool held its own lock, which caused a deadlock.
     """
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    import contenders  # here, within the scratch home: litellm and the SDK read the environment on import
 
     with surroundings.stand_in() as address:
         streams: dict[str, contenders.FirstChunk | contenders.BareFirstChunk] = {
@@ -47,7 +47,7 @@ def measure() -> Part:
 
 
 def _play(rows: list[Row], *, rounds: int) -> None:
-    # In a thread, so that even a stream that hangs has a deadline.
+    # In a thread, so that a stream that hangs also has a deadline.
     at_once([partial(interleave, rows, rounds=rounds, rest_s=_PAUSE_S)], threads=1, within_s=_WITHIN_S)
 
 

@@ -1,4 +1,4 @@
-"""Many calls at once, streams, an optimizer's run, and memory: `python benchmarks/load.py [PART]`.
+"""Parallel calls, streams, an optimizer's run, and memory: `python benchmarks/load.py [PART]`.
 
 README.md in this folder says what the parts are and how to read the output.
 """
@@ -21,7 +21,7 @@ import surroundings
 import throughput
 from measuring import Part, table
 
-# Memory comes first: it weighs a fresh process.
+# Memory comes first, because it must be measured in a fresh process.
 PARTS: Final[Mapping[str, Callable[[], Part]]] = {
     "memory": memory.measure,
     "first_chunk": first_chunk.measure,
@@ -31,7 +31,7 @@ PARTS: Final[Mapping[str, Callable[[], Part]]] = {
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the report."""
     parser = argparse.ArgumentParser(description="Throughput, first chunks, an optimizer-shaped run, and memory.")
     parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")

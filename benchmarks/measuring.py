@@ -1,4 +1,4 @@
-"""Timing in interleaved rounds, and the tables made of it. Knows nothing of what is measured."""
+"""Timing in interleaved rounds, and tables of the results. Independent of what is measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Timed(Protocol):
-    """What is asked of a contender here."""
+    """The part of a contender that timing needs."""
 
     def call(self, user: str) -> str: ...
     def settle(self) -> None: ...
@@ -27,16 +27,16 @@ def _is_echo(answer: str, user: str) -> bool:
 
 
 def begins_echo(answer: str, user: str) -> bool:
-    """Say whether a piece of text can be the beginning of the stand-in's echo."""
+    """Return whether `answer` can be the beginning of the stand-in's echo."""
     return answer != "" and f"You said: {user}".startswith(answer)
 
 
 @dataclass(kw_only=True)
 class Row:
-    """One way of calling one contender, and what was measured of it.
+    """One way of calling one contender, and its measurements.
 
-    In each round it makes `calls_per_round` calls with `pause_s` after each. Latency is that of all calls but the
-    `lead_in` first of a round, which find the machine's caches full of another contender; CPU is that of all.
+    In each round it makes `calls_per_round` calls with `pause_s` after each. Latency excludes the first `lead_in` calls
+    of a round, because the machine's caches are then full of another contender's data. CPU includes all calls.
     """
 
     name: str
@@ -48,10 +48,13 @@ class Row:
     lead_in_ms: list[float] = field(default_factory=list)
     is_answer: Callable[[str, str], bool] = _is_echo
     cpu_ms: list[float] = field(default_factory=list)
-    """CPU of this Python process for a call, one number a round; child processes are not in it."""
+    """CPU of this Python process per call, one number per round. Child processes are not included."""
 
     def play(self, rest_s: float) -> None:
-        """Make the calls of one round, then leave `rest_s` to what goes on after the last. Raises if one went wrong."""
+        """Make the calls of one round, then wait `rest_s` for the work in the background after the last one.
+
+        Raises `RuntimeError` for a wrong answer.
+        """
         cpu = time.process_time()
         for number in range(self.calls_per_round):
             user = f"Say {time.perf_counter_ns()}."
@@ -67,7 +70,7 @@ class Row:
         self.cpu_ms.append(1000 * (time.process_time() - cpu) / self.calls_per_round)
 
     def forget(self) -> None:
-        """Drop what was measured so far: it was the warm-up."""
+        """Drop the measurements of the warm-up."""
         for measured in (self.latencies_ms, self.lead_in_ms, self.cpu_ms):
             measured.clear()
 
@@ -87,7 +90,10 @@ class Row:
 def interleave(
     rows: Sequence[Row], *, rounds: int, rest_s: float, on_round: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Play all rows in each round, in an order that changes (the same in every run), so that noise hits all alike."""
+    """Play all rows in each round, in a random order, so that noise affects all rows alike.
+
+    The orders are the same in every run of the benchmark.
+    """
     order = list(rows)
     shuffle = random.Random(8).shuffle
     for number in range(1, rounds + 1):
@@ -98,10 +104,10 @@ def interleave(
 
 
 def at_once(jobs: Iterable[Callable[[], T]], *, threads: int, within_s: float) -> list[T]:
-    """Do the jobs in order, in so many threads; return what they return, in the order they end in.
+    """Run the jobs in threads, which take them in order; return their results in the order in which they end.
 
-    Raises the first error a job raised, and `TimeoutError` where the jobs are not done in time. A thread that hangs is
-    left to end with this Python process.
+    Raises the first error of a job, or `TimeoutError` if the jobs are not done in time. A thread that hangs keeps
+    running until this Python process ends.
     """
     todo = deque(jobs)
     done: list[T] = []
@@ -138,7 +144,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A number and the limits it should keep: that of today, and a later one where there is one."""
+    """A number and its limits: the one of today, and perhaps a stricter one for later."""
 
     name: str
     value: float
@@ -147,18 +153,18 @@ class Goal:
     is_ceiling: bool = True
 
     def verdicts(self) -> list[str]:
-        """Say of each limit whether it is kept."""
+        """Return, for each limit, whether it is met."""
         sign = "≤" if self.is_ceiling else "≥"
         return [f"{sign} {limit:g}{self.unit} {'met' if self.keeps(limit) else 'MISSED'}" for limit in self.limits]
 
     def keeps(self, limit: float) -> bool:
-        """Say whether the value keeps a limit."""
+        """Return whether the value is within the limit."""
         return self.value <= limit if self.is_ceiling else self.value >= limit
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one part of a benchmark has measured: lines to print, goals, and everything for other programs."""
+    """The results of one part of a benchmark: lines to print, goals, and all data for other programs."""
 
     lines: list[str]
     goals: list[Goal]
@@ -166,7 +172,7 @@ class Part:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Lay out a plain-text table: the first column to the left, the others to the right."""
+    """Return a plain-text table with the first column aligned left and the others aligned right."""
     cells = [list(head), *(list(line) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])

@@ -1,4 +1,4 @@
-"""What warm processes cost in memory: in this Python process, and in theirs. Reads Linux's /proc."""
+"""The memory that warm processes take, in this Python process and in their own. Reads Linux's /proc."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PROC: Final = Path("/proc")
 
 
 def measure() -> Part:
-    """Make a call, end all workers, weigh this process; have as many workers as asked for, weigh it again.
+    """Measure this process after one call and without workers, then with the full number of workers.
 
-    What is weighed should be fresh: freed memory that Python still holds would hide growth.
+    It should be a fresh process: freed memory that Python still holds would hide growth.
     """
     if not (_PROC / "self/smaps_rollup").exists():
         return Part(lines=["not measured: there is no /proc/self/smaps_rollup here"], goals=[], data={})
-    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    # Imported here, within the scratch home: litellm and the SDK read the environment on import.
     import contenders
 
     import litellm_claude_code
@@ -38,7 +38,7 @@ def measure() -> Part:
             ours.close()
             others = set(_children())
             before = _weigh("self")
-            # From one thread, because the stacks and arenas of more would be weighed too.
+            # From one thread, because the stacks and arenas of more threads would be counted, too.
             contenders.warm_up(address, _WORKERS)
             for _ in range(_WORKERS):
                 ours.call("Say one.")
@@ -55,7 +55,7 @@ def measure() -> Part:
 
 
 def _await_workers(stats: Any) -> None:
-    """Wait until as many as may be are alive and none is at work."""
+    """Wait until no worker boots, serves a call or is reset, then a little longer."""
     deadline = time.monotonic() + _BOOTED_WITHIN_S
     while time.monotonic() < deadline:
         states = stats()["workers"]
@@ -66,7 +66,7 @@ def _await_workers(stats: Any) -> None:
 
 
 def _weigh(process: str) -> dict[str, float]:
-    """Return what a process holds, in MB. Anonymous memory is what only it can have asked for."""
+    """Return the memory of a process, in MB. Anonymous memory is memory that only this process can have requested."""
     gc.collect()
     fields = dict(line.split(":", 1) for line in (_PROC / process / "smaps_rollup").read_text().splitlines()[1:])
     return {name: int(fields[name].split()[0]) * 1024 / 1e6 for name in ("Rss", "Pss", "Anonymous")}
@@ -77,7 +77,7 @@ def _children() -> Iterator[str]:
     for stat in _PROC.glob("[0-9]*/stat"):
         try:
             parent = stat.read_text().rpartition(")")[2].split()[1]
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
         if int(parent) == os.getpid():
             yield stat.parent.name

@@ -1,4 +1,4 @@
-"""A run shaped like a DSPy optimizer's: phases with a system prompt each, eight threads, a proposal between phases."""
+"""A run like that of a DSPy optimizer: phases with a system prompt each, eight threads, a proposal per phase."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREADS: Final = 8
 _PHASES: Final = 8
 _CALLS_PER_PHASE: Final = 24
 _EXAMPLES: Final = (0, 1, 3, 4)
-"""Examples a call by phase: 2, 4, 8 and 10 messages with the system prompt and the question."""
+"""Examples per call, by phase: 2, 4, 8 and 10 messages including the system prompt and the question."""
 _SAMPLE_EVERY_S: Final = 0.05
 _PHASE_WITHIN_S: Final = 120.0
 
@@ -40,7 +40,7 @@ DIRECT: Final = "anthropic/"
 
 
 class Asked(Protocol):
-    """What is asked of a contender here."""
+    """The part of a contender that this benchmark needs."""
 
     def ask(self, question: Question) -> str: ...
     def close(self) -> None: ...
@@ -48,7 +48,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A proposal, then items to do in parallel; the calls of an item come one after another, as a program's do."""
+    """A proposal, then items that run in parallel. The calls of an item are sequential, as in a DSPy program."""
 
     proposal: Question
     items: tuple[tuple[Question, ...], ...]
@@ -59,7 +59,7 @@ class Phase:
 
 
 def schedule() -> list[Phase]:
-    """Return the phases: in every other one, an item also asks under the system prompt of the phase before."""
+    """Return the phases. In every other phase, an item also makes a call with the previous phase's system prompt."""
     from contenders import OTHER_ALIAS, Question
 
     phases = []
@@ -84,13 +84,13 @@ def schedule() -> list[Phase]:
 
 @dataclass(kw_only=True)
 class Run:
-    """One contender's way through the schedule."""
+    """The measurements of one contender on the schedule."""
 
     name: str
     wall_s: float = 0.0
     own_cpu_s: float = 0.0
     children_cpu_s: float = 0.0
-    """CPU of the Claude Code processes, known when they are gone."""
+    """CPU of the Claude Code processes, known after they have ended."""
     phase_walls_s: list[float] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
     stats: dict[str, Any] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Run:
     requests: int = 0
 
     def worker_seconds(self) -> dict[str, float]:
-        """Return how long workers were in each state, all together."""
+        """Return the seconds that workers spent in each state, summed over all workers."""
         spent: dict[str, float] = defaultdict(float)
         for (at, states), (until, _) in zip(self.timeline, self.timeline[1:], strict=False):
             for state, count in states.items():
@@ -115,11 +115,11 @@ def play(
     stats: Callable[[], Any],
     prepare: Callable[[], None],
 ) -> Run:
-    """Go through the schedule, and end every process. Raises if an answer is wrong.
+    """Run the schedule with one contender, and end its processes. Raises if an answer is wrong.
 
-    It is a cold start, but for what `prepare` does before the clock runs.
+    This is a cold start, except for what `prepare` does before the clock starts.
     """
-    contender.ask(phases[0].proposal)  # the imports, and what litellm does once
+    contender.ask(phases[0].proposal)  # imports, and litellm's one-time work
     contender.close()
     prepare()
     run = Run(name=name)
@@ -150,14 +150,14 @@ def _do(contender: Asked, item: tuple[Question, ...]) -> list[float]:
 def _ask(contender: Asked, question: Question) -> float:
     began = time.perf_counter()
     answer = contender.ask(question)
-    if question.user not in answer:  # the stand-in echoes
+    if question.user not in answer:  # the stand-in echoes the question
         raise RuntimeError(f"{answer!r} is no answer to {question.user!r}")
     return time.perf_counter() - began
 
 
 @contextmanager
 def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], Any]) -> Iterator[None]:
-    """Note the workers' states, and the calls that wait, again and again."""
+    """Sample the workers' states and the number of waiting calls at a fixed interval."""
     began, is_over = time.perf_counter(), threading.Event()
 
     def sample() -> None:
@@ -182,8 +182,8 @@ def _children_cpu_s() -> float:
 
 
 def measure() -> Part:
-    """Play the schedule with quick answers, ours before and after `query()`; and with answers of a second."""
-    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    """Run the schedule with answers after 0.2 s (our provider before and after `query()`), then after 1 s."""
+    # Imported here, within the scratch home: litellm and the SDK read the environment on import.
     import contenders
 
     import litellm_claude_code

@@ -1,4 +1,4 @@
-"""What a plain call costs here, next to other ways of making it: `python benchmarks/overhead.py`.
+"""The overhead of a plain call, compared with other ways to make it: `python benchmarks/overhead.py`.
 
 README.md in this folder says how to read the output.
 """
@@ -24,7 +24,7 @@ _PAUSE_S: Final = 0.05
 _COUNTED_PER_ROUND: Final = 4
 _WARM_UP_ROUNDS: Final = 3
 _BOOTING_S: Final = 2.0
-"""Time for the processes that the warm-up had booted ahead of need."""
+"""Time to boot the spare processes that the warm-up has started."""
 
 PACED: Final = "claude_code/, 50 ms between calls"
 BACK_TO_BACK: Final = "claude_code/, back to back"
@@ -35,8 +35,8 @@ ANTHROPIC: Final = "anthropic/, 50 ms between calls"
 
 @contextmanager
 def contending(address: Address) -> Iterator[list[Row]]:
-    """Give the rows of the table, and end every process of theirs afterwards."""
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    """Yield the rows of the table, and end all their processes afterwards."""
+    import contenders  # here, within the scratch home: litellm and the SDK read the environment on import
 
     ours = contenders.claude_code(address)
     query, bare, direct = (
@@ -59,7 +59,7 @@ def contending(address: Address) -> Iterator[list[Row]]:
 
 
 def goals(rows: dict[str, Row]) -> list[Goal]:
-    """Hold the medians against what this project promises."""
+    """Compare the medians with this project's goals."""
     ours, bare, query = rows[PACED], rows[BARE], rows[QUERY]
     own_cpu_ms = ours.median_cpu_ms - rows[ANTHROPIC].median_cpu_ms
     return [
@@ -94,7 +94,7 @@ def measure(calls: int) -> tuple[dict[str, str], dict[str, Row], str]:
 
 
 def report(rows: dict[str, Row], requests: str) -> str:
-    """Lay out what was measured, and whether the goals are met."""
+    """Return the report: tables of what was measured, and whether the goals are met."""
     lines = [
         (
             row.name,
@@ -116,7 +116,7 @@ def report(rows: dict[str, Row], requests: str) -> str:
 
 
 def as_json(machine: dict[str, str], rows: dict[str, Row]) -> dict[str, Any]:
-    """Return everything measured, for other programs."""
+    """Return all measurements, for other programs."""
     return {
         "machine": machine,
         "rows": {
@@ -138,7 +138,7 @@ def as_json(machine: dict[str, str], rows: dict[str, Row]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the report."""
     parser = argparse.ArgumentParser(description="Latency and CPU of one plain call, next to other ways of making it.")
     parser.add_argument("--calls", type=int, default=100, metavar="N", help="timed calls a row; query(): N/4")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")

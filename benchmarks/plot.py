@@ -1,6 +1,6 @@
-"""Draw what was measured: `python benchmarks/plot.py overhead.json load.json`, the files that `--json` writes.
+"""Draw measurements: `python benchmarks/plot.py overhead.json load.json`, the files that `--json` writes.
 
-Each picture that a file has the numbers for is written next to this module, as README.md here shows it.
+Each picture for which a file has numbers is written to this folder, where README.md shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COLOURS: Final = {"busy": "#1f6f8b", "resetting": "#99c1de", "idle": "#e8e8e4",
 
 
 def latency(measured: Mapping[str, Any]) -> None:
-    """Draw how long a plain call takes: the share of calls that were done after so many milliseconds."""
+    """Draw how long a plain call takes: the share of calls that finished within a number of milliseconds."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for name, row in measured["rows"].items():
         taken = sorted(row["latencies_ms"])
@@ -31,7 +31,7 @@ def latency(measured: Mapping[str, Any]) -> None:
 
 
 def optimizer(measured: Mapping[str, Any]) -> None:
-    """Draw the optimizer-shaped run: its wall time for each contender, and what our workers did meanwhile."""
+    """Draw the run of `optimizer.py`: the wall time of each contender, and the states of our workers over time."""
     runs = measured["parts"]["optimizer"]["runs"]
     figure, (bars, states) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(2, 3), layout="constrained")
     walls = [(f"{name}, {delay} s", run["wall_s"]) for delay, each in runs.items() for name, run in each.items()][::-1]
@@ -52,8 +52,8 @@ def optimizer(measured: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    """Draw each picture that the given files have the numbers for."""
-    mpl.rcParams["svg.hashsalt"] = "litellm_claude_code"  # the same numbers give the same file
+    """Draw each picture for which the given files have numbers."""
+    mpl.rcParams["svg.hashsalt"] = "litellm_claude_code"  # so that the same numbers give the same file
     for path in map(Path, sys.argv[1:]):
         measured = json.loads(path.read_text())
         pictures: list[Callable[[Mapping[str, Any]], None]] = [latency] if "rows" in measured else []

@@ -1,4 +1,4 @@
-"""What `litellm-claude-code serve` costs: start, memory, and a request through it: `python benchmarks/serving.py`.
+"""The start, memory and overhead per request of `litellm-claude-code serve`: `python benchmarks/serving.py`.
 
 README.md in this folder says how to read the output.
 """
@@ -49,7 +49,7 @@ FIRST_THERE: Final = "first text, litellm_proxy/ → serve"
 
 @dataclass(kw_only=True)
 class Server:
-    """A server that runs, and what it took to get there."""
+    """A running server, and how long its start took."""
 
     url: str
     process: psutil.Process
@@ -57,7 +57,7 @@ class Server:
 
     @property
     def pss_mb(self) -> float:
-        """What it holds, with its share of what it shares; its Claude Code processes are not in it."""
+        """Its proportional set size. Its Claude Code processes are not included."""
         return float(getattr(self.process.memory_full_info(), "pss", math.nan)) / 1e6
 
     @property
@@ -68,7 +68,7 @@ class Server:
 
 @contextmanager
 def serve(address: Address) -> Iterator[Server]:
-    """Start ours, on the configuration that it makes."""
+    """Start `litellm-claude-code serve` with its generated configuration."""
     command = [sys.executable, "-m", "litellm_claude_code_cli", "serve", "--port", "0"]
     with _running(command, address) as (process, began, log):
         while "models: " not in (said := log.read_text()):
@@ -137,7 +137,7 @@ def _answers(url: str) -> bool:
 
 
 class OpenAIClient:
-    """OpenAI's client, asked as a contender."""
+    """OpenAI's client as a contender."""
 
     def __init__(self, server: Server) -> None:
         import openai
@@ -162,7 +162,7 @@ class OpenAIClient:
 
 @dataclass(kw_only=True)
 class Start:
-    """How one kind of server started, again and again."""
+    """The measurements of repeated starts of one kind of server."""
 
     name: str
     begin: Callable[[], Any]
@@ -171,7 +171,7 @@ class Start:
 
     def play(self) -> None:
         with self.begin() as server:
-            time.sleep(1.0)  # what goes on behind the first answer
+            time.sleep(1.0)  # for the work in the background after the first answer
             self.seconds.append(server.started_in_s)
             self.pss_mb.append(server.pss_mb)
 
@@ -196,7 +196,7 @@ def measure(calls: int) -> tuple[dict[str, str], list[Start], dict[str, Row], di
 
 
 def _requests(address: Address, server: Server, calls: int) -> tuple[list[Row], dict[str, float]]:
-    import contenders  # here, because litellm and the SDK must find the scratch home when they are loaded
+    import contenders  # here, within the scratch home: litellm and the SDK read the environment on import
 
     here = contenders.claude_code(address)
     there = contenders.Litellm(
@@ -228,7 +228,7 @@ def _requests(address: Address, server: Server, calls: int) -> tuple[list[Row], 
 
 
 def _per_s(call: Callable[[str], str]) -> float:
-    """Return the calls a second of as many threads as are useful, on warm processes."""
+    """Return the calls per second of `_THREADS` threads, on warm processes."""
     at_once([partial(call, "Warm up.")] * _THREADS, threads=_THREADS, within_s=_WITHIN_S)
     began = time.perf_counter()
     at_once([partial(call, f"Say {n}.") for n in range(_CALLS_AT_ONCE)], threads=_THREADS, within_s=_WITHIN_S)
@@ -236,7 +236,7 @@ def _per_s(call: Callable[[str], str]) -> float:
 
 
 def goals(starts: list[Start], rows: dict[str, Row]) -> list[Goal]:
-    """Hold the medians against what is promised."""
+    """Compare the medians with this project's goals."""
     ours, theirs = (statistics.median(start.seconds) for start in starts)
     overhead_ms = rows[THROUGH_OPENAI].median_ms - rows[IN_PROCESS].median_ms
     return [
@@ -246,7 +246,7 @@ def goals(starts: list[Start], rows: dict[str, Row]) -> list[Goal]:
 
 
 def report(starts: list[Start], rows: dict[str, Row], numbers: dict[str, float]) -> str:
-    """Lay out what was measured, and whether the goals are met."""
+    """Return the report: tables of what was measured, and whether the goals are met."""
     started = [
         (
             start.name,
@@ -273,7 +273,7 @@ def report(starts: list[Start], rows: dict[str, Row], numbers: dict[str, float])
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the report."""
     parser = argparse.ArgumentParser(description="Start, memory and overhead of `litellm-claude-code serve`.")
     parser.add_argument("--calls", type=int, default=60, metavar="N", help="timed calls a row")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")

@@ -1,6 +1,7 @@
-"""What every benchmark runs in: a home of its own, a stand-in in a process of its own; and the machine's description.
+"""The environment of a benchmark: a scratch home, a stand-in in its own process, and a description of the machine.
 
-The top imports nothing but the standard library: `scratch_home` must stand before litellm and the SDK are loaded.
+At the top this imports only the standard library, because `scratch_home` must be entered before litellm and the SDK are
+imported.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _ANSWER_WITHIN_S: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where the stand-in listens."""
+    """The URL of the stand-in, and the key for it."""
 
     base_url: str
     api_key: str = field(repr=False)
@@ -33,9 +34,9 @@ class Address:
 
 @contextmanager
 def scratch_home() -> Iterator[Path]:
-    """Give this process and its children a home that is gone afterwards, and no setting of the user's.
+    """Give this process and its children a temporary home, and none of the user's settings.
 
-    Must be entered before litellm or claude_agent_sdk is imported: both read the environment then.
+    Must be entered before litellm or claude_agent_sdk is imported, because both read the environment on import.
     """
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="claude-code-benchmark-", ignore_cleanup_errors=True) as name:
@@ -55,7 +56,7 @@ def scratch_home() -> Iterator[Path]:
             os.environ[variable] = str(home / folder)
         os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-        tempfile.tempdir = None  # it may hold the TMPDIR of before
+        tempfile.tempdir = None  # it may still be the previous TMPDIR
         try:
             yield home
         finally:
@@ -66,14 +67,14 @@ def scratch_home() -> Iterator[Path]:
 
 @contextmanager
 def stand_in(*options: str) -> Iterator[Address]:
-    """Serve the Messages API from a process of its own; `options` are those of `litellm_claude_code.testing`."""
+    """Run the stand-in in its own process. `options` are those of `python -m litellm_claude_code.testing`."""
     with served([sys.executable, "-m", "litellm_claude_code.testing", *options]) as address:
         yield address
 
 
 @contextmanager
 def served(command: list[str]) -> Iterator[Address]:
-    """Run a stand-in that prints its address, for as long as the block lasts."""
+    """Run a stand-in during the block. `command` starts it, and it must print its address as JSON."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -90,7 +91,7 @@ def served(command: list[str]) -> Iterator[Address]:
 
 
 def requests_seen(address: Address) -> int:
-    """Return how many requests the stand-in has had."""
+    """Return how many requests the stand-in has received."""
     url = f"{address.base_url}/_stand_in/requests?since=1000000000"
     request = urllib.request.Request(url, headers={"x-api-key": address.api_key})
     with urllib.request.urlopen(request, timeout=_ANSWER_WITHIN_S) as response:
@@ -98,7 +99,7 @@ def requests_seen(address: Address) -> int:
 
 
 def machine() -> dict[str, str]:
-    """Describe the machine and the versions that the numbers belong to."""
+    """Return the machine and the versions with which the numbers were measured."""
     from litellm_claude_code.install import find_cli
 
     path = find_cli()

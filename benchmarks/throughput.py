@@ -1,4 +1,4 @@
-"""Calls a second with eight in flight, next to a process per call."""
+"""Calls per second with eight in flight, compared with a process per call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REST_S: Final = 0.2
 
 @dataclass(kw_only=True)
 class _Row:
-    """One way of calling, and how long each round of `calls` took."""
+    """One way of calling, and the duration of each round of `calls` calls."""
 
     name: str
     ask: Callable[[str], str]
@@ -51,8 +51,8 @@ class _Row:
 
 
 def measure() -> Part:
-    """Play rounds of all contenders, on warm processes where they have any."""
-    # Here, because litellm and the SDK must find the scratch home when they are loaded.
+    """Run rounds of all contenders. Those that keep processes use warm ones."""
+    # Imported here, within the scratch home: litellm and the SDK read the environment on import.
     import contenders
 
     import litellm_claude_code

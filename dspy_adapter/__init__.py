@@ -1,4 +1,4 @@
-"""DSPy on Claude Code: a `dspy.LM` for runs that one can leave alone.
+"""DSPy on Claude Code: a `dspy.LM` for unattended runs.
 
 import dspy
 from dspy_adapter import Budget, ClaudeCodeLM, track_run
@@ -17,5 +17,5 @@ from .run import CallRecord, Run, track_run
 
 __all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "Run", "RunHalted", "Spending", "track_run"]
 
-# Saved programs name the class: this name stays when a module is renamed.
+# Saved programs contain the class's path, so it must not change when a module is renamed.
 ClaudeCodeLM.__module__ = __name__

@@ -1,7 +1,7 @@
 """Budgets: what a run may spend, and what it has spent so far.
 
-A `Budget` is a value that LMs carry through copies, pickles and threads; what was spent is kept in this module under
-its name, so that all LMs with a budget of one name spend from one purse.
+A `Budget` is an immutable value that LMs can copy, pickle and share between threads. What was spent is stored in this
+module under the budget's name, so all LMs whose budgets have the same name spend from one account.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from .usage import NOTHING, Used
 
 NO_BUDGET: Final = ""
-"""The name under which calls of LMs without a budget are counted."""
+"""The ledger's name for calls of LMs without a budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,12 @@ class Spending:
     """What was spent under one name."""
 
     calls: int = 0
-    """Requests that are over, failed ones included."""
+    """Finished requests, including failed and cancelled ones."""
     in_flight: int = 0
     tokens: int = 0
     usd: float = 0.0
     time_s: float = 0.0
-    """Since the first call."""
+    """Wall time since the first call."""
 
     def __str__(self) -> str:
         flying = f" and {self.in_flight} in flight" if self.in_flight else ""
@@ -37,23 +37,23 @@ class Spending:
 
 @dataclass(frozen=True)
 class Budget:
-    """What all LMs that carry a budget of this name may spend together; None: any amount.
+    """What all LMs with a budget of this name may spend together. A maximum of None means no maximum.
 
-    A call that would exceed it is not made: `RunHalted` is raised. Calls in flight count, for tokens and dollars with
-    what calls of their model took on average so far, so that the first ones to run beside each other may exceed it.
-    Answers from DSPy's cache are free.
+    A call that would exceed a maximum is not made; `RunHalted` is raised instead. Calls in flight count, too: each is
+    expected to take as many tokens and dollars as finished calls of its model took on average. Nothing is known about
+    a model's first calls, so if they run in parallel, they can exceed the budget. Answers from DSPy's cache are free.
     """
 
     name: str
     _: KW_ONLY
     max_usd: float | None = None
-    """Dollars at API prices, whoever pays."""
+    """Dollars at API prices, regardless of who pays."""
     max_calls: int | None = None
-    """Requests to the model: an `n=3` counts three, and so does each retry."""
+    """Requests to the model. `n=3` counts as three requests, and each retry counts again."""
     max_tokens: int | None = None
-    """Input and output, what was read from the prompt cache included."""
+    """Input and output tokens, including those read from the prompt cache."""
     max_time_s: float | None = None
-    """Wall time since the first call; no call begins after it."""
+    """Wall time since the first call. No call starts after it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name == NO_BUDGET:
@@ -73,9 +73,9 @@ class Budget:
         ledger(self.name).reset()
 
     def reached(self, spent: Spending, *, calls: int, tokens: float, usd: float) -> str | None:
-        """Say which maximum a further spending of so much would exceed, in words for the user; None: it is within all.
+        """Return which maximum these additional calls would exceed, in words for the user, or None.
 
-        Tokens and dollars hold what is expected of the calls in flight, too.
+        `tokens` and `usd` include what the calls in flight are expected to use; `calls` does not include those calls.
         """
         if self.max_calls is not None and spent.calls + spent.in_flight + calls > self.max_calls:
             return f"{self.max_calls} calls"
@@ -89,14 +89,17 @@ class Budget:
 
 
 class Ledger:
-    """What was spent under one name, and what is in flight. For any thread."""
+    """What was spent under one name, and what is in flight. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything. What is in flight then is not counted when it lands."""
+        """Forget everything.
+
+        The end of a call that is in flight now is ignored, unless a later call of its model is in flight by then.
+        """
         with self._lock:
             self._began_at: float | None = None
             self._used = NOTHING
@@ -110,7 +113,7 @@ class Ledger:
             return self._spending()
 
     def enter(self, budget: Budget | None, model: str, calls: int) -> str | None:
-        """Count calls as in flight; or, where they would exceed the budget, say what they would exceed, and do not."""
+        """Count calls as in flight. If they would exceed the budget, return which maximum, and do not count them."""
         with self._lock:
             if self._began_at is None:
                 self._began_at = time.monotonic()
@@ -125,10 +128,10 @@ class Ledger:
             return None
 
     def leave(self, model: str, calls: int, used: Used) -> None:
-        """Count calls that were in flight as over."""
+        """Count calls that were in flight as finished, with what they used."""
         with self._lock:
             if self._in_flight[model] < calls:
-                return  # forgotten by a reset
+                return  # `reset` has forgotten them
             self._in_flight[model] -= calls
             self._calls[model] += calls
             self._used_by[model] += used
@@ -153,6 +156,6 @@ _ledgers_lock = threading.Lock()
 
 
 def ledger(name: str) -> Ledger:
-    """Return the ledger of a name, an empty one the first time."""
+    """Return the ledger of this name; create an empty one if there is none."""
     with _ledgers_lock:
         return _ledgers.setdefault(name, Ledger())

@@ -1,7 +1,7 @@
-"""One call of an LM, told by the provider of the requests that are made for it: counted, recorded, and halted.
+"""The observer of one LM call: it counts the call's requests, records their usage, and may halt the run.
 
-This runs behind DSPy's cache, so that an answer from there is free, and before DSPy's retries, which would wait out the
-hours to a limit's reset in silence.
+The provider calls it behind DSPy's cache, so a cached answer is free. It raises before DSPy retries, because the
+retries would wait silently for the hours until a limit resets.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .usage import NOTHING, Used, used
 
 @dataclass(kw_only=True, eq=False)
 class LMCall:
-    """Is the provider's observer (`litellm_claude_code.observer`) for one call of a `ClaudeCodeLM`."""
+    """The provider's observer (see `litellm_claude_code.observer`) of one call of a `ClaudeCodeLM`."""
 
     model: str
     budget: Budget | None
     on_limit: OnLimit | None
     is_cached: bool
-    """Whether DSPy's cache keeps the answer."""
+    """Whether DSPy's cache stores the answer."""
     began_at: float = field(default_factory=time.monotonic)
     requests: int = 0
     used: Used = NOTHING
@@ -37,14 +37,14 @@ class LMCall:
     _waits_since: float | None = None
 
     def asked(self, model: str, n: int) -> None:
-        """Enter the requests in the budget's books. Raises `RunHalted` where they would exceed it."""
+        """Count the requests towards the budget. Raises `RunHalted` if they would exceed it."""
         if (most := self._ledger.enter(self.budget, model, n)) is not None and self.budget is not None:
             raise self._halted("budget", f"The budget {self.budget.name!r} of {most} is spent.")
         self._asked = (model, n)
         self.requests += n
 
     def waits(self, left_s: float) -> None:
-        """Count the time, and show how long it still is. Raises `RunHalted` where the budget's time would not last."""
+        """Measure the wait and show how long it lasts. Raises `RunHalted` if the budget's time ends before it."""
         budget, spent_s = self.budget, self._ledger.spending().time_s
         if budget is not None and budget.max_time_s is not None and spent_s + left_s > budget.max_time_s:
             what = f"A usage limit is reached, and the {budget.max_time_s:g} s of {budget.name!r} end before it resets."
@@ -57,11 +57,11 @@ class LMCall:
             self._waits_since = None
 
     def answered(self, usage: Usage | None) -> None:
-        """Book what the answer used."""
+        """Record the usage of the answer."""
         self._settle(used(usage, model=self._asked[0] if self._asked else self.model))
 
     def failed(self, error: Exception) -> None:
-        """Raise `RunHalted` where every further call would fail as this one has."""
+        """Raise `RunHalted` if every further call would fail in the same way."""
         self._settle(NOTHING)
         if (reason := reason_of(error)) is not None:
             what = str(getattr(error, "message", error)).removeprefix(f"litellm.{type(error).__name__}: ")
@@ -69,7 +69,7 @@ class LMCall:
             raise self._halted(reason, what, resets_at=limit.resets_at if limit is not None else None) from error
 
     def left(self) -> None:
-        """Book nothing: what it used is not known."""
+        """Record the end of the call with no usage: it is not known if the caller does not wait for the answer."""
         self._settle(NOTHING)
 
     def _settle(self, used: Used) -> None:

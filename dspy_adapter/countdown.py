@@ -1,4 +1,4 @@
-"""The line that says how long calls wait for a subscription limit to reset: one for the process."""
+"""A line that shows how long calls wait for a subscription limit to reset. A process has one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMAT: Final = "{desc}"
 
 
 class Countdown:
-    """Shows a line while any call waits. For any thread; never waits itself."""
+    """Shows a line while any call waits. Thread-safe; drawing happens in a thread of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,7 +22,7 @@ class Countdown:
         self._ticker: Ticker | None = None
 
     def show(self, waiter: object, left_s: float) -> None:
-        """Show that `waiter` waits, and how long still; 0 when it goes on."""
+        """Show that `waiter` waits for another `left_s` seconds. 0 ends its wait."""
         with self._lock:
             if left_s > 0:
                 self._until[waiter] = time.time() + left_s

@@ -1,6 +1,7 @@
-"""When a run must end: failures that every further call would meet, raised so that no optimizer counts them as a score.
+"""Errors that end a run, because every further call would fail in the same way.
 
-Which failures these are is decided here; where they are raised, in `call.py`.
+They are raised as `RunHalted`, which no optimizer counts as a score. This module decides which errors these are;
+`call.py` raises them.
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ _AGAIN: Final[dict[Reason, str]] = {
 
 
 class RunHalted(BaseException):
-    """No further call can succeed: the login is dead, a limit is reached, or the budget is spent.
+    """No further call can succeed, for example because a limit is reached or the budget is spent.
 
-    Not an `Exception`, because DSPy's optimizers count those as a score of 0, and several then return a program.
+    Not an `Exception`: DSPy's optimizers count an `Exception` as a score of 0, and several then return a program.
     """
 
     def __init__(self, message: str, reason: Reason = "budget", resets_at: float | None = None) -> None:
         super().__init__(message, reason, resets_at)
         self.reason = reason
-        """Why: `login`, `billing`, `model`, `limit` or `budget`."""
+        """One of `login`, `billing`, `model`, `limit` and `budget`."""
         self.resets_at = resets_at
-        """When a reached subscription limit resets, in unix seconds, where the CLI said so."""
+        """When the reached subscription limit resets, in Unix seconds, if the CLI reported it."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 def reason_of(error: Exception) -> Reason | None:
-    """Return why every further call would fail as this one has; None where one may still succeed."""
+    """Return why every further call would fail in the same way, or None if another call may succeed."""
     cause = cause_of(error)
     if cause is not None and cause.limit is not None:
         return "limit"
@@ -52,7 +53,7 @@ def reason_of(error: Exception) -> Reason | None:
 
 
 def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at: float | None = None) -> RunHalted:
-    """Return the exception that says what happened, what was done so far and how to go on."""
+    """Return an exception whose message says what happened, what was spent so far and how to continue."""
     kept = (
         "what was answered so far is in DSPy's cache and is not asked again"
         if is_cached

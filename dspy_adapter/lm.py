@@ -1,7 +1,7 @@
-"""`ClaudeCodeLM`: the `dspy.LM` whose calls go through litellm's `claude_code/`.
+"""`ClaudeCodeLM`: a `dspy.LM` whose calls go through litellm's provider `claude_code/`.
 
-Thin: requests, cache, retries, history and saving are DSPy's. What is added stands around a call: parameters that the
-model takes, and an observer that books it and may halt the run (`call.py`).
+This is a thin subclass: DSPy does requests, cache, retries, history and saving. Two things are added to a call. Its
+parameters are adjusted to what the model takes, and an observer counts it and may halt the run (`call.py`).
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ _HAS_ENGINE: Final = "engine" in inspect.signature(dspy.LM.__init__).parameters 
 
 
 class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
-    """A language model of DSPy's that Claude Code answers.
+    """A DSPy language model that calls Claude Code.
 
-    `model` is an alias of Claude Code's (`sonnet`, `opus`, `haiku`…) or a full id, with or without `claude_code/`. All
-    other arguments are those of `dspy.LM` (`cache`, `max_tokens`, `num_retries`, `api_base`, `timeout`…).
+    `model` is one of Claude Code's aliases (`sonnet`, `opus`, `haiku`…) or a full id, with or without `claude_code/`.
+    All other arguments are those of `dspy.LM` (`cache`, `max_tokens`, `num_retries`, `api_base`, `timeout`…).
 
-    `budget` says what this LM, together with all others whose budget has that name, may spend. `on_limit` says what a
-    call does while a subscription limit is reached: "raise" ends the run, "wait" waits for the reset and shows a
-    countdown; by default the setting LITELLM_CLAUDE_CODE_ON_LIMIT decides.
+    `budget` limits what this LM may spend, together with all other LMs whose budget has the same name. `on_limit` says
+    what a call does while a subscription limit is reached: "raise" ends the run, "wait" waits for the reset and shows a
+    countdown. By default the setting LITELLM_CLAUDE_CODE_ON_LIMIT decides.
 
-    A dead login, a reached limit and a spent budget raise `RunHalted`, which no optimizer mistakes for a score.
-    Parameters the model does not take are adjusted or left out, with one warning.
+    A rejected login, a reached limit and a spent budget raise `RunHalted`, which no optimizer mistakes for a score.
+    Parameters that the model does not take are adjusted or left out, with one warning.
 
-    Raises `litellm.NotFoundError` for a model that Claude Code does not have, `litellm.BadRequestError` for DSPy's own
+    Raises `litellm.NotFoundError` if Claude Code does not have the model, and `litellm.BadRequestError` for DSPy's own
     spelling `claude-code:`.
     """
 
@@ -65,26 +65,26 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
         self.on_limit = on_limit
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer, as `dspy.LM` does. Raises `RunHalted` where no further call can succeed."""
+        """Call the model, as `dspy.LM` does. Raises `RunHalted` if no further call can succeed."""
         args, kwargs = self._taken(args, kwargs)
         with self._accounted(kwargs):
             return super().__call__(*args, **kwargs)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
-        """Answer, as `dspy.LM` does, to be awaited. Raises `RunHalted` as a call does."""
+        """Call the model asynchronously, as `dspy.LM` does. Raises `RunHalted` if no further call can succeed."""
         args, kwargs = self._taken(args, kwargs)
         with self._accounted(kwargs):
             return await super().acall(*args, **kwargs)
 
     def copy(self, **kwargs: Any) -> ClaudeCodeLM:
-        """Return a copy with other attributes or parameters; its calls are counted with this one's."""
+        """Return a copy with other attributes or parameters. It spends from the same budget unless given another."""
         if "model" in kwargs:
             kwargs["model"] = _full_name(kwargs["model"], is_elsewhere=_is_elsewhere({**self.kwargs, **kwargs}))
         copied: ClaudeCodeLM = super().copy(**kwargs)
         return copied
 
     def dump_state(self) -> dict[str, Any]:
-        """Return what `load_state` makes an equal LM of, without the key."""
+        """Return the state from which `load_state` makes an equal LM. It does not contain the API key."""
         state: dict[str, Any] = super().dump_state()
         if self.budget is not None:
             state["budget"] = dataclasses.asdict(self.budget)
@@ -94,7 +94,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
 
     @classmethod
     def load_state(cls, state: Mapping[str, Any], **how: Any) -> ClaudeCodeLM:
-        """Return the LM that `dump_state` was asked of; `api_key` must be given anew."""
+        """Return an LM equal to the dumped one. `api_key` must be passed again: the state does not contain it."""
         budget = state.get("budget")
         loaded: ClaudeCodeLM = super().load_state(
             {**state, **({"budget": Budget(**budget)} if budget is not None else {})}, **how
@@ -103,7 +103,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
 
     @contextmanager
     def _accounted(self, kwargs: Mapping[str, Any]) -> Iterator[None]:
-        """Have what happens within told to the budget and to the runs that are tracked."""
+        """Count the call in this block towards the budget, and record it in the tracked runs."""
         call = LMCall(
             model=self.model.removeprefix(f"{PROVIDER}/"),
             budget=self.budget,
@@ -123,7 +123,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
                 run.record(call, error)
 
     def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return a call's arguments with those parameters that the model takes."""
+        """Return a call's arguments, with the parameters adjusted to what the model takes."""
         model = models.split_profile(self.model.removeprefix(f"{PROVIDER}/"))[0]
         if args and dataclasses.is_dataclass(args[0]):
             return (self._taken_request(args[0], model), *args[1:]), kwargs
@@ -135,7 +135,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
         return args, {**kwargs, **changes}
 
     def _taken_request(self, request: Any, model: str) -> Any:
-        """Do the same for a `dspy.lm15.Request`, DSPy's way to call an LM from 3.5 on."""
+        """Adjust the parameters of a `dspy.lm15.Request`, which DSPy passes to an LM from version 3.5 on."""
         config = request.config
         params = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         changes = adjusted(params, model=model)
@@ -149,7 +149,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
 
 
 def _full_name(model: str, *, is_elsewhere: bool) -> str:
-    """Return the name with its prefix. Where no other service is named, Claude Code must have the model."""
+    """Return the name with its prefix. Raises if Claude Code does not have the model, unless `is_elsewhere`."""
     if not isinstance(model, str) or not model.strip():
         raise ValueError(f"model={model!r} is not a name: give one, such as 'sonnet'.")
     bare = model.strip().removeprefix(f"{PROVIDER}/")
@@ -158,12 +158,12 @@ def _full_name(model: str, *, is_elsewhere: bool) -> str:
 
 
 def _is_elsewhere(kwargs: Mapping[str, Any]) -> bool:
-    """Say whether an LM with these parameters asks another service than Anthropic's, where any model may exist."""
+    """Return whether these parameters name a service other than Anthropic's, which may have any model."""
     api_base = kwargs.get("api_base") or kwargs.get("base_url")
     try:
         login = choose_login(
             api_key=kwargs.get("api_key"), api_base=api_base, settings=from_environment(), model=PROVIDER
         )
     except AuthenticationError:
-        return True  # for the call to tell: the key may come later
+        return True  # the key may be set later; if it is not, the call raises
     return login.is_elsewhere

@@ -1,7 +1,7 @@
-"""Parameters that a model does not take, adjusted or left out: what litellm knows of the model decides.
+"""Adjust or leave out parameters that a model does not take, according to litellm's data on the model.
 
-Optimizers set them without asking (COPRO a temperature of 1.4, `n > 1` one of 0.7), and an exception in the middle of
-an hour's run helps nobody. What the caller must know is told once.
+DSPy and its optimizers set such parameters without checking: COPRO sets a temperature of 1.4, and `n > 1` sets one of
+0.7. An exception in the middle of an hour's run would be of no use, so each change is logged once instead.
 """
 
 from __future__ import annotations
@@ -16,31 +16,34 @@ from litellm.exceptions import UnsupportedParamsError
 
 from litellm_claude_code.models import PROVIDER
 
-# How an answer is sampled and how long it is thought about; everything else changes what is asked for.
+# These control sampling and thinking. All other parameters change what is asked for, and stay as they are.
 _TUNING: Final = (
     *("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "seed"),
     *("logprobs", "top_logprobs", "reasoning_effort", "verbosity"),
 )
-_HIGHEST_TEMPERATURE: Final = 1.0  # the Messages API's; OpenAI's is 2
+_HIGHEST_TEMPERATURE: Final = 1.0  # in the Messages API; OpenAI's maximum is 2
 
 logger = logging.getLogger("dspy_adapter")
 _told: Final[set[str]] = set()
 
 
 def tell_once(what: str) -> None:
-    """Log a warning, unless this run has it already. A logged one, because a raised one would end the run."""
+    """Log a warning once a run. It is logged, not raised: an exception would end the run."""
     if what not in _told:
         _told.add(what)
         logger.warning("%s", what)
 
 
 def tell_again() -> None:
-    """Begin a run, in which what the last one was told is told once more."""
+    """Start a new run, which logs each warning again."""
     _told.clear()
 
 
 def adjusted(params: Mapping[str, Any], *, model: str) -> dict[str, Any]:
-    """Return what must replace some of `params` for `model`, a name without the prefix; None: leave it out."""
+    """Return the parameters to replace, with their new values. None means that the parameter must be left out.
+
+    `model` is a name without the prefix.
+    """
     changes: dict[str, Any] = {}
     for name in _TUNING:
         value = params.get(name)
@@ -63,7 +66,7 @@ def _is_number(value: object) -> bool:
 def _takes(model: str, name: str, value: Any) -> bool:
     try:
         return _litellm_takes(model, name, value)
-    except TypeError:  # a value that is no key of a cache, such as a dict
+    except TypeError:  # an unhashable value, such as a dict, cannot be a key of the cache
         return name in (litellm.get_supported_openai_params(model, PROVIDER) or [])
 
 
@@ -74,5 +77,5 @@ def _litellm_takes(model: str, name: str, value: Any) -> bool:
     except UnsupportedParamsError:
         return False
     except Exception:
-        return True  # of another kind of wrong, which the call itself will tell best
+        return True  # a different error, which the call itself reports best
     return True

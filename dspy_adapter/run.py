@@ -1,6 +1,6 @@
-"""What a run did and took: every call of every `ClaudeCodeLM` between its begin and its end.
+"""The statistics of a run: every call of every `ClaudeCodeLM` between its start and its end.
 
-Numbers only: no prompt, no answer and no key is kept here or in a saved file.
+Only numbers and the names of models and errors are kept: no prompt, answer or key is stored here or in a saved file.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _COLUMNS: Final = ("calls", "cached", "failed", "requests", "tokens in", "from c
 
 @dataclass(frozen=True, kw_only=True)
 class CallRecord:
-    """One call of an LM: what it took, not what it said."""
+    """The statistics of one call of an LM, without its content."""
 
     model: str
     began_s: float
-    """Seconds from the run's begin."""
+    """Seconds since the start of the run."""
     took_s: float
-    """Retries and waits included."""
+    """Includes retries and waits."""
     is_cached: bool
-    """Answered by DSPy's cache: no request was made."""
+    """Whether DSPy's cache answered it, without a request."""
     error: str | None
-    """The class of what it raised."""
+    """The name of the exception's class, if the call failed."""
     requests: int
     input_tokens: int
     cache_read_tokens: int
@@ -55,7 +55,7 @@ class CallRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Several calls together. Latencies are those of calls that were asked of the model and answered."""
+    """Totals of several calls. Latencies count calls that the model answered, without their waits for limits."""
 
     calls: int
     cached: int
@@ -72,7 +72,7 @@ class Summary:
 
 
 class Run:
-    """The account of a run, complete when its `with` block is over and readable at any time before. For any thread."""
+    """The statistics of a run, complete after its `with` block and readable at any time before. Thread-safe."""
 
     def __init__(self, *, progress: bool = False) -> None:
         self._lock = threading.Lock()
@@ -87,13 +87,13 @@ class Run:
 
     @property
     def calls(self) -> Sequence[CallRecord]:
-        """Every call that is over, in the order they ended."""
+        """All finished calls, in the order in which they ended."""
         with self._lock:
             return tuple(self._calls)
 
     @property
     def elapsed_s(self) -> float:
-        """Wall time, up to now while the run goes on."""
+        """Wall time; up to now if the run is not over."""
         return (self._ended_at or time.monotonic()) - self._began_at
 
     @property
@@ -102,11 +102,11 @@ class Run:
         return self._used.usd
 
     def summary(self, model: str | None = None) -> Summary:
-        """Sum up the calls of a model, or of all."""
+        """Return the totals for one model, or for all models."""
         return _summary([call for call in self.calls if model in (None, call.model)])
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values: `models` and `total` (see `Summary`), `calls`, the run's own numbers."""
+        """Return everything as plain values: `models` and `total` (see `Summary`), `calls`, the run's own numbers."""
         calls = self.calls
         pool = self._pool()
         return {
@@ -125,7 +125,7 @@ class Run:
         Path(path).write_text(json.dumps(self.as_dict(), indent=1) + "\n")
 
     def record(self, call: LMCall, error: BaseException | None) -> None:
-        """Take a call in that is over, one way or the other."""
+        """Add a finished call; `error` is the exception if it failed."""
         now, used = time.monotonic(), call.used
         with self._lock:
             self._used += used
@@ -148,7 +148,7 @@ class Run:
             )
 
     def end(self) -> None:
-        """Stop the clock."""
+        """Stop the clock and the progress line."""
         with self._lock:
             self._ended_at = time.monotonic()
             self._pool_after = litellm_claude_code.stats()
@@ -162,7 +162,7 @@ class Run:
             bar.update(len(self._calls) - bar.n)
 
     def __str__(self) -> str:
-        """Return the report as a table of text."""
+        """Return the report as a plain-text table."""
         models, rows = self._rows()
         table = [["", *_COLUMNS], *([name, *row] for name, row in zip(models, rows, strict=True))]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -175,7 +175,7 @@ class Run:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return the report as notebooks show it."""
+        """Return the report as HTML, for notebooks."""
         models, rows = self._rows()
         head = "".join(f"<th>{html.escape(column)}</th>" for column in ("", *_COLUMNS))
         body = "".join(
@@ -202,7 +202,7 @@ class Run:
         return list(dict.fromkeys(call.model for call in self.calls))
 
     def _pool(self) -> dict[str, Any]:
-        """Return what the pool did meanwhile. One that was closed in between counts from nothing."""
+        """Return what the pool did during the run. If it was closed in between, its numbers start at 0 again."""
         now = self._pool_after if self._pool_after is not None else litellm_claude_code.stats()
         numbers = {}
         for name in ("waited_s", "boots"):
@@ -217,9 +217,9 @@ _open_lock = threading.Lock()
 
 @contextmanager
 def track_run(*, progress: bool = False) -> Iterator[Run]:
-    """Account for all calls that `ClaudeCodeLM`s of this process make until the block is left, however it is left.
+    """Record all calls that the `ClaudeCodeLM`s of this process make in this block, even if it raises.
 
-    `progress` shows calls, dollars and tokens as they come. Runs may be nested; each counts everything within it.
+    `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within it.
     """
     tell_again()
     run = Run(progress=progress)
@@ -234,7 +234,7 @@ def track_run(*, progress: bool = False) -> Iterator[Run]:
 
 
 def open_runs() -> tuple[Run, ...]:
-    """Return the runs that count a call beginning now."""
+    """Return the runs that record a call which starts now."""
     with _open_lock:
         return tuple(_open)
 
@@ -269,7 +269,7 @@ def _used(call: CallRecord) -> Used:
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float | None:
-    """Return the smallest value that `part` of them do not exceed."""
+    """Return the smallest value that at least `part` of the values do not exceed."""
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else None
 
 

@@ -1,7 +1,7 @@
-"""A line of tqdm's that draws itself once a second, in a thread of its own.
+"""A tqdm line that redraws itself once a second, in a thread of its own.
 
-Ctrl-C can leave tqdm's lock held for ever; whoever draws then hangs. It must be neither a call nor the loop that serves
-all of them.
+Ctrl-C can leave tqdm's lock held forever, and a thread that draws then hangs. This must be neither a caller's thread
+nor that of the event loop, which serves all calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EVERY_S: Final = 1.0
 
 
 class Ticker:
-    """Draws while it runs; `draw` gets the bar and says what there is to show now."""
+    """Redraws a line until it is stopped. `draw` gets the bar and updates what it shows."""
 
     def __init__(self, draw: Callable[[Any], None], **bar: Any) -> None:
         self._draw = draw
@@ -26,11 +26,11 @@ class Ticker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Draw for the last time. Returns at once."""
+        """Draw one last time and end. Returns at once."""
         self._over.set()
 
     def join(self) -> None:
-        """Wait until the last line is drawn, within reason."""
+        """Wait until the last line is drawn, but no longer than a second."""
         self._thread.join(_EVERY_S)
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""What one answer used: tokens as litellm counts them, dollars at litellm's prices for the model."""
+"""The usage of an answer: tokens as litellm counts them, dollars at litellm's prices for the model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _told: Final[set[str]] = set()
 
 @dataclass(frozen=True, kw_only=True)
 class Used:
-    """Tokens and dollars of an answer, or of several."""
+    """Tokens and dollars of one or more answers."""
 
     input_tokens: int = 0
-    """All of the prompt, what came from the cache included."""
+    """The whole prompt, including what came from the cache."""
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -44,7 +44,7 @@ NOTHING: Final = Used()
 
 
 def used(usage: Usage | None, *, model: str) -> Used:
-    """Return what `usage` comes to for `model`, a name without the prefix. Zeros where the API reported nothing."""
+    """Return the tokens and dollars of `usage`, or zeros if it is None. `model` is a name without the prefix."""
     if usage is None:
         return NOTHING
     details: Any = usage.prompt_tokens_details
@@ -60,7 +60,7 @@ def used(usage: Usage | None, *, model: str) -> Used:
 def _usd(usage: Usage, *, model: str) -> float:
     try:
         return sum(litellm.cost_per_token(model=model, custom_llm_provider=PROVIDER, usage_object=usage))
-    except Exception:  # litellm raises a plain one for a model that it has no price for
+    except Exception:  # litellm raises a plain `Exception` for a model without a price
         if model not in _told:
             _told.add(model)
             logger.warning("litellm has no price for %r: its calls count as 0 dollars.", model)

@@ -1,6 +1,6 @@
-"""The command `litellm-claude-code`, a module for each of its subcommands.
+"""The command `litellm-claude-code`, with one module per subcommand.
 
-A package of its own because of what importing `litellm_claude_code` does: it registers the provider, and litellm takes
-two to four seconds to import. Help, usage errors and a shell's completion cannot wait for that, so nothing here imports
-litellm, the SDK or `litellm_claude_code` before a subcommand has begun.
+This is a separate package because importing `litellm_claude_code` registers the provider, and litellm takes two to four
+seconds to import. Help, usage errors and shell completion must not wait for that. Nothing here therefore imports
+litellm, the SDK or `litellm_claude_code` before a subcommand runs.
 """

@@ -1,4 +1,4 @@
-"""`python -m litellm_claude_code_cli`: what `python -m litellm_claude_code` is, without waiting for litellm."""
+"""`python -m litellm_claude_code_cli`: as `python -m litellm_claude_code`, but without importing litellm first."""
 
 from .app import main
 

@@ -1,4 +1,4 @@
-"""The command line's front: which subcommands there are, and what is said of them all."""
+"""The typer application: its subcommands, and the options of the command itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ app.command(context_settings=_ANOTHER_PROGRAMS)(claude)
 
 
 def main() -> None:
-    """Run the command line, and exit."""
+    """Run the command line and exit."""
     app(prog_name=PROGRAM)
 
 
@@ -53,4 +53,4 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take what goes before a subcommand."""
+    """Handle the options before a subcommand."""

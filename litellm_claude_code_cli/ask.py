@@ -1,4 +1,4 @@
-"""`ask`: one question, its answer on stdout as it comes."""
+"""`ask`: ask one question and print the answer to stdout as it arrives."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def ask(
     litellm-claude-code ask "Total?" --image bill.png --json-schema bill.json
     ```
 
-    Exit codes: 0 answered, 2 usage, 3 request refused, 4 nobody pays, 5 limit reached, 6 timeout, 7 service unavailable
-    or answer cut off, 8 answer incomplete, 130 Ctrl-C.
+    Exit codes: 0 answered, 2 usage, 3 request refused, 4 not logged in, login rejected or out of credit, 5 limit
+    reached, 6 timeout, 7 service unavailable or answer cut off, 8 answer incomplete, 130 Ctrl-C.
 
-    Who pays is decided as for every call: your Claude login, unless ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN name a
-    gateway, or LITELLM_CLAUDE_CODE_AUTH=api_key picks ANTHROPIC_API_KEY.
+    As for every call, your Claude login pays unless ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN name a gateway, or
+    LITELLM_CLAUDE_CODE_AUTH=api_key picks ANTHROPIC_API_KEY.
     """
     schema = _read_schema(json_schema) if json_schema else None
     images = [_read_image(path) for path in image or []]
@@ -84,7 +84,7 @@ def ask(
 
 
 def _with_stdin(prompt: str | None) -> str:
-    """Return the question: what was given, and what is piped in."""
+    """Return the question: the argument, followed by the text from stdin."""
     piped = ""
     if prompt == "-" or (sys.stdin is not None and not sys.stdin.isatty()):
         try:
@@ -123,7 +123,7 @@ def _print_whole(litellm: ModuleType, request: dict[str, Any]) -> Any:
 
 
 def _print_stream(litellm: ModuleType, request: dict[str, Any]) -> Any:
-    """Print an answer as it comes, and return it as if it had come whole. It ends in a line break, however it ends."""
+    """Print the answer as it arrives, and return it as one response. A line break follows even if the stream fails."""
     chunks, last = [], "\n"
     try:
         for chunk in litellm.completion(**request, stream=True, stream_options={"include_usage": True}):
@@ -142,7 +142,7 @@ def _line(text: str) -> str:
 
 def _write(text: str) -> None:
     if sys.stdout.isatty():
-        # What a model says must not be able to steer the terminal.
+        # Control characters in an answer must not reach the terminal.
         text = "".join(character for character in text if character.isprintable() or character in "\n\t")
     sys.stdout.buffer.write(text.encode(sys.stdout.encoding, errors="replace"))
     sys.stdout.flush()
@@ -157,7 +157,7 @@ def _took(litellm: ModuleType, answer: Any) -> str:
 
 
 def _check(answer: Any, schema: dict[str, Any] | None) -> None:
-    """Exit with a code of its own where the answer is not what was asked for."""
+    """Exit with an error if the answer is cut off, declined, or does not match the schema."""
     choice = answer.choices[0]
     if choice.finish_reason == "length":
         fail(ExitCode.INCOMPLETE, "the answer is incomplete: it reached --max-tokens, or the longest the model gives.")

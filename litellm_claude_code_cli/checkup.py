@@ -1,4 +1,4 @@
-"""What `doctor` looks at: each check returns a finding, in plain words for people and as data for machines."""
+"""The checks of `doctor`. Each returns a finding: sentences for people and data for programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNTOLD: Final = ("CLAUDE_CODE_OAUTH_TOKEN",)
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found. A `note` is worth reading and no illness; only `bad` is."""
+    """The result of one check. A `note` is worth reading, but only `bad` is a problem."""
 
     about: str
     verdict: Verdict
@@ -36,7 +36,10 @@ class Finding:
 
 
 def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Finding]:
-    """Yield what each check finds, as it finds it. Asks a model only where `is_asking`, and not `is_offline`."""
+    """Run the checks and yield each finding at once.
+
+    A model is asked only if `is_asking` is true, `is_offline` is false, and the login is good.
+    """
     load_litellm()
     import litellm_claude_code
 
@@ -74,7 +77,7 @@ def _versions() -> Finding:
 
 
 def _version(name: str) -> str | None:
-    """Return the version that an import gets: the first one on the path, if there are several."""
+    """Return the version that an import gets: the first on the path if there are several, None if there is none."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -132,7 +135,7 @@ def _login() -> Finding:
 
 
 def _payment(identity: Identity) -> str:
-    """Say who pays for a call, and for what."""
+    """Return a sentence that says who pays for calls, and how they are billed."""
     account = [identity["email"], identity["organization"], identity["plan"] and f"plan {identity['plan']}"]
     details = [*filter(None, account), *([f"from {identity['source']}"] if identity["source"] else [])]
     known = f" ({', '.join(details)})" if details else ""
@@ -150,7 +153,10 @@ def _payment(identity: Identity) -> str:
 
 
 def _limits(login: Finding, model: str) -> Finding:
-    """Have the CLI ask for the account's usage, as it does when the first process is ready: a request, no model's."""
+    """Return the account's limits.
+
+    The CLI asks for them when the first process is ready. This is a request, but not one to a model.
+    """
     from litellm_claude_code import provider
     from litellm_claude_code.limits.subscription import LimitStatus, sentences
 
@@ -175,7 +181,7 @@ def _limits(login: Finding, model: str) -> Finding:
 
 
 def _loopback() -> Finding:
-    """Make a few calls to the embedded stand-in, whose answers take no time: what is left is the overhead."""
+    """Time a few calls to the embedded stand-in. Its answers take no time, so the time measured is the overhead."""
     from litellm_claude_code.testing import StandIn
 
     with StandIn(respond=lambda _: "ok") as stand_in:
@@ -201,7 +207,7 @@ def _loopback() -> Finding:
 
 
 def _call(model: str) -> Finding:
-    """Ask the model itself for one word."""
+    """Ask the real model for one word."""
     from litellm_claude_code import warm_up
 
     try:

@@ -1,4 +1,4 @@
-"""`claude`: the Claude Code CLI that calls use here, which the SDK brings along without putting it on PATH."""
+"""`claude`: run the Claude Code CLI that calls use. The SDK's wheel contains it, but it is not on PATH."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def claude(
         list[str] | None, typer.Argument(help="What you would write after `claude`.", show_default=False)
     ] = None,
 ) -> None:
-    """Run Claude Code itself: the CLI in the SDK's wheel, or the one of LITELLM_CLAUDE_CODE_CLI_PATH.
+    """Run Claude Code itself: the CLI in the SDK's wheel, or that of LITELLM_CLAUDE_CODE_CLI_PATH.
 
-    To log in, once. Everything after `claude` is Claude Code's own.
+    Use it once, to log in. All arguments after `claude` are passed to Claude Code.
 
     ```
     litellm-claude-code claude auth login     # in the browser; Claude Code keeps the login

@@ -1,4 +1,4 @@
-"""`doctor`: whether everything is in order, in plain words."""
+"""`doctor`: check that everything works, and print the findings."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def doctor(
     ] = "haiku",
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of sentences.")] = False,
 ) -> None:
-    """Say whether all is in order: versions, login, limits, overhead, settings.
+    """Check that everything works: versions, login, limits, overhead, settings.
 
-    The installed Claude Code is checked on loopback, and so is what a call costs on top of the model's own time. Then
-    one tiny request goes to a model, on whatever pays for your calls; `--no-call` leaves it out.
+    The installed Claude Code is tested on loopback, and so is the overhead of a call. Then one tiny request goes to a
+    model, and is paid like your other calls. `--no-call` leaves it out.
 
     ```
     litellm-claude-code doctor
     litellm-claude-code doctor --offline --json
     ```
 
-    Exit codes: 0 all is in order, 1 something is not.
+    Exit codes: 0 everything works, 1 a check found a problem.
     """
     found: list[Finding] = []
     with told_in_one_line():
@@ -66,7 +66,7 @@ def _print(finding: Finding) -> None:
 
     sign, colour = _MARKS[finding.verdict]
     Console(highlight=False).print(Text.assemble((sign, colour), " ", (_TITLES[finding.about], "bold")))
-    # Lines are cut for people only: what is piped is searched, and not read.
+    # Lines are wrapped for terminals only: piped output is more often searched than read.
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _NEVER_CUT
     wrapper = textwrap.TextWrapper(columns, break_long_words=False, break_on_hyphens=False)
     wrapper.initial_indent = wrapper.subsequent_indent = "    "

@@ -1,4 +1,4 @@
-"""How a subcommand ends: exit codes that a script can tell apart, and one line on stderr that says what happened."""
+"""How a subcommand ends: with an exit code for scripts, and one line on stderr if there was an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 
 class ExitCode(enum.IntEnum):
-    """What a script learns. docs/command-line.md has the table for users."""
+    """The exit codes. docs/command-line.md has the table for users."""
 
     OK = 0
     UNEXPECTED = 1
@@ -29,7 +29,7 @@ class ExitCode(enum.IntEnum):
 
 
 def fail(code: ExitCode, sentence: str) -> NoReturn:
-    """Say why on stderr, in one line, and exit."""
+    """Print the sentence to stderr as one line, and exit."""
     line = "".join(character if character.isprintable() else " " for character in sentence)
     with contextlib.suppress(OSError):
         print(f"litellm-claude-code: {' '.join(line.split())}", file=sys.stderr)
@@ -38,21 +38,24 @@ def fail(code: ExitCode, sentence: str) -> NoReturn:
 
 @contextlib.contextmanager
 def told_in_one_line() -> Iterator[None]:
-    """Turn what goes wrong within into an exit code and a line on stderr; never a traceback."""
+    """Turn an exception in this block into an exit code and a line on stderr, never a traceback."""
     try:
         yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what Python flushes at exit goes there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes stdout at exit; this must not fail again
         sys.exit(ExitCode.NOBODY_READS)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one would be a traceback at exit
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would print a traceback at exit
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         fail(*describe(error))
 
 
 def describe(error: Exception) -> tuple[ExitCode, str]:
-    """Return the exit code for an exception, and what to say of it. One that is not litellm's is told by its place."""
+    """Return the exit code for an exception, and a sentence about it.
+
+    An exception that is not one of litellm's is a bug: the sentence says where it was raised.
+    """
     error = getattr(error, "original_exception", None) or error
     from litellm_claude_code import cause_of
 
@@ -67,7 +70,7 @@ def describe(error: Exception) -> tuple[ExitCode, str]:
 
 
 def _table() -> list[tuple[type[BaseException] | tuple[type[BaseException], ...], ExitCode]]:
-    """List what litellm's exceptions mean to a script, the specific before the general."""
+    """Return the exit codes for litellm's exceptions, specific classes before general ones."""
     from litellm import exceptions as of
 
     return [

@@ -1,4 +1,4 @@
-"""`models`: which names there are, what they stand for, what those models take and cost."""
+"""`models`: list the names of models, the models behind them, and what these take and cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIPED_COLUMNS: Final = 200
 
 
 class Model(TypedDict):
-    """What is told of a name. Prices are those of the API, in US dollars for a million tokens."""
+    """One entry of the list. Prices are those of the API, in US dollars per million tokens."""
 
     name: str
     model: str
@@ -42,8 +42,9 @@ def models(
 ) -> None:
     """List the models: names, what they stand for, context, prices, capabilities.
 
-    An alias means what the installed Claude Code makes of it, so that it moves on with new models; a full id stays.
-    Other full ids work, too. Agents are those of the files that LITELLM_CLAUDE_CODE_PROFILES names. Makes no request.
+    The installed Claude Code decides which model an alias stands for, so an alias moves on to new models. A full id
+    does not change; ids that are not listed work, too. Agents are those in the files that LITELLM_CLAUDE_CODE_PROFILES
+    names. No request is made.
 
     ```
     litellm-claude-code models

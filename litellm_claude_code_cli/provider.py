@@ -1,4 +1,4 @@
-"""How a subcommand gets the provider."""
+"""How a subcommand loads the provider, and names its models."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from types import ModuleType
 from typing import Final
 
 PREFIX: Final = "claude_code"
-# litellm_claude_code.models has these, but takes litellm's two seconds: too long for a shell's completion.
+# As in litellm_claude_code.models, which imports litellm for two seconds: too long for shell completion.
 ALIASES: Final = ("sonnet", "opus", "haiku", "fable", "default", "best", "opusplan")
 
 
 def load_litellm() -> ModuleType:
-    """Import litellm with the provider registered: without asking the network for prices, and without its banners."""
+    """Import litellm with the provider registered, without fetching prices from the network and without banners."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -23,15 +23,15 @@ def load_litellm() -> ModuleType:
 
 
 def boot_no_spares() -> None:
-    """Have no process booted ahead of the next call: there is none, and it would slow this one down."""
+    """Turn off spare processes: this command makes no further call, and a boot would slow this one down."""
     os.environ.setdefault("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
 
 
 def full_name(model: str) -> str:
-    """Return a model's name with the prefix; it may have been given with or without."""
+    """Return the model's name with the prefix, whether it was given with or without."""
     return model if model.startswith(f"{PREFIX}/") else f"{PREFIX}/{model}"
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """List the aliases that a shell can complete."""
+    """Return the aliases that start with `incomplete`, for shell completion."""
     return [alias for alias in ALIASES if alias.startswith(incomplete)]

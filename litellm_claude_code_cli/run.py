@@ -1,7 +1,7 @@
-"""`run`: any Python program, with the provider registered in it and in the Python processes that it starts.
+"""`run`: run any Python program with the provider registered, in the Python processes that it starts, too.
 
-The program runs in an interpreter of its own, started as `python` would be: `sys.argv`, `sys.path`, `__main__`, exit
-code, signals and tracebacks are Python's, because it is Python that makes them.
+The command replaces itself by a new interpreter, as `python` would start it. `sys.argv`, `sys.path`, `__main__`, exit
+code, signals and tracebacks are therefore Python's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 _AT_START_UP: Final = Path(__file__).with_name("at_start_up")
-"""A folder that holds a `sitecustomize` module, which Python imports as it starts, in child processes too."""
+"""A folder with a `sitecustomize` module, which Python imports at start-up, in child processes too."""
 
 
 def run(
@@ -23,10 +23,10 @@ def run(
         typer.Argument(help="What you would give to `python`: a script, or `-m` and a module, and its arguments."),
     ],
 ) -> None:
-    r"""Run a Python program that knows `claude_code/…` models, with no change to it.
+    r"""Run a Python program with `claude_code/…` models, without changing the program.
 
-    Everything after `run` is what you would write after `python`. litellm and DSPy then take `claude_code/sonnet`, say,
-    wherever the program lets you name a model:
+    Write after `run` what you would write after `python`. If the program takes the name of a model, for litellm or
+    DSPy, it now takes `claude_code/sonnet`, for example:
 
     ```
     litellm-claude-code run -m evolution.skills.evolve_skill \
@@ -35,7 +35,7 @@ def run(
     litellm-claude-code run -m jupyter lab
     ```
 
-    The Python processes that the program starts know `claude_code/…`, too.
+    Python processes that the program starts have the provider, too.
     """
     python_path = os.pathsep.join([str(_AT_START_UP), *filter(None, [os.environ.get("PYTHONPATH")])])
     sys.stdout.flush()

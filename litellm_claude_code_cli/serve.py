@@ -1,4 +1,4 @@
-"""`serve`: litellm's own proxy over this provider, for programs and machines that are not this one."""
+"""`serve`: run litellm's proxy over this provider, for other programs and machines."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def serve(
 ) -> None:
     """Serve `claude_code/…` models to other programs, in the formats of OpenAI and Anthropic.
 
-    This is litellm's proxy with a key, limits and a fence in front of it. It lists `sonnet`, `opus`, `haiku` and full
-    ids, and takes them with the prefix `claude_code/`, too. Without a key of yours it makes one and prints it.
+    This is litellm's proxy behind a gate that checks the key, the limits and the fields of each request. It lists
+    `sonnet`, `opus`, `haiku` and full ids, and takes them with the prefix `claude_code/`, too. If you give it no key,
+    it generates one and prints it.
 
     ```
     litellm-claude-code serve --master-key-file key.txt
@@ -48,7 +49,7 @@ def serve(
     ANTHROPIC_BASE_URL=http://127.0.0.1:4000 ANTHROPIC_API_KEY=… python my_program.py
     ```
     """
-    # litellm reads this when it is imported: a server's start does not depend on the network.
+    # litellm reads this when it is imported. The server must start without the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     if print_config:
         from litellm_claude_code import models
@@ -59,7 +60,7 @@ def serve(
     if find_spec("fastapi") is None:
         _end('litellm\'s proxy is not installed: pip install "litellm_claude_code[proxy]"')
 
-    # A third of the time that importing litellm takes is garbage collection that finds nothing.
+    # A third of litellm's import time is garbage collection that finds nothing.
     gc.disable()
     from litellm.exceptions import AuthenticationError
 

@@ -1,4 +1,4 @@
-"""`stand-in`: the scripted Messages API, served to other programs' tests."""
+"""`stand-in`: serve a scripted Messages API for the tests of other programs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def stand_in(
         ),
     ] = None,
 ) -> None:
-    """Serve a stand-in of the Messages API, for tests without login, quota or network.
+    """Serve a stand-in for the Messages API, for tests without login, quota or network.
 
-    One line of JSON on stdout says where: `{"base_url": …, "api_key": …}`. Give these to the program under test, as
-    `api_base` and `api_key` or as `ANTHROPIC_BASE_URL` and `ANTHROPIC_AUTH_TOKEN`. `GET /_stand_in/requests?since=N`
-    tells what was asked, `POST /_stand_in/reset` forgets it. Ctrl-C ends it.
+    It prints one line of JSON with its address and key: `{"base_url": …, "api_key": …}`. Give these to the program
+    under test, as `api_base` and `api_key` or as `ANTHROPIC_BASE_URL` and `ANTHROPIC_AUTH_TOKEN`.
+    `GET /_stand_in/requests?since=N` returns the requests so far, `POST /_stand_in/reset` forgets them. Ctrl-C ends it.
     """
     from litellm_claude_code.testing.standalone import serve_until_stopped
 

@@ -1,4 +1,4 @@
-"""What every test shares: a home of its own, one stand-in of the Messages API, and a look at what is left behind."""
+"""Fixtures of all tests: a temporary home folder, one stand-in for the Messages API, and checks for leftovers."""
 
 import asyncio
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .support.home import HOME  # sets the environment, so it comes before litellm
 
-asyncio.set_event_loop(None)  # else litellm's client of OpenAI's API makes one here, and leaves it
+asyncio.set_event_loop(None)  # otherwise litellm's OpenAI client creates one here, and never closes it
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # what a shell does to a job in its background
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell sets it for a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis  # noqa: E402 - the environment above must come first
@@ -28,8 +28,8 @@ from .support.redis import redis_server  # noqa: E402
 from .support.served import Served, serving  # noqa: E402
 from .support.waiting import wait_until  # noqa: E402
 
-# How fast examples are says nothing on a busy machine, and they share the stand-in on purpose.
-# In CI the examples are the same every time: who changes something is not to meet what was wrong before.
+# The speed of examples says nothing on a busy machine, and they share the stand-in on purpose.
+# In CI the examples are always the same, so that a change does not fail because of an older bug.
 hypothesis.settings.register_profile(
     "any machine",
     deadline=None,
@@ -41,11 +41,11 @@ hypothesis.settings.load_profile("any machine")
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
-# The files that take longest begin first where several processes share the tests.
+# These files take longest, so they start first, for the case that several processes share the tests.
 SLOWEST = ("test_soak", "test_optimizers", "test_lifetime", "test_agents", "test_selfcheck", "test_errors", "test_dspy")
 
 
-# These start Claude Code, or servers and programs that do, without the session's stand-in.
+# These files start Claude Code without the fixture `one_stand_in`: directly, or through servers and programs.
 BOOT_BY_THEMSELVES = ("test_demo", "test_live", "test_notebooks", "test_serve_nodes", "test_serve_start", "test_whoami")
 
 
@@ -63,14 +63,14 @@ def one_stand_in() -> Iterator[StandIn]:
     litellm_claude_code.provider.close()
     assert claude_processes() == []
     left = list((HOME / "cache" / "litellm_claude_code" / "empty").glob("*"))
-    assert [path.name for path in left if path.exists()] == []  # a link to nothing is ours (process/folders.py)
+    assert [path.name for path in left if path.exists()] == []  # a dangling link is ours (process/folders.py)
     shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture
 def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
-    """The stand-in that all tests share, so that workers stay warm. Each test finds nothing seen or scripted."""
-    under_way = {"busy", "resetting"}  # a call that an earlier test has left
+    """The stand-in that all tests share, so that workers stay warm. It is reset before each test."""
+    under_way = {"busy", "resetting"}  # from a call that an earlier test did not wait for
     wait_until(lambda: not under_way & litellm_claude_code.stats().get("workers", {}).keys(), litellm_claude_code.stats)
     one_stand_in.reset()
     respond = one_stand_in.respond
@@ -80,7 +80,7 @@ def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
 
 @pytest.fixture
 def default_endpoint(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AnthropicHost]:
-    """api.anthropic.com, reached with a login of Claude Code's; the stand-in answers."""
+    """api.anthropic.com on loopback, with a Claude Code subscription login; the stand-in answers."""
     litellm_claude_code.close()
     host = AnthropicHost(stand_in, tmp_path)
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(host.config))
@@ -100,7 +100,7 @@ def one_server(one_stand_in: StandIn) -> Iterator[Served]:
 
 @pytest.fixture
 def server(stand_in: StandIn, one_server: Served) -> Served:
-    """The one server of the session, over the stand-in that all tests share."""
+    """The server that all tests share, over the stand-in that all tests share."""
     return one_server
 
 
@@ -112,7 +112,7 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """A subscription's token, which a setting allows to be sent to the stand-in; and a pool that knows of no limit."""
+    """A subscription token that a setting allows to be sent to the stand-in, and a pool that knows no limits yet."""
     litellm_claude_code.close()
     monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
@@ -122,7 +122,7 @@ def login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
 
 @pytest.fixture
 def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The stand-in as the gateway that the environment of `litellm-claude-code` names."""
+    """The stand-in as the gateway that the environment names."""
     monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", str(stand_in.api_key))
     return stand_in
@@ -130,14 +130,14 @@ def gateway(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 @pytest.fixture
 def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo, after the test, what a command changes for the rest of its process."""
+    """After the test, undo what a command changes in the process."""
     monkeypatch.setattr(litellm, "suppress_debug_info", False)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
 
 
 @pytest.fixture(autouse=True)
 def _no_process_boots_unmarked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """If only tests without the mark `boots` run (`make quick`), none of them may have started Claude Code."""
+    """If only tests without the mark `boots` run (`make quick`), check that the test did not start Claude Code."""
     yield
     if "not boots" in request.config.getoption("markexpr"):
         assert child_claude_processes() == [], "mark this test's file in BOOT_BY_THEMSELVES"
@@ -160,7 +160,7 @@ def _no_profiles() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def told_by_the_cli(one_stand_in: StandIn) -> dict[str, object]:
-    """What the real CLI says of itself in its reply to `initialize`."""
+    """The real CLI's reply to `initialize`."""
     from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 
     async def ask() -> dict[str, object]:

@@ -1,8 +1,8 @@
 """`make upstream`: run the tests that depend on other projects against the newest releases of those projects.
 
-Builds an environment of its own from requirements.lock, upgrades litellm, DSPy and the Claude Agent SDK (whose wheel
-contains the Claude Code CLI) in it, runs the self-check and the groups of tests below, and prints what moved and what
-holds. The environment in `.venv` is not touched. Needs nothing but Python's standard library and pip.
+Builds a separate environment from requirements.lock, upgrades litellm, DSPy and the Claude Agent SDK (whose wheel
+contains the Claude Code CLI) in it, runs the self-check and the groups of tests below, and prints which versions
+changed and which tests passed. The environment in `.venv` is not changed. Needs only Python's standard library and pip.
 
 Exits with 1 if a group of tests failed, and with 2 if the environment could not be built.
 """
@@ -25,7 +25,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 ENVIRONMENT: Final = ROOT / ".venv-upstream"
 LOCK: Final = ROOT / "requirements.lock"
-# The packages to upgrade, with the extras whose dependencies must move along.
+# The packages to upgrade, with the extras whose dependencies must be upgraded with them.
 UPSTREAM: Final = {"litellm": "[proxy]", "dspy": "[optuna]", "claude-agent-sdk": ""}
 GROUPS: Final = {
     "wire": ("test_wire.py", "test_wire_generated.py"),
@@ -57,7 +57,7 @@ class NoEnvironment(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one group of tests came to."""
+    """The result of one group of tests."""
 
     group: str
     passed: bool
@@ -65,7 +65,7 @@ class Result:
 
 
 def main() -> int:
-    """Build, upgrade, test and report; return the exit code."""
+    """Build the environment, upgrade it, run the tests and print the report; return the exit code."""
     parser = argparse.ArgumentParser(description="Test against the newest litellm, DSPy and Claude Agent SDK.")
     parser.add_argument("--pre", action="store_true", help="take pre-releases too")
     parser.add_argument("--keep", action="store_true", help="test the environment as it is, without upgrading it")
@@ -82,7 +82,7 @@ def main() -> int:
 
 
 def upgrade(*, with_pre_releases: bool) -> list[str]:
-    """Build the environment, bring the three packages up to date, and return what a reader must know about it."""
+    """Build the environment, upgrade the three packages, and return remarks for the report."""
     if not python().is_file():
         say(f"building {ENVIRONMENT.name} from {LOCK.name}")
         venv.create(ENVIRONMENT, with_pip=True)
@@ -97,7 +97,7 @@ def upgrade(*, with_pre_releases: bool) -> list[str]:
 
 
 def newest(name: str, *, with_pre_releases: bool) -> str:
-    """Return the newest version of a package that the index offers, whatever its dependencies are."""
+    """Return the newest version of a package in the index, without regard to its dependencies."""
     more = ["--pre"] if with_pre_releases else []
     asked = ["--dry-run", "--no-deps", "--ignore-installed", "--report", "-", *more, name]
     told = json.loads(need(pip("install", *asked)).stdout)
@@ -105,7 +105,10 @@ def newest(name: str, *, with_pre_releases: bool) -> str:
 
 
 def install(name: str, extras: str, version: str, *, with_pre_releases: bool) -> list[str]:
-    """Install one version with its dependencies; without those that the index does not have, and say which."""
+    """Install one version of a package with its dependencies, and return remarks for the report.
+
+    Dependencies that the index does not have are left out; the remark names them.
+    """
     more = ["--pre"] if with_pre_releases else []
     if pip("install", *more, f"{name}{extras}=={version}").returncode == 0:
         return []
@@ -116,7 +119,7 @@ def install(name: str, extras: str, version: str, *, with_pre_releases: bool) ->
 
 
 def complaints(name: str) -> Iterator[str]:
-    """Yield the requirements of a package that the environment does not meet, as `pip check` tells them."""
+    """Yield the requirements of a package that the environment does not meet, as reported by `pip check`."""
     for line in pip("check").stdout.splitlines():
         unmet = re.match(rf"{re.escape(name)} \S+ has requirement (.+?), but you have ", line)
         missing = re.match(rf"{re.escape(name)} \S+ requires (\S+), which is not installed", line)
@@ -125,7 +128,7 @@ def complaints(name: str) -> Iterator[str]:
 
 
 def test(groups: Sequence[str]) -> tuple[str, list[Result]]:
-    """Run the groups; return the version of the CLI that the self-check saw, and the results."""
+    """Run the groups; return the CLI's version from the self-check, and the results."""
     cli, results = "", []
     for group in groups:
         say(f"testing: {group}")
@@ -138,7 +141,7 @@ def test(groups: Sequence[str]) -> tuple[str, list[Result]]:
 
 
 def self_check() -> tuple[str, Result]:
-    """Run the self-check on the CLI that is in the environment."""
+    """Run the self-check on the CLI in the environment."""
     ran = run([str(python()), "-c", _SELF_CHECK])
     if ran.returncode != 0:
         last = (ran.stderr.strip().splitlines() or ["no output"])[-1]
@@ -162,7 +165,7 @@ def run_tests(group: str) -> Result:
 
 
 def report(remarks: Sequence[str], results: Sequence[Result], *, cli: str) -> None:
-    """Print what moved, and what each group of tests came to."""
+    """Print which versions changed, and the result of each group of tests."""
     locked, installed = locked_versions(), json.loads(need(run([str(python()), "-c", _INSTALLED])).stdout)
     rows = [(name, locked.get(name, "-"), installed.get(name, "-")) for name in UPSTREAM]
     rows.append(("Claude Code CLI", "see below" if not cli else "in the SDK's wheel", cli or "unknown"))
@@ -180,12 +183,12 @@ def report(remarks: Sequence[str], results: Sequence[Result], *, cli: str) -> No
 
 
 def locked_versions() -> dict[str, str]:
-    """Return the versions in requirements.lock; the last one if there are several for several Python versions."""
+    """Return the versions in requirements.lock. If a package has one per Python version, the last one counts."""
     return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", LOCK.read_text(), re.MULTILINE))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a plain table, each column as wide as its widest cell."""
+    """Return a plain-text table, with each column as wide as its widest cell."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     cells = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
@@ -193,7 +196,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def python() -> Path:
-    """Return the interpreter of the environment."""
+    """Return the path of the environment's interpreter."""
     return ENVIRONMENT / "bin" / "python"
 
 
@@ -203,19 +206,19 @@ def pip(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def with_quiet(arguments: Sequence[str]) -> list[str]:
-    """Return pip's arguments with `--quiet` for an installation: what it prints otherwise is of no use here."""
+    """Return pip's arguments, with `--quiet` added for an installation, whose output is of no use here."""
     return [arguments[0], "--quiet", *arguments[1:]] if arguments[0] == "install" else list(arguments)
 
 
 def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command in the root folder of the repository, with litellm's own price list instead of the network's."""
+    """Run a command in the repository's root folder, with litellm's bundled price list instead of the network's."""
     env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     env.pop("PYTHONPATH", None)
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def need(ran: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """Return a command that succeeded. Raises `NoEnvironment` with the last lines of one that failed."""
+    """Return the command if it succeeded. Raises `NoEnvironment` with its last lines of stderr if it failed."""
     if ran.returncode != 0:
         said = "\n".join(ran.stderr.strip().splitlines()[-5:])
         raise NoEnvironment(f"`{' '.join(map(str, ran.args[1:6]))} …` failed:\n{said}")
@@ -223,7 +226,7 @@ def need(ran: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[s
 
 
 def say(what: str) -> None:
-    """Print a line about what is being done."""
+    """Print a line of progress."""
     print(f"==> {what}", flush=True)
 
 

@@ -1,8 +1,9 @@
-"""What Python imports as it starts under `litellm-claude-code run`, in the program's own child processes too.
+"""Python imports this module at start-up under `litellm-claude-code run`, in the program's child processes too.
 
-It takes itself out of `sys.path` again, makes way for another `sitecustomize`, and has `litellm_claude_code` imported
-as soon as litellm has been: a process that never imports litellm pays nothing, and the environment that the program
-prepares for litellm still counts. It may run in any Python, so it needs the standard library only.
+It removes its folder from `sys.path`, imports the `sitecustomize` that it hid, if there is one, and arranges that
+`litellm_claude_code` is imported right after litellm. A process that never imports litellm thus pays nothing, and
+environment variables that the program sets for litellm still count. This module may run in any Python, so it uses the
+standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _PACKAGE = "litellm_claude_code"
 
 
 class _AfterLitellm:
-    """A finder that finds what the others find, and sees to it that importing litellm ends in `_register`."""
+    """A finder that asks the other finders for litellm, and makes its import end with `_register`."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
@@ -39,14 +40,14 @@ class _AfterLitellm:
 
 
 def _register(litellm: ModuleType) -> None:
-    # One that is being imported now, and imports litellm for itself, registers itself.
+    # If litellm_claude_code is the module that imports litellm, it registers itself.
     if _PACKAGE in sys.modules or importlib.util.find_spec(_PACKAGE) is None:
         return
     importlib.import_module(_PACKAGE)
     ours: Any = next(item for item in litellm.custom_provider_map if item["provider"] == "claude_code")
 
     class Litellm(type(litellm)):  # type: ignore[misc]
-        """litellm, where a program that sets a provider map of its own adds to it."""
+        """The module litellm. If a program sets a provider map without this provider, it is added to that map."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             is_without = isinstance(value, list) and not any(item.get("provider") == "claude_code" for item in value)

@@ -1,1 +1,1 @@
-"""What several test files share. Fixtures are in conftest.py; no test file imports from another."""
+"""Code that several test files share. Fixtures are in conftest.py; no test file imports from another."""

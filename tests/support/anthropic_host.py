@@ -1,4 +1,4 @@
-"""api.anthropic.com on the loopback interface: an HTTPS proxy that answers for it, with a stand-in behind."""
+"""api.anthropic.com on the loopback interface: an HTTPS proxy that answers in its place, with a stand-in behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNT = {
 
 
 def log_in(config: Path, token: str) -> Path:
-    """Write what `/login` leaves in Claude Code's configuration folder; return the file that holds the token."""
+    """Write the files that `/login` writes to Claude Code's configuration folder; return the one with the token."""
     file = config / ".credentials.json"
     login = {"accessToken": token, "refreshToken": "sk-ant-ort01-MARKED", "expiresAt": 4_102_444_800_000}
     plan = {"subscriptionType": "max", "rateLimitTier": "default_claude_max_20x"}
@@ -34,17 +34,17 @@ def log_in(config: Path, token: str) -> Path:
 
 
 class AnthropicHost:
-    """What programs reach whose HTTPS_PROXY is `proxy`, and who trust `certificate` (NODE_EXTRA_CA_CERTS).
+    """The host that a program reaches if HTTPS_PROXY is `proxy` and NODE_EXTRA_CA_CERTS is `certificate`.
 
-    `POST /v1/messages` is the stand-in's to answer, `GET /api/oauth/usage` is answered with `usage`, the rest with 404.
-    `asked` lists method and path of all but the messages.
+    The stand-in answers `POST /v1/messages`. The answer to `GET /api/oauth/usage` is `usage`, to all else a 404.
+    `asked` lists the method and path of every request but those for messages.
     """
 
     hosts: tuple[str, ...] = (HOST,)
 
     def __init__(self, stand_in: StandIn, folder: Path) -> None:
         self.config = folder / "claude"
-        """A configuration folder of Claude Code's with a subscription login."""
+        """A Claude Code configuration folder with a subscription login."""
         self.config.mkdir()
         log_in(self.config, str(stand_in.api_key))
         self.usage: dict[str, Any] = {}
@@ -95,7 +95,7 @@ class AnthropicHost:
                     tls.sendall(content)
 
     def answer(self, method: str, path: str, body: bytes) -> dict[str, Any] | None:
-        """Return the answer to a request that is no message, or None for a 404."""
+        """Return the answer to a request that is not for messages, or None for a 404."""
         return self.usage if path.startswith("/api/oauth/usage") else None
 
     def _relay(self, client: ssl.SSLSocket, head: str, body: bytes) -> None:
@@ -116,7 +116,7 @@ def _length(head: str) -> int:
 
 
 def _read_head(connection: socket.socket) -> tuple[str, bytes]:
-    """Return an HTTP request's first lines, and what has come of its body."""
+    """Return the head of an HTTP request, and the part of its body that was read with it."""
     data = b""
     while b"\r\n\r\n" not in data:
         if not (more := connection.recv(65536)):

@@ -1,4 +1,4 @@
-"""Calls that many tests make: a plain one, and one of an agent."""
+"""Calls that many tests make: a plain one, and one to an agent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def agent_request(stand_in: StandIn, text: str = "Go.", name: str = "agent", **m
 
 
 def record_of(response: Any) -> dict[str, Any]:
-    """Return what an agent did."""
+    """Return the record of what an agent did."""
     return dict(response.choices[0].message.provider_specific_fields["agent"])
 
 
@@ -32,5 +32,5 @@ def text_of(response: Any) -> str:
 
 
 def read(folder: Path) -> ToolUse:
-    """Return the call of the Read tool for `notes.txt` in a folder."""
+    """Return a call of the Read tool for `notes.txt` in the folder."""
     return ToolUse("Read", {"file_path": str(folder / "notes.txt")})

@@ -1,4 +1,4 @@
-"""A program in front of the real CLI that changes or answers the control requests which it is sent."""
+"""A program between the SDK and the real CLI that changes or answers control requests."""
 
 BETWEEN = """
 import json, subprocess, sys, threading
@@ -24,5 +24,5 @@ for line in sys.stdin:
 """
 
 
-# A change: the CLI never sees the request, this is the response.
+# A value for `change`: the program sends this response itself, and the CLI never sees the request.
 INSTEAD = "if {when}:\n        answer(frame, {reply})\n        continue"

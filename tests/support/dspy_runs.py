@@ -1,4 +1,4 @@
-"""A program of two predictors, and the optimizers that tests/test_optimizers.py runs on it: small ones."""
+"""A program with two predictors, and the small optimizers that tests/test_optimizers.py runs on it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ OPTIMIZERS = [mipro, gepa, simba, copro, random_search]
 
 
 def quiet(stand_in: StandIn) -> int:
-    """Wait until DSPy's threads have come to the end of their queues; return the requests seen by then."""
+    """Wait until DSPy's threads have emptied their queues; return how many requests the stand-in has then seen."""
     wait_until(lambda: not any(_is_working(frame) for frame in sys._current_frames().values()))
     return len(stand_in.requests)
 

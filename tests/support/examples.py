@@ -1,4 +1,4 @@
-"""The examples in README and docs: found by Sybil, and run in the order of the page."""
+"""Find the examples in README and docs with Sybil, and run them in the order of the page."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def run_page(
     are_alone: bool = False,
     simplified: Callable[[str], str] = str.strip,
 ) -> dict[str, Any]:
-    """Run a page's Python examples. What one prints contains the `text` block right after it, both simplified.
+    """Run a page's Python examples, and compare each one's output with the `text` block right after it, if any.
 
-    Each example sees the names of those before it, unless they `are_alone`. Returns the names of the last one.
+    The output must contain the block, after `simplified` is applied to both. Each example sees the names of the ones
+    before it, unless `are_alone`. Returns the names of the last example.
     """
     run = PythonEvaluator()
     names: dict[str, Any] = {}

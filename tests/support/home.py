@@ -1,4 +1,4 @@
-"""A home of the tests' own, and an environment without logins or settings: import this before litellm."""
+"""A temporary home folder, and an environment without logins or settings. Import this before litellm."""
 
 import os
 import tempfile

@@ -12,14 +12,14 @@ _EXTRA = {"is_enabled": True, "monthly_limit": 5_000, "used_credits": 0.0, "util
 
 
 def limited(resets_in_s: float, claim: str = "five_hour") -> Failure:
-    """Return the 429 of a limit that is reached."""
+    """Return the 429 for a reached limit."""
     reset = str(int(time.time() + resets_in_s))
     headers = {f"{NAMES}status": "rejected", f"{NAMES}reset": reset, f"{NAMES}representative-claim": claim}
     return Failure(429, headers=headers)
 
 
 def usage(percent: float, *, extra: bool = True) -> dict[str, Any]:
-    """Return what `GET /api/oauth/usage` returns: so much of the 5-hour window is used."""
+    """Return an answer to `GET /api/oauth/usage` in which `percent` of the 5-hour window is used."""
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3_600))
     window = {"utilization": percent, "resets_at": soon}
     return {

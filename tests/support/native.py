@@ -1,4 +1,4 @@
-"""A call through a fresh Claude Code process and the SDK's own `query()`, to compare ours with."""
+"""A call through a fresh Claude Code process and the SDK's own `query()`, as a reference for ours."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .wire import MODEL
 
 
 def native_model(stand_in: StandIn, name: str) -> str:
-    """Return the model id that a fresh CLI process sends for a name."""
+    """Return the model id that a fresh CLI process sends for this name."""
     with tempfile.TemporaryDirectory() as folder:
         return str(native(stand_in, "Hello", Path(folder), model=name).body["model"])
 
 
 def native(stand_in: StandIn, content: Any, folder: Path, model: str = MODEL) -> Any:
-    """Ask once through a fresh CLI process and the SDK's own `query()`."""
+    """Make one call through a fresh CLI process and the SDK's own `query()`; return its first request."""
 
     async def prompt() -> Any:
         message = {"role": "user", "content": content}

@@ -15,7 +15,7 @@ COMMAND = [sys.executable, "-m", "litellm_claude_code_cli"]
 
 
 def claude_processes(config: Path = HOME / "claude") -> list[int]:
-    """List the Claude Code processes that were started with this configuration folder."""
+    """Return the ids of the Claude Code processes that were started with this configuration folder."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
@@ -26,7 +26,7 @@ def claude_processes(config: Path = HOME / "claude") -> list[int]:
 
 
 def child_claude_processes() -> list[int]:
-    """List the Claude Code processes that this process, or one it started, has started."""
+    """Return the ids of the Claude Code processes among the descendants of this process."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -36,5 +36,5 @@ def child_claude_processes() -> list[int]:
 
 
 def wait_until_ended(config: Path = HOME / "claude") -> None:
-    """Wait until no Claude Code process with this configuration folder is left."""
+    """Wait until no Claude Code process with this configuration folder runs."""
     wait_until(lambda: not claude_processes(config), lambda: claude_processes(config))

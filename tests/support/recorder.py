@@ -1,4 +1,4 @@
-"""A provider for litellm's proxy that answers everything, and writes down what it was called with."""
+"""A provider for litellm's proxy that answers every call and records its arguments."""
 
 from __future__ import annotations
 

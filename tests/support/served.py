@@ -1,4 +1,4 @@
-"""Servers of their own, as a user starts them: `litellm-claude-code serve` on a free port, over a stand-in."""
+"""Server processes, started as a user would: `litellm-claude-code serve` on a free port, over a stand-in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UP_WITHIN_S = 180
 
 @dataclass(kw_only=True)
 class Served:
-    """A server that runs."""
+    """A running server."""
 
     url: str
     key: str
@@ -34,7 +34,7 @@ class Served:
         return {"api_base": self.url, "api_key": self.key}
 
     def stop(self) -> int:
-        """Ask it to stop, as an init system does; return its exit code."""
+        """Send SIGTERM, as an init system does; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(120)
 
@@ -48,7 +48,7 @@ def environment(folder: Path, stand_in: StandIn | None, **more: str) -> dict[str
 
 @contextlib.contextmanager
 def serving(folder: Path, stand_in: StandIn, *options: str, **env: str) -> Iterator[Served]:
-    """Start a server whose stdout and stderr go to one file; end it, and what it started, afterwards."""
+    """Start a server whose stdout and stderr go to one file, and end it afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     port = () if "--port" in options else ("--port", "0")

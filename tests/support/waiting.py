@@ -1,4 +1,4 @@
-"""Wait until something holds, instead of sleeping for a while. Whatever a test waits for, it waits for here."""
+"""Wait until a condition holds, instead of sleeping. All waiting in the tests happens here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EVERY_S = 0.01
 
 
 def wait_until(holds: Callable[[], T], show: Callable[[], object] | None = None, within_s: float = _WITHIN_S) -> T:
-    """Return the first true value of `holds()`. If there is none in time, fail with what `show()` returns."""
+    """Return the first true value of `holds()`. After `within_s`, fail with a message that contains `show()`."""
     deadline_s = time.monotonic() + within_s
     while not (value := holds()):
         assert time.monotonic() < deadline_s, _description(holds, show)
@@ -25,7 +25,7 @@ def wait_until(holds: Callable[[], T], show: Callable[[], object] | None = None,
 async def wait_until_async(
     holds: Callable[[], T], show: Callable[[], object] | None = None, within_s: float = _WITHIN_S
 ) -> T:
-    """Wait as `wait_until` does, while the event loop runs on."""
+    """Wait as `wait_until` does, without blocking the event loop."""
     deadline_s = time.monotonic() + within_s
     while not (value := holds()):
         assert time.monotonic() < deadline_s, _description(holds, show)

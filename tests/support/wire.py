@@ -1,4 +1,4 @@
-"""One request, sent through us and through litellm's own `anthropic/`, and what may differ on the wire."""
+"""Send a request through this provider and through litellm's own `anthropic/`, and compare what is on the wire."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import litellm
 from litellm_claude_code.testing import StandIn
 
 MODEL = "claude-sonnet-5-5"
-# Sent by the CLI by itself, whatever is asked; structured output goes without its beta (README, "Not verified live").
+# The CLI always sends these. Structured output is requested without its beta (README, "Not verified live").
 BETAS_OF_THE_CLI = {"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"}
 BETAS_LEFT_OUT = {"structured-outputs-2025-11-13"}
 
 
 def send(stand_in: StandIn, model: str, request: dict[str, Any]) -> Any:
-    """Send a request and return the stand-in's record of it: exactly one."""
+    """Make a call and return its request as the stand-in recorded it. There must be exactly one."""
     before = len(stand_in.requests)
     litellm.completion(model, **copy.deepcopy(request), api_base=stand_in.base_url, api_key=stand_in.api_key)
     seen = stand_in.requests[before:]
@@ -26,7 +26,7 @@ def send(stand_in: StandIn, model: str, request: dict[str, Any]) -> Any:
 
 
 def pair(stand_in: StandIn, request: dict[str, Any], model: str = MODEL) -> tuple[Any, Any]:
-    """Send a request both ways; return both records, ours first."""
+    """Send a request both ways; return both records, this provider's first."""
     return send(stand_in, f"claude_code/{model}", request), send(stand_in, f"anthropic/{model}", request)
 
 
@@ -37,12 +37,12 @@ def assert_same_body(ours: Any, theirs: Any) -> None:
     assert set(json.loads(mine.pop("metadata")["user_id"])) == {"device_id", "account_uuid", "session_id"}
     assert caller_system(mine.pop("system")) == "\n\n".join(block["text"] for block in other.pop("system", []))
     if "tools" not in other:
-        assert mine.pop("tools") == []  # the CLI spells "no tools" out
+        assert mine.pop("tools") == []  # the CLI sends an empty list
     if "temperature" not in other:
-        assert mine.pop("temperature", 1) == 1  # the CLI spells the API's default out for some models
+        assert mine.pop("temperature", 1) == 1  # the CLI sends the API's default for some models
     if "output_format" in other:
         other.setdefault("output_config", {})["format"] = other.pop("output_format")
-    other.update(other.pop("extra_body", {}))  # `anthropic/` nests it, which the API does not know
+    other.update(other.pop("extra_body", {}))  # `anthropic/` sends it nested, which the API does not accept
     assert mine == other
 
 
@@ -56,7 +56,7 @@ def betas(record: Any) -> set[str]:
 
 
 def caller_system(blocks: list[dict[str, Any]]) -> str:
-    """Return the system prompt on the wire less the CLI's own identity, which comes first."""
+    """Return the system prompt on the wire without the CLI's own identity, which comes first."""
     assert blocks[0]["text"].startswith("x-anthropic-billing-header: cc_version=")
     assert blocks[1]["text"] == "You are a Claude agent, built on Anthropic's Claude Agent SDK."
     assert len(blocks) <= 3
