@@ -191,7 +191,7 @@ for name in [name for name in sys.modules if name.startswith("litellm_claude_cod
 
 START_OFTEN = """
 import sys
-from litellm_claude_code import folders
+from litellm_claude_code.process import folders
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(300):

@@ -155,7 +155,8 @@ async def _check_login(bench: Bench) -> list[Problem]:
     every call failed with a 401.
     """
     nowhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "another-key"}
-    with tempfile.TemporaryDirectory() as folder:
+    # A wrapper around the CLI may leave a process that still writes there for a moment.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         seen = await bench.ask_with_token(Path(folder), later={"env": nowhere})
     problems = []
     if any(_credentials(request) != (None, f"Bearer {TOKEN}") for request in seen.requests):
