@@ -11,7 +11,7 @@ DOCS := $(VENV)/docs
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo quick test coverage soak oldest lint bench upstream docs dist lock clean
+.PHONY: help demo test coverage soak oldest lint bench upstream docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -19,9 +19,6 @@ help: ## list these commands
 
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
 	@$(BIN)/python -m examples.support_tickets $(if $(filter-out 0,$(LIVE)),--live)
-
-quick: $(READY) ## the tests that start no Claude Code process: a first verdict
-	@$(BIN)/python -m pytest -m "not boots and not live" -n 2 --dist loadfile
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5

@@ -23,7 +23,7 @@ import litellm_claude_code  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .support.anthropic_host import AnthropicHost  # noqa: E402
-from .support.processes import child_claude_processes, claude_processes  # noqa: E402
+from .support.processes import claude_processes  # noqa: E402
 from .support.redis import redis_server  # noqa: E402
 from .support.served import Served, serving  # noqa: E402
 from .support.waiting import wait_until  # noqa: E402
@@ -45,14 +45,7 @@ pytest_plugins = ["litellm_claude_code.testing.plugin"]
 SLOWEST = ("test_soak", "test_optimizers", "test_lifetime", "test_agents", "test_selfcheck", "test_errors", "test_dspy")
 
 
-# These files start Claude Code without the fixture `one_stand_in`: directly, or through servers and programs.
-BOOT_BY_THEMSELVES = ("test_demo", "test_live", "test_notebooks", "test_serve_nodes", "test_serve_start", "test_whoami")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "one_stand_in" in getattr(item, "fixturenames", ()) or item.path.stem in BOOT_BY_THEMSELVES:
-            item.add_marker("boots")
     items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
 
 
@@ -133,14 +126,6 @@ def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the test, undo what a command changes in the process."""
     monkeypatch.setattr(litellm, "suppress_debug_info", False)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
-
-
-@pytest.fixture(autouse=True)
-def _no_process_boots_unmarked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """If only tests without the mark `boots` run (`make quick`), check that the test did not start Claude Code."""
-    yield
-    if "not boots" in request.config.getoption("markexpr"):
-        assert child_claude_processes() == [], "mark this test's file in BOOT_BY_THEMSELVES"
 
 
 @pytest.fixture(autouse=True)

@@ -25,16 +25,6 @@ def claude_processes(config: Path = HOME / "claude") -> list[int]:
     return found
 
 
-def child_claude_processes() -> list[int]:
-    """Return the ids of the Claude Code processes among the descendants of this process."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "--input-format" in process.cmdline():
-                found.append(process.pid)
-    return found
-
-
 def wait_until_ended(config: Path = HOME / "claude") -> None:
     """Wait until no Claude Code process with this configuration folder runs."""
     wait_until(lambda: not claude_processes(config), lambda: claude_processes(config))
