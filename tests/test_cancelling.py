@@ -136,15 +136,18 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: Stand
 
 
 async def test_processes_do_not_go_on_booting_for_calls_that_have_left(stand_in: StandIn, pool: Pool) -> None:
-    others = set(claude_processes())
     calls = [asyncio.create_task(text_of(pool, call(stand_in, str(number)))) for number in range(100)]
     await wait_until_async(lambda: sum(worker.state is State.BOOTING for worker in pool.workers) > 1)
+    booting = list(pool.workers)
     for each in calls:
         each.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     [worker] = pool.workers
+    left = [each for each in booting if each is not worker]
     boots = pool.stats()["boots"]
-    await wait_until_async(lambda: set(claude_processes()) - others == {worker.pid} and worker.state is State.IDLE)
+    await wait_until_async(
+        lambda: worker.state is State.IDLE and not any(each.pid in claude_processes() for each in left)
+    )
     assert (pool.workers, pool.stats()["boots"]) == ([worker], boots)
     assert await text_of(pool, call(stand_in, "the next")) == "You said: the next"
     assert worker.calls == 1
