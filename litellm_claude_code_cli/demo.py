@@ -1,4 +1,4 @@
-"""`demo`: where the demo has gone. Hidden, and kept for one release."""
+"""The hidden command `demo`, which names the new place of the demo. It is kept for one release."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def said(events: list[ApiEvent]) -> str:
 
 
 def is_own(request: RecordedRequest) -> bool:
-    """Say whether a request is the CLI's own instead of the call's."""
+    """Return whether the CLI sent a request of its own instead of the call's."""
     return request.body["messages"] != BODY["messages"]
 
 
