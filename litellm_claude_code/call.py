@@ -13,7 +13,7 @@ ApiEvent = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class PlainCall:
     """One call to the model, in the form that a worker takes."""
 
     model: str

@@ -17,7 +17,7 @@ from typing import Any
 import litellm
 import pytest
 
-from litellm_claude_code.call import Call
+from litellm_claude_code.call import PlainCall
 from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
@@ -29,10 +29,10 @@ from .support.processes import claude_processes
 from .support.waiting import wait_until_async
 
 
-def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 60) -> Call:
+def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 60) -> PlainCall:
     body = {"messages": [{"role": "user", "content": text}], "max_tokens": 100}
     login = Login(payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", str(stand_in.api_key)),))
-    return Call(
+    return PlainCall(
         model="claude-sonnet-5-5",
         system=system,
         extra_body=json.dumps(body),
@@ -50,7 +50,7 @@ async def pool(stand_in: StandIn) -> AsyncIterator[Pool]:
     assert repr(pool) == "<Pool: no workers of 4; 0 waiting>"
 
 
-async def text_of(pool: Pool, made: Call) -> str:
+async def text_of(pool: Pool, made: PlainCall) -> str:
     events = [event async for event in pool.events(made)]
     return "".join(event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta")
 

@@ -9,7 +9,7 @@ from typing import Any
 import litellm
 import pytest
 
-from litellm_claude_code.call import ApiEvent, Call
+from litellm_claude_code.call import ApiEvent, PlainCall
 from litellm_claude_code.errors import CallFailed, Failure
 from litellm_claude_code.login import Login
 from litellm_claude_code.process.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
@@ -34,7 +34,7 @@ class Desk:
         )
         self._changed = asyncio.Event()
         self.worker = Worker(login, settings=Settings(), on_change=lambda worker: self._changed.set())
-        self._call = Call(
+        self._call = PlainCall(
             model="claude-sonnet-5-5",
             system="",
             extra_body=json.dumps(BODY),

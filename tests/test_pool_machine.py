@@ -13,12 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from litellm_claude_code.call import Call
+from litellm_claude_code.call import PlainCall
 from litellm_claude_code.errors import CallFailed, Failure, WorkerLost
 from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.pool.schedule import fits
-from litellm_claude_code.process.lease import Turn
+from litellm_claude_code.process.lease import Lease
 from litellm_claude_code.process.worker import Cycle, State
 from litellm_claude_code.settings import Settings
 
@@ -35,7 +35,7 @@ class ScriptedWorker:
         self.failure: CallFailed | None = None
         self.cycle: Cycle | None = None
         self.asked_at: float | None = None
-        self.turn: Turn | None = None
+        self.lease: Lease | None = None
         self.is_closing_allowed = False
         self._on_change = on_change
 
@@ -43,14 +43,14 @@ class ScriptedWorker:
     def is_alive(self) -> bool:
         return self.state is not State.CLOSED
 
-    def start(self, call: Call) -> Turn:
+    def start(self, call: PlainCall) -> Lease:
         assert self.state is State.IDLE
         assert call.system or not self.system
         assert self.login == call.login
         self.system, self.state = call.system, State.BUSY
         self.calls += 1
-        self.turn = Turn(call, wake=lambda: None)
-        return self.turn
+        self.lease = Lease(call, wake=lambda: None)
+        return self.lease
 
     def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
         assert self.state is State.IDLE
@@ -63,15 +63,15 @@ class ScriptedWorker:
 
     def fail(self) -> None:
         self.failure = WorkerLost(Failure(kind="lost", text="the process ended"))
-        if self.turn is not None:
-            self.turn.end(self.failure)
+        if self.lease is not None:
+            self.lease.end(self.failure)
         self.become(State.CLOSED)
 
     def close(self) -> asyncio.Task[None]:
         if self.is_alive:
             assert self.state is not State.BUSY or self.is_closing_allowed
-            if self.turn is not None:
-                self.turn.end(CallFailed(Failure(kind="lost", text="the process was closed")))
+            if self.lease is not None:
+                self.lease.end(CallFailed(Failure(kind="lost", text="the process was closed")))
             self.become(State.CLOSED)
         return asyncio.ensure_future(asyncio.sleep(0))
 
@@ -117,7 +117,7 @@ class PoolMachine(RuleBasedStateMachine):
 
         self.do(acting())
 
-    async def _read(self, made: Call) -> list[Any]:
+    async def _read(self, made: PlainCall) -> list[Any]:
         return [event async for event in self.pool.events(made)]
 
     def workers(self, *states: State) -> list[ScriptedWorker]:
@@ -125,7 +125,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(target=leases, login=st.sampled_from(LOGINS), system=st.sampled_from(SYSTEMS))
     def ask(self, login: Login, system: str) -> Any:
-        made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
+        made = PlainCall(model="m", system=system, extra_body="{}", prompt="p", login=login)
 
         async def begin() -> asyncio.Task[Any]:
             return asyncio.ensure_future(self._read(made))
@@ -140,7 +140,7 @@ class PoolMachine(RuleBasedStateMachine):
     def ask_at_once(self, asked: list[tuple[Login, str]]) -> None:
         async def begin() -> None:
             for login, system in asked:
-                made = Call(model="m", system=system, extra_body="{}", prompt="p", login=login)
+                made = PlainCall(model="m", system=system, extra_body="{}", prompt="p", login=login)
                 self.asking.append(asyncio.ensure_future(self._read(made)))
 
         self.do(begin())
@@ -167,9 +167,9 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def call_ends(self, data: Any) -> None:
         worker = self._pick(data, State.BUSY)
-        if worker and worker.turn is not None:
-            worker.turn.is_sent = True
-            self.on_the_loop(worker.turn.end)
+        if worker and worker.lease is not None:
+            worker.lease.is_sent = True
+            self.on_the_loop(worker.lease.end)
             self.on_the_loop(worker.become, State.RESETTING)
 
     @rule(data=st.data(), api_s=st.sampled_from([0.0, 0.1, 10.0]))
@@ -181,8 +181,8 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), is_sent=st.booleans())
     def process_dies(self, data: Any, is_sent: bool) -> None:
         if worker := self._pick(data, *(state for state in State if state is not State.CLOSED)):
-            if worker.turn is not None:
-                worker.turn.is_sent = is_sent
+            if worker.lease is not None:
+                worker.lease.is_sent = is_sent
             self.on_the_loop(worker.fail)
 
     @rule(data=st.data())
@@ -226,15 +226,15 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_busy_worker_has_one_turn_of_its_own(self) -> None:
-        turns = [id(worker.turn) for worker in self.workers(State.BUSY)]
-        assert len(turns) == len(set(turns))
+        leases = [id(worker.lease) for worker in self.workers(State.BUSY)]
+        assert len(leases) == len(set(leases))
 
     @invariant()
     def calls_are_neither_lost_nor_served_twice(self) -> None:
         open_calls = sum(not task.done() for task in self.asking)
-        served = sum(worker.turn is not None and not worker.turn.is_over for worker in self.workers(State.BUSY))
+        served = sum(worker.lease is not None and not worker.lease.is_over for worker in self.workers(State.BUSY))
         abandoned = sum(
-            worker.turn is not None and worker.turn.is_abandoned and not worker.turn.is_over
+            worker.lease is not None and worker.lease.is_abandoned and not worker.lease.is_over
             for worker in self.workers(State.BUSY)
         )
         assert open_calls == self.pool.stats()["queue"] + served - abandoned
@@ -264,4 +264,4 @@ async def test_where_there_is_no_cli_the_call_says_how_to_get_one() -> None:
 
     pool = Pool(Settings(self_check=False), make_worker=make)
     with pytest.raises(CallFailed, match="pip install"):
-        await anext(pool.events(Call(model="m", system="", extra_body="{}", prompt="p", login=LOGINS[0])))
+        await anext(pool.events(PlainCall(model="m", system="", extra_body="{}", prompt="p", login=LOGINS[0])))

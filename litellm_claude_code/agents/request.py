@@ -13,7 +13,7 @@ from typing import Any, Final
 import litellm
 
 from .. import models
-from ..call import Call
+from ..call import PlainCall
 from ..errors import bad_request, unsupported
 from ..login import Login
 from ..observer import NOBODY, Observer
@@ -40,7 +40,7 @@ LOCAL: Final = "local"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentCall(Call):
+class AgentCall(PlainCall):
     """A call for one run of an agent; the input of `run.py`."""
 
     profile: Profile

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from ..call import ApiEvent, Call
+from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import sessions
 from .folder import folder_of_run
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("litellm_claude_code")
 
 
-async def agent_events(pool: Pool, call: Call) -> AsyncGenerator[ApiEvent, None]:
+async def agent_events(pool: Pool, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
     """Yield the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
 
     Closing the generator ends the run.

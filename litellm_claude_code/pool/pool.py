@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import anyio
 
-from ..call import ApiEvent, Call
+from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
 from ..limits.concurrency import Flow
 from ..limits.subscription import Limits, Reached
 from ..login import Login
 from ..observer import waits_told
-from ..process.lease import Turn
+from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..selfcheck import ensure_checked
 from ..settings import Settings
@@ -38,8 +38,8 @@ _COUNTDOWN_S: Final = 1.0
 class Waiter:
     """A call in the queue."""
 
-    call: Call
-    turn: asyncio.Future[Turn]
+    call: PlainCall
+    lease: asyncio.Future[Lease]
     since: float
     failed_boots: int = 0
 
@@ -67,7 +67,7 @@ class Pool:
         self._housekeeper: asyncio.Task[None] | None = None
         self.limits = Limits()
         self._flows: dict[Login, Flow] = {}
-        self._flying: dict[Worker, tuple[Turn, int]] = {}
+        self._flying: dict[Worker, tuple[Lease, int]] = {}
         self._asked_usage: dict[Login, tuple[float, int]] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
@@ -84,7 +84,7 @@ class Pool:
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
         return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
-    async def events(self, call: Call) -> AsyncGenerator[ApiEvent, None]:
+    async def events(self, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
         """Yield the events of the API's response. Closing the generator early cancels the request.
 
         Raises `CallFailed` if the call fails, or if it waits longer than its `timeout_s` for a worker or for the next
@@ -93,9 +93,9 @@ class Pool:
         await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
             self.refuse_if_limited(call)
-            turn = await self._lease(call)
+            lease = await self._lease(call)
             try:
-                async for event in turn:
+                async for event in lease:
                     yield event
                 return
             except WorkerLost:
@@ -106,7 +106,7 @@ class Pool:
                     raise self._refusal(call) or failed from None
                 raise
             finally:
-                turn.abandon()
+                lease.abandon()
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -202,7 +202,7 @@ class Pool:
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def pass_limits(self, call: Call) -> None:
+    async def pass_limits(self, call: PlainCall) -> None:
         """Raise `CallFailed` if the call's subscription limit is reached, or wait for the reset with `on_limit="wait"`.
 
         Raises, too, if the reset is more than `max_limit_wait_s` away. The wait does not count towards the call's
@@ -224,16 +224,16 @@ class Pool:
                 with waits_told():
                     call.observer.waits(0.0)
 
-    def is_limited(self, call: Call) -> bool:
+    def is_limited(self, call: PlainCall) -> bool:
         """Return whether the call's subscription limit is reached now."""
         return self._refusal(call) is not None
 
-    def refuse_if_limited(self, call: Call) -> None:
+    def refuse_if_limited(self, call: PlainCall) -> None:
         """Raise `CallFailed` if the call's subscription limit is reached now."""
         if (refused := self._refusal(call)) is not None:
             raise refused
 
-    def note_limit(self, call: Call, info: dict[str, Any]) -> Reached | None:
+    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> Reached | None:
         """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached.
 
         If there is one, the waiting calls that it refuses fail.
@@ -243,7 +243,7 @@ class Pool:
             self._refuse_waiting()
         return reached
 
-    def _refusal(self, call: Call) -> CallFailed | None:
+    def _refusal(self, call: PlainCall) -> CallFailed | None:
         now = time.time()
         reached = self.limits.refusal(call.login, now, allow_overage=self.settings.allow_overage, model=call.model)
         if reached is None:
@@ -258,17 +258,17 @@ class Pool:
         if failed is not None:
             raise failed
 
-    async def _lease(self, call: Call) -> Turn:
+    async def _lease(self, call: PlainCall) -> Lease:
         if self._is_closed:
             raise closed()
-        waiter = Waiter(call=call, turn=asyncio.get_running_loop().create_future(), since=time.monotonic())
+        waiter = Waiter(call=call, lease=asyncio.get_running_loop().create_future(), since=time.monotonic())
         self._queue.append(waiter)
         self._advance()
-        if waiter.turn.done():
-            return waiter.turn.result()
+        if waiter.lease.done():
+            return waiter.lease.result()
         try:
             with anyio.fail_after(call.timeout_s):
-                return await waiter.turn
+                return await waiter.lease
         except TimeoutError:
             self._withdraw(waiter)
             raise timed_out(call.timeout_s) from None
@@ -282,8 +282,8 @@ class Pool:
             self._queue.remove(waiter)
             self._close_unneeded_boots(waiter.login)
             self._advance()
-        elif waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
-            waiter.turn.result().abandon()
+        elif waiter.lease.done() and not waiter.lease.cancelled() and waiter.lease.exception() is None:
+            waiter.lease.result().abandon()
 
     def _close_unneeded_boots(self, login: Login) -> None:
         if self._warming[login]:
@@ -343,12 +343,12 @@ class Pool:
             self._counts["characters"] += waiter.call.size
             self._waited_s += time.monotonic() - waiter.since
             began = self._flow(waiter.login).start(time.monotonic())
-            turn = worker.start(waiter.call)
-            self._flying[worker] = (turn, began)
-            if waiter.turn.done():
-                turn.abandon()
+            lease = worker.start(waiter.call)
+            self._flying[worker] = (lease, began)
+            if waiter.lease.done():
+                lease.abandon()
             else:
-                waiter.turn.set_result(turn)
+                waiter.lease.set_result(lease)
         for login in plan.boot:
             self._boot(login)
 
@@ -373,12 +373,14 @@ class Pool:
 
     def _landed(self, worker: Worker) -> None:
         """Update the concurrency limiter and the subscription limits from a finished call."""
-        turn, began = self._flying.pop(worker)
-        flow, failure = self._flow(worker.login), turn.failed.failure if turn.failed else None
-        reached = self.limits.note(worker.login, turn.limit, time.time(), model=turn.call.model) if turn.limit else None
+        lease, began = self._flying.pop(worker)
+        flow, failure = self._flow(worker.login), lease.failed.failure if lease.failed else None
+        reached = (
+            self.limits.note(worker.login, lease.limit, time.time(), model=lease.call.model) if lease.limit else None
+        )
         if failure is not None and failure.status in (429, 529) and reached is None:
             flow.overloaded(began, time.monotonic())
-        elif turn.is_over and failure is None:
+        elif lease.is_over and failure is None:
             flow.succeeded(began)
         else:
             flow.left(began)
@@ -453,8 +455,8 @@ class Pool:
     def _fail(self, waiters: list[Waiter], error: Exception) -> None:
         for waiter in waiters:
             self._queue.remove(waiter)
-            if not waiter.turn.done():
-                waiter.turn.set_exception(error)
+            if not waiter.lease.done():
+                waiter.lease.set_exception(error)
 
     def _close(self, worker: Worker) -> None:
         closing = worker.close()

@@ -10,7 +10,7 @@ from typing import Final
 
 from claude_agent_sdk import CLIConnectionError
 
-from ..call import ApiEvent, Call
+from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, timed_out
 from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
 from .transport import Frame
@@ -18,10 +18,10 @@ from .transport import Frame
 _CUT: Final = "the connection to the API was lost before the answer was whole"
 
 
-class Turn:
+class Lease:
     """A call's hold on a worker, until its stream ends. Only the worker talks to the process."""
 
-    def __init__(self, call: Call, *, wake: Callable[[], None]) -> None:
+    def __init__(self, call: PlainCall, *, wake: Callable[[], None]) -> None:
         self.call = call
         self.id = str(uuid.uuid4())
         self.is_sent = False
@@ -94,8 +94,8 @@ class Turn:
 class Reading:
     """The state of a call, as read from the CLI's frames. The result frame does not tell success: see `failure`."""
 
-    def __init__(self, turn_id: str, *, max_tokens: int | None) -> None:
-        self._turn_id = turn_id
+    def __init__(self, lease_id: str, *, max_tokens: int | None) -> None:
+        self._lease_id = lease_id
         self._guard = OneTokenGuard(max_tokens=max_tokens)
         self._starts = 0
         self._asks_again = False
@@ -154,7 +154,7 @@ class Reading:
         return None
 
     def _check_is_ours(self, frame: Frame) -> None:
-        if frame.get("user_message_uuid") not in (None, self._turn_id):
+        if frame.get("user_message_uuid") not in (None, self._lease_id):
             raise CLIConnectionError("the process answered another call")
 
     def _take_event(self, event: ApiEvent) -> list[ApiEvent] | None:

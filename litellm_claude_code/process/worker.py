@@ -23,14 +23,14 @@ import psutil
 from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from .. import models
-from ..call import Call
+from ..call import PlainCall
 from ..errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
 from ..in_force import Guard, policy_stamp
 from ..login import Login
 from ..settings import Settings
 from . import launch
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
-from .lease import Reading, Turn
+from .lease import Lease, Reading
 from .transport import Frame
 
 _FIRED_CHARACTERS: Final = 4_000
@@ -88,7 +88,7 @@ class Worker:
         self.failure: CallFailed | None = None
         """Why the worker closed, unless its owner closed it."""
         self._first_mib: float | None = None
-        self._turn: Turn | None = None
+        self._turn: Lease | None = None
         self._disarming: asyncio.Task[None] | None = None
         """The task that replaces the body with an unsendable one, started at the first event of the response."""
         self._settings = settings
@@ -118,14 +118,14 @@ class Worker:
         """Return whether the worker has, or is starting, a process."""
         return self.state is not State.CLOSED
 
-    def start(self, call: Call) -> Turn:
+    def start(self, call: PlainCall) -> Lease:
         """Start serving a call and return its lease.
 
         The worker must be idle. If it has a system prompt, the call must have one, too.
         """
         assert self.state is State.IDLE, self
         assert call.system or not self.system, self
-        self._turn = turn = Turn(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
+        self._turn = turn = Lease(call, wake=lambda: self._launch.transport.frames.put_nowait(None))
         self.state = State.BUSY
         self.calls += 1
         self._life = asyncio.create_task(self._serve(turn), name="claude-code-call")
@@ -156,7 +156,7 @@ class Worker:
         if policy_stamp() != self._policies:
             raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
 
-    async def _serve(self, turn: Turn) -> None:
+    async def _serve(self, turn: Lease) -> None:
         began = time.monotonic()
         try:
             self._check_policies()
@@ -214,7 +214,7 @@ class Worker:
         told = await launch.shake_hands(self._client, transport, login=self.login)
         models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
 
-    async def _load(self, call: Call) -> None:
+    async def _load(self, call: PlainCall) -> None:
         """Put the call's body in force. Settings merge, so every call sends the same keys.
 
         Settings that Anthropic's service sends are not in a file. If the process can receive them, this also requests
@@ -237,7 +237,7 @@ class Worker:
         replies = await asyncio.gather(load, self._control("get_settings", within_s=patience_s))
         self._guard.check_process(replies[1])
 
-    async def _instruct(self, call: Call) -> None:
+    async def _instruct(self, call: PlainCall) -> None:
         """Put the system prompt in force, unchanged. Takes half a millisecond, or 15 ms for three megabytes.
 
         The request must name the current model: for a different one the CLI makes a probe request.
@@ -251,14 +251,14 @@ class Worker:
         )
         self.system = call.system
 
-    async def _fire(self, turn: Turn) -> None:
+    async def _fire(self, turn: Lease) -> None:
         """Make the CLI send its request. On the wire, the call's body replaces this message if it is in force."""
         turn.is_sent = True
         text = turn.call.prompt[:_FIRED_CHARACTERS]
         fired = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
         await self._launch.transport.send(_user_message(fired, uuid=turn.id, client_composed=True))
 
-    async def _read(self, turn: Turn) -> None:
+    async def _read(self, turn: Lease) -> None:
         """Deliver the call's events until it is over, then end the lease, with the failure if there is one.
 
         If the CLI has not sent a result by then, interrupt it.
@@ -318,7 +318,7 @@ class Worker:
         if not reply.get("rewound"):
             raise CLIConnectionError("the CLI did not rewind")
 
-    def _patience_s(self, call: Call) -> float:
+    def _patience_s(self, call: PlainCall) -> float:
         return min(self._settings.step_timeout_s, _LINGER_S + (math.inf if call.timeout_s is None else call.timeout_s))
 
     async def _control(self, subtype: str, *, within_s: float | None = None, **more: Any) -> dict[str, Any]:

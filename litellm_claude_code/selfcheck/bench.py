@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from .. import models
 from ..auth import placed
-from ..call import ApiEvent, Call
+from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, from_sdk
 from ..login import Login
 from ..process.guard import LEFT_OUT_BLOCK
@@ -155,7 +155,7 @@ class Bench:
         worker, before = worker or self._workers[bool(system)], len(self.stand_in.requests)
         asked = {**body, "model": models.resolve(model, any_id=True)}
         content = body["messages"][0]["content"]
-        call = Call(
+        call = PlainCall(
             model=asked["model"],
             system=system,
             extra_body=json.dumps(body) if text is None else text,

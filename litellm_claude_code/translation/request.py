@@ -1,7 +1,8 @@
 """Translate OpenAI's format to the Messages API and back, with litellm's own translators.
 
 `ClaudeCodeConfig` maps the parameters of a call. `to_request` builds the body that `anthropic/` would send, and the
-`Call` for a worker. `fold` and `to_response` turn the API's events into a response, `Chunks` into a stream of chunks.
+`PlainCall` for a worker. `fold` and `to_response` turn the API's events into a response, `Chunks` into a stream of
+chunks.
 There is no I/O here, except that litellm fetches `http://` images.
 """
 
@@ -29,7 +30,7 @@ from litellm.types.utils import (
 )
 
 from .. import models
-from ..call import ApiEvent, Call
+from ..call import ApiEvent, PlainCall
 from ..errors import alone, bad_request, unsupported, without_prompt
 from ..login import Login
 from ..observer import NOBODY, Observer
@@ -118,7 +119,7 @@ class Request:
 
     model: str
     """The model name that the caller used, for errors."""
-    call: Call
+    call: PlainCall
     n: int = 1
     is_json_mode: bool = False
     prefix: str | None = field(default=None, repr=False)
@@ -174,7 +175,7 @@ def to_request(
     check_encodable(system, model=model)
     check_encodable(extra, model=model)
     effort = body.get("output_config", {}).get("effort")
-    call = Call(
+    call = PlainCall(
         model=resolved,
         system=system,
         cache_ttl=_cache_ttl(marked, body, model=model),
