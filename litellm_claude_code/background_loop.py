@@ -109,7 +109,7 @@ class BackgroundLoop:
         self._loop = self._thread = None
 
 
-class Later(Coroutine[Any, Any, T]):
+class LazyCoroutine(Coroutine[Any, Any, T]):
     """A coroutine that is created when first awaited. litellm may drop it unawaited, which then causes no warning."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:

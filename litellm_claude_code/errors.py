@@ -21,7 +21,7 @@ import httpx
 from litellm import exceptions
 
 from .install import NO_CLI
-from .limits.subscription import Reached
+from .limits.subscription import ReachedLimit
 from .login import HOW_TO_PAY, Payer, without_password
 from .models import PROVIDER
 from .trusted import UntrustedFolder
@@ -46,7 +46,7 @@ class Failure:
     text: str = ""
     """One sentence for the user."""
     retry_after_s: float | None = None
-    limit: Reached | None = None
+    limit: ReachedLimit | None = None
     """The subscription limit that refuses the call, if any."""
 
 
@@ -58,7 +58,7 @@ class Cause:
     """The CLI's error kind (`rate_limit`, `authentication_failed`…), or one of ours (`timeout`, `cut`, `lost`…)."""
     payer: Payer
     """What would have paid for the call: the subscription, an API key, a gateway or a cloud provider."""
-    limit: Reached | None = None
+    limit: ReachedLimit | None = None
     """The subscription limit that was reached, with its window and reset time. None for an ordinary 429."""
 
     @property
@@ -313,7 +313,7 @@ def unsupported(message: str, *, model: str) -> exceptions.UnsupportedParamsErro
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def without_context() -> Iterator[None]:
     """Drop the cause and context of exceptions: litellm's translation errors contain the conversation."""
     try:
         yield

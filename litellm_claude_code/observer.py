@@ -78,7 +78,7 @@ def current() -> Observer:
 
 
 @contextmanager
-def failures_told(observer: Observer) -> Iterator[None]:
+def notify_on_failure(observer: Observer) -> Iterator[None]:
     """Notify the observer of an exception, for example if there is no login."""
     try:
         yield
@@ -88,7 +88,7 @@ def failures_told(observer: Observer) -> Iterator[None]:
 
 
 @contextmanager
-def waits_told() -> Iterator[None]:
+def notify_of_wait() -> Iterator[None]:
     """Wrap an exception from an observer's `waits`, so that the caller receives it unchanged."""
     try:
         yield
@@ -97,11 +97,11 @@ def waits_told() -> Iterator[None]:
 
 
 @contextmanager
-def told(observer: Observer, *, model: str, n: int) -> Iterator[None]:
+def call_scope(observer: Observer, *, model: str, n: int) -> Iterator[None]:
     """Notify the observer of start, failure and cancellation. The caller reports success: only it knows the usage."""
     observer.asked(model, n)
     try:
-        with failures_told(observer):
+        with notify_on_failure(observer):
             yield
     except Exception:
         raise

@@ -23,12 +23,11 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 
 from . import models
 from .auth import choose_login
-from .background_loop import AsyncStream, BackgroundLoop, Later, SyncStream
+from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
 from .call import ApiEvent
 from .errors import (
     CallFailed,
     RunFailed,
-    alone,
     bad_request,
     bugs_reported,
     closed,
@@ -36,12 +35,13 @@ from .errors import (
     to_litellm,
     translating_an_answer,
     unsupported,
+    without_context,
 )
 from .models import PROVIDER
-from .observer import Observer, current, failures_told, told
+from .observer import Observer, call_scope, current, notify_on_failure
 from .proxied import check_proxied
 from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
-from .translation.request import Chunks, ClaudeCodeConfig, Request, fold, to_request, to_response, together
+from .translation.request import Chunks, ClaudeCodeConfig, Request, fold, merge_choices, to_request, to_response
 
 if TYPE_CHECKING:
     from .agents.profile import Profile
@@ -73,22 +73,22 @@ class ClaudeCodeProvider(CustomLLM):
 
     def completion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # litellm passes by keyword only
         """Return the response, blocking the calling thread."""
-        return self._loop.run(self._answer(self._request(**given)))
+        return self._loop.run(self._answer(self._to_request(**given)))
 
     def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
         """Return a coroutine for the response. litellm calls this in a separate thread, which does the translation."""
-        request = self._request(**given)
-        return Later(lambda: self._loop.arun(self._answer(request)))
+        request = self._to_request(**given)
+        return LazyCoroutine(lambda: self._loop.arun(self._answer(request)))
 
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks, after waiting for the first one: an earlier error is raised here."""
-        stream: SyncStream[Chunk] = self._loop.iterate(self._chunks(self._streamable(**given)))
+        stream: SyncStream[Chunk] = self._loop.iterate(self._chunks(self._to_stream_request(**given)))
         stream.wait()
         return stream
 
     def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks for any event loop. The call has already started when this returns."""
-        stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._streamable(**given)))
+        stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._to_stream_request(**given)))
         return stream
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
@@ -109,7 +109,7 @@ class ClaudeCodeProvider(CustomLLM):
         return pool.stats() if pool is not None else {}
 
     def rate_limit_status(self) -> dict[str, Any]:
-        """Return the subscription limits that the CLI last reported; see `Limits.status`. Makes no request."""
+        """Return the subscription limits that the CLI last reported; see `LimitStatus`. Makes no request."""
         pool = self._pool
         return dict(pool.limits.status(now=time.time())) if pool is not None else {}
 
@@ -170,12 +170,12 @@ class ClaudeCodeProvider(CustomLLM):
         """Async version of `close`: does not block the caller's event loop."""
         await asyncio.get_running_loop().run_in_executor(None, self._loop.stop)
 
-    def _request(self, **given: Any) -> Request:
+    def _to_request(self, **given: Any) -> Request:
         observer = current()
-        with failures_told(observer), bugs_reported(given["model"]):
-            return self._translated(observer=observer, **given)
+        with notify_on_failure(observer), bugs_reported(given["model"]):
+            return self._translate(observer=observer, **given)
 
-    def _translated(
+    def _translate(
         self,
         *,
         observer: Observer,
@@ -195,7 +195,7 @@ class ClaudeCodeProvider(CustomLLM):
         translate = to_request
         if is_agent:
             from .agents.request import to_agent_request as translate  # imports the SDK
-        with alone():
+        with without_context():
             return translate(
                 model=model,
                 messages=messages,
@@ -207,9 +207,9 @@ class ClaudeCodeProvider(CustomLLM):
                 observer=observer,
             )
 
-    def _streamable(self, **given: Any) -> Request:
+    def _to_stream_request(self, **given: Any) -> Request:
         _finalize_quietly(given.get("logging_obj"))
-        request = self._request(**given)
+        request = self._to_request(**given)
         if request.n > 1:
             raise unsupported(
                 "n>1 cannot be streamed: litellm's streams end at the first choice that does. Leave out `stream`, or "
@@ -249,7 +249,7 @@ class ClaudeCodeProvider(CustomLLM):
     async def _answer(self, request: Request) -> ModelResponse:
         """Return the response. With `on_limit="wait"`, wait for a subscription limit to reset and try again."""
         observer = request.call.observer
-        with told(observer, model=request.model, n=request.n), bugs_reported(request.model):
+        with call_scope(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
                 while True:
                     await self._current_pool().pass_limits(request.call)
@@ -257,10 +257,10 @@ class ClaudeCodeProvider(CustomLLM):
                         response = await self._answer_once(request)
                         break
                     except CallFailed as failed:
-                        if not self._begins_again(failed, request):
+                        if not self._may_begin_again(failed, request):
                             raise
             except CallFailed as failed:
-                raise self._raised(failed, request) from failed
+                raise self._as_litellm_error(failed, request) from failed
         observer.answered(getattr(response, "usage", None))
         return response
 
@@ -271,7 +271,7 @@ class ClaudeCodeProvider(CustomLLM):
             with anyio.fail_after(request.call.timeout_s):
                 folded = await asyncio.gather(*asking)
             with translating_an_answer():
-                return together([to_response(message, request) for message in folded])
+                return merge_choices([to_response(message, request) for message in folded])
         except TimeoutError:
             raise timed_out(request.call.timeout_s) from None
         finally:
@@ -279,7 +279,7 @@ class ClaudeCodeProvider(CustomLLM):
                 each.cancel()
 
     @staticmethod
-    def _raised(failed: CallFailed, request: Request) -> Exception:
+    def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
         error = to_litellm(failed, model=request.model, payer=request.call.login.payer)
         if isinstance(failed, RunFailed):
             error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
@@ -293,7 +293,7 @@ class ClaudeCodeProvider(CustomLLM):
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
         observer, chunks = request.call.observer, Chunks(request)
-        with told(observer, model=request.model, n=1), bugs_reported(request.model):
+        with call_scope(observer, model=request.model, n=1), bugs_reported(request.model):
             try:
                 async with aclosing(self._events_past_limits(request)) as events:
                     async for event in events:
@@ -302,7 +302,7 @@ class ClaudeCodeProvider(CustomLLM):
                         for chunk in made:
                             yield chunk
             except CallFailed as failed:
-                raise self._raised(failed, request) from failed
+                raise self._as_litellm_error(failed, request) from failed
         observer.answered(chunks.usage)
 
     async def _events_past_limits(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
@@ -317,10 +317,10 @@ class ClaudeCodeProvider(CustomLLM):
                         yield event
                 return
             except CallFailed as failed:
-                if has_begun or not self._begins_again(failed, request):
+                if has_begun or not self._may_begin_again(failed, request):
                     raise
 
-    def _begins_again(self, failed: CallFailed, request: Request) -> bool:
+    def _may_begin_again(self, failed: CallFailed, request: Request) -> bool:
         """Return whether a call met a limit and may be retried. An agent's run may not: it may already have acted."""
         return not isinstance(failed, RunFailed) and self._current_pool().is_limited(request.call)
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from litellm_claude_code.limits.concurrency import Flow
-from litellm_claude_code.limits.rate_limit_info import Report
-from litellm_claude_code.limits.subscription import UNKNOWN_RESET_S, Limits, LimitStatus, Reached
+from litellm_claude_code.limits.concurrency import ConcurrencyLimiter
+from litellm_claude_code.limits.rate_limit_info import RateLimitInfo
+from litellm_claude_code.limits.subscription import UNKNOWN_RESET_S, LimitStatus, ReachedLimit, SubscriptionLimits
 from litellm_claude_code.login import Login
 
 NOW = 1_795_168_800.0  # 2026-11-20, 10:00 UTC
@@ -89,8 +89,8 @@ SEEN = [ALLOWED, WARNING, FIVE_HOUR, WEEKLY_WITHOUT_RESET, OPUS, OVERAGE, OVERAG
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits()
+def limits() -> SubscriptionLimits:
+    return SubscriptionLimits()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,9 @@ def limits() -> Limits:
         (PAUSED, NEXT_WEEK),
     ],
 )
-def test_a_reached_limit_refuses_until_its_reset_and_no_longer(limits: Limits, info: Any, until: float) -> None:
+def test_a_reached_limit_refuses_until_its_reset_and_no_longer(
+    limits: SubscriptionLimits, info: Any, until: float
+) -> None:
     reached = limits.note(OWN, info, NOW, model="claude-opus-5-5")
     assert reached is not None
     assert reached.until == until
@@ -117,43 +119,43 @@ def test_a_reached_limit_refuses_until_its_reset_and_no_longer(limits: Limits, i
 
 
 @pytest.mark.parametrize("info", [ALLOWED, WARNING, BUSY, BUSY_WITH_A_RESET])
-def test_what_is_no_reached_limit_refuses_nothing(limits: Limits, info: Any) -> None:
+def test_what_is_no_reached_limit_refuses_nothing(limits: SubscriptionLimits, info: Any) -> None:
     assert limits.note(OWN, info, NOW) is None
     assert limits.refusal(OWN, NOW) is None
 
 
 @pytest.mark.parametrize("info", [BUSY, BUSY_WITH_A_RESET])
-def test_a_busy_service_is_not_taken_for_what_the_cli_said_of_the_limits(limits: Limits, info: Any) -> None:
+def test_a_busy_service_is_not_taken_for_what_the_cli_said_of_the_limits(limits: SubscriptionLimits, info: Any) -> None:
     limits.note(OWN, WARNING, NOW)
     limits.note(OWN, info, NOW + 1)
     assert limits.status(now=NOW + 1)["status"] == "allowed_warning"
 
 
-def test_a_limit_is_of_one_login(limits: Limits) -> None:
+def test_a_limit_is_of_one_login(limits: SubscriptionLimits) -> None:
     limits.note(OWN, FIVE_HOUR, NOW)
     assert limits.refusal(OWN, NOW)
     assert limits.refusal(OTHER, NOW) is None
 
 
 @pytest.mark.parametrize("info", [OPUS, OVERAGE_OF_ONE_MODEL, {**BUSY, "errorCode": "credits_required"}])
-def test_a_limit_of_one_model_refuses_that_model_only(limits: Limits, info: Any) -> None:
+def test_a_limit_of_one_model_refuses_that_model_only(limits: SubscriptionLimits, info: Any) -> None:
     limits.note(OWN, info, NOW, model="claude-opus-5-5")
     assert limits.refusal(OWN, NOW, model="claude-opus-5-5")
     assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5") is None
 
 
-def test_a_limit_of_one_model_refuses_all_where_the_model_is_not_known(limits: Limits) -> None:
+def test_a_limit_of_one_model_refuses_all_where_the_model_is_not_known(limits: SubscriptionLimits) -> None:
     limits.note(OWN, OPUS, NOW)
     assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5")
 
 
-def test_a_limit_of_the_account_refuses_every_model(limits: Limits) -> None:
+def test_a_limit_of_the_account_refuses_every_model(limits: SubscriptionLimits) -> None:
     limits.note(OWN, FIVE_HOUR, NOW, model="claude-opus-5-5")
     assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5")
 
 
 @pytest.mark.parametrize("info", [OVERAGE, OVERAGE_OF_ONE_MODEL])
-def test_extra_usage_counts_as_a_reached_limit_unless_it_is_allowed(limits: Limits, info: Any) -> None:
+def test_extra_usage_counts_as_a_reached_limit_unless_it_is_allowed(limits: SubscriptionLimits, info: Any) -> None:
     limits.note(OWN, info, NOW, model="claude-opus-5-5")
     refused = limits.refusal(OWN, NOW, model="claude-opus-5-5")
     assert refused is not None
@@ -162,7 +164,7 @@ def test_extra_usage_counts_as_a_reached_limit_unless_it_is_allowed(limits: Limi
     assert limits.status(OWN, now=NOW)["overage"]["is_in_use"]
 
 
-def test_extra_usage_that_is_used_up_refuses_even_where_it_is_allowed(limits: Limits) -> None:
+def test_extra_usage_that_is_used_up_refuses_even_where_it_is_allowed(limits: SubscriptionLimits) -> None:
     limits.note(OWN, OVERAGE, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     refused = limits.refusal(OWN, NOW + 1, allow_overage=True)
@@ -170,14 +172,14 @@ def test_extra_usage_that_is_used_up_refuses_even_where_it_is_allowed(limits: Li
     assert not refused.is_overage
 
 
-def test_an_answer_that_began_before_the_limit_does_not_lift_it(limits: Limits) -> None:
+def test_an_answer_that_began_before_the_limit_does_not_lift_it(limits: SubscriptionLimits) -> None:
     limits.note(OWN, FIVE_HOUR, NOW)
     limits.note(OWN, ALLOWED, NOW + 5)
     assert limits.refusal(OWN, NOW + 5)
     assert limits.status(OWN, now=NOW + 5)["status"] == "allowed"
 
 
-def test_of_two_limits_the_one_that_lasts_longer_is_told(limits: Limits) -> None:
+def test_of_two_limits_the_one_that_lasts_longer_is_told(limits: SubscriptionLimits) -> None:
     limits.note(OWN, {**WEEKLY_WITHOUT_RESET, "resetsAt": NEXT_WEEK}, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     refused = limits.refusal(OWN, NOW + 1)
@@ -188,13 +190,13 @@ def test_of_two_limits_the_one_that_lasts_longer_is_told(limits: Limits) -> None
 
 
 @pytest.mark.parametrize("reset", [NOW - 3600, NOW, NOW * 1000, -1, float("nan"), float("inf"), True, "soon", None])
-def test_a_reset_that_cannot_be_blocks_for_a_short_time_only(limits: Limits, reset: Any) -> None:
+def test_a_reset_that_cannot_be_blocks_for_a_short_time_only(limits: SubscriptionLimits, reset: Any) -> None:
     reached = limits.note(OWN, {**FIVE_HOUR, "resetsAt": reset}, NOW)
     assert reached is not None
     assert (reached.resets_at, reached.wait_s(NOW)) == (None, UNKNOWN_RESET_S)
 
 
-def test_a_limit_can_be_forgotten(limits: Limits) -> None:
+def test_a_limit_can_be_forgotten(limits: SubscriptionLimits) -> None:
     for login in (OWN, OTHER):
         limits.note(login, FIVE_HOUR, NOW)
     limits.forget(OWN)
@@ -204,7 +206,7 @@ def test_a_limit_can_be_forgotten(limits: Limits) -> None:
     assert limits.refusal(OTHER, NOW) is None
 
 
-def test_status_before_anything_was_said(limits: Limits) -> None:
+def test_status_before_anything_was_said(limits: SubscriptionLimits) -> None:
     nothing: LimitStatus = {
         "status": None,
         "window": None,
@@ -220,7 +222,7 @@ def test_status_before_anything_was_said(limits: Limits) -> None:
     assert limits.status(OTHER, now=NOW) == nothing
 
 
-def test_status_tells_what_was_said_and_what_follows(limits: Limits) -> None:
+def test_status_tells_what_was_said_and_what_follows(limits: SubscriptionLimits) -> None:
     limits.note(OWN, ALLOWED, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     assert limits.status(OWN, now=NOW + 2) == {
@@ -247,7 +249,7 @@ def test_status_tells_what_was_said_and_what_follows(limits: Limits) -> None:
     assert list(limits.status(OWN, now=RESET)["windows"]) == ["seven_day"]
 
 
-def test_status_without_a_login_is_of_the_one_heard_of_last(limits: Limits) -> None:
+def test_status_without_a_login_is_of_the_one_heard_of_last(limits: SubscriptionLimits) -> None:
     limits.note(OWN, FIVE_HOUR, NOW)
     limits.note(OTHER, ALLOWED, NOW)
     assert limits.status(now=NOW)["status"] == "allowed"
@@ -255,7 +257,7 @@ def test_status_without_a_login_is_of_the_one_heard_of_last(limits: Limits) -> N
     assert limits.status(now=NOW)["status"] == "rejected"
 
 
-def test_changing_a_status_changes_nothing(limits: Limits) -> None:
+def test_changing_a_status_changes_nothing(limits: SubscriptionLimits) -> None:
     limits.note(OWN, FIVE_HOUR, NOW)
     told = limits.status(OWN, now=NOW)
     told["windows"]["five_hour"]["utilization"] = 0
@@ -301,7 +303,7 @@ def test_changing_a_status_changes_nothing(limits: Limits) -> None:
     ],
 )
 def test_the_user_is_told_what_is_reached_until_when_and_how_to_go_on(
-    limits: Limits, info: Any, now: float, sentence: str
+    limits: SubscriptionLimits, info: Any, now: float, sentence: str
 ) -> None:
     reached = limits.note(OWN, info, NOW, model="claude-opus-5-5")
     assert reached is not None
@@ -313,7 +315,7 @@ def test_the_user_is_told_what_is_reached_until_when_and_how_to_go_on(
     [(0, "0 s"), (59.5, "60 s"), (61, "2 min"), (3_600, "1 h"), (5_400, "1 h 30 min"), (48 * 3_600, "2 d")],
 )
 def test_times_to_a_reset_are_rounded_up(seconds: float, told: str) -> None:
-    reached = Reached(window="new", resets_at=NOW + seconds, until=NOW + seconds, is_overage=False, model=None)
+    reached = ReachedLimit(window="new", resets_at=NOW + seconds, until=NOW + seconds, is_overage=False, model=None)
     assert f"(in {told})" in reached.sentence(NOW, tz=timezone.utc)
     assert "The usage limit of" in reached.sentence(NOW)
 
@@ -328,20 +330,20 @@ json_values = st.recursive(
 @given(st.sampled_from(SEEN), st.data())
 def test_no_report_of_the_cli_can_break_anything(info: dict[str, Any], data: st.DataObject) -> None:
     broken = {**info, **data.draw(st.dictionaries(st.sampled_from(sorted({*ALLOWED, *OVERAGE})), json_values))}
-    limits = Limits()
+    limits = SubscriptionLimits()
     reached = limits.note(OWN, broken, NOW)
     assert limits.refusal(OWN, NOW) == reached
     assert limits.status(OWN, now=NOW)["reached"] == [] or reached is not None
     if reached is not None:
         assert NOW < reached.until <= NOW + 32 * 86_400
         assert reached.sentence(NOW)
-    assert isinstance(Report.read(broken).status, str)
+    assert isinstance(RateLimitInfo.read(broken).status, str)
 
 
 @given(st.dictionaries(st.sampled_from(["five_hour", "seven_day", "seven_day_opus", "extra_usage"]), json_values))
 def test_no_reply_about_usage_can_break_anything(limits_told: dict[str, Any]) -> None:
     for told in ({"rate_limits": limits_told}, {"rate_limits": {"five_hour": limits_told, "extra_usage": limits_told}}):
-        limits = Limits()
+        limits = SubscriptionLimits()
         reached = limits.note_usage(OWN, told, NOW)
         assert limits.refusal(OWN, NOW) == reached
         assert reached is None or limits.status(OWN, now=NOW)["overage"]["is_in_use"]
@@ -349,7 +351,7 @@ def test_no_reply_about_usage_can_break_anything(limits_told: dict[str, Any]) ->
 
 @given(st.lists(st.tuples(st.sampled_from(SEEN), st.sampled_from([OWN, OTHER]), st.integers(0, 100)), max_size=12))
 def test_allowing_extra_usage_never_refuses_more_and_no_login_hears_of_another(notes: Any) -> None:
-    limits, alone, now = Limits(), Limits(), NOW
+    limits, alone, now = SubscriptionLimits(), SubscriptionLimits(), NOW
     for info, login, later in notes:
         now += later
         limits.note(login, info, now)
@@ -361,149 +363,149 @@ def test_allowing_extra_usage_never_refuses_more_and_no_login_hears_of_another(n
     assert limits.refusal(OWN, now + 32 * 86_400) is None
 
 
-def flow_of(maximum: int, seed: int = 0) -> Flow:
-    return Flow(maximum, dice=random.Random(seed))
+def limiter_of(maximum: int, seed: int = 0) -> ConcurrencyLimiter:
+    return ConcurrencyLimiter(maximum, dice=random.Random(seed))
 
 
-def run(flow: Flow, calls: int, end: Callable[[int], None], now: float = 0.0) -> None:
+def run(limiter: ConcurrencyLimiter, calls: int, end: Callable[[int], None], now: float = 0.0) -> None:
     """Start so many calls at once, then end each."""
-    for began in [flow.start(now) for _ in range(calls)]:
+    for began in [limiter.start(now) for _ in range(calls)]:
         end(began)
 
 
-def test_a_flow_allows_at_least_one_call() -> None:
+def test_a_limiter_allows_at_least_one_call() -> None:
     with pytest.raises(ValueError, match="not 0"):
-        Flow(0)
-    assert repr(Flow(3)) == "<Flow: 0 in flight of 3 allowed, 3 at most>"
+        ConcurrencyLimiter(0)
+    assert repr(ConcurrencyLimiter(3)) == "<ConcurrencyLimiter: 0 in flight of 3 allowed, 3 at most>"
 
 
 def test_all_may_start_as_long_as_nothing_is_overloaded() -> None:
-    flow = flow_of(8)
-    assert flow.room(0) == 8
-    run(flow, 8, flow.succeeded)
-    run(flow, 8, flow.left)
-    assert (flow.allowed, flow.room(0), flow.pause_s(0)) == (8, 8, 0)
-    began = flow.start(0)
-    assert flow.room(0) == 7
-    flow.left(began)
+    limiter = limiter_of(8)
+    assert limiter.room(0) == 8
+    run(limiter, 8, limiter.succeeded)
+    run(limiter, 8, limiter.left)
+    assert (limiter.allowed, limiter.room(0), limiter.pause_s(0)) == (8, 8, 0)
+    began = limiter.start(0)
+    assert limiter.room(0) == 7
+    limiter.left(began)
 
 
 @given(maximum=st.integers(1, 64), calls=st.integers(1, 64), seed=st.integers())
 def test_one_burst_of_failures_halves_once(maximum: int, calls: int, seed: int) -> None:
-    flow = flow_of(maximum, seed)
+    limiter = limiter_of(maximum, seed)
     calls = min(calls, maximum)
-    run(flow, calls, lambda began: flow.overloaded(began, 1.0))
-    assert flow.allowed == max(1, calls // 2)
-    assert flow.in_flight == 0
+    run(limiter, calls, lambda began: limiter.overloaded(began, 1.0))
+    assert limiter.allowed == max(1, calls // 2)
+    assert limiter.in_flight == 0
 
 
 def test_what_was_allowed_but_never_tried_is_not_what_is_halved() -> None:
-    flow = flow_of(64)
-    run(flow, 8, lambda began: flow.overloaded(began, 1.0))
-    assert flow.allowed == 4
+    limiter = limiter_of(64)
+    run(limiter, 8, lambda began: limiter.overloaded(began, 1.0))
+    assert limiter.allowed == 4
 
 
 def test_a_call_that_meets_the_overload_again_halves_again() -> None:
-    flow = flow_of(8)
-    run(flow, 8, lambda began: flow.overloaded(began, 1.0))
-    run(flow, 4, lambda began: flow.overloaded(began, 9.0), now=8.0)
-    assert flow.allowed == 2
+    limiter = limiter_of(8)
+    run(limiter, 8, lambda began: limiter.overloaded(began, 1.0))
+    run(limiter, 4, lambda began: limiter.overloaded(began, 9.0), now=8.0)
+    assert limiter.allowed == 2
 
 
 def test_answers_of_calls_from_before_the_decrease_do_not_grow_it_back() -> None:
-    flow = flow_of(8)
-    begun = [flow.start(0) for _ in range(8)]
-    flow.overloaded(begun.pop(), 1.0)
+    limiter = limiter_of(8)
+    begun = [limiter.start(0) for _ in range(8)]
+    limiter.overloaded(begun.pop(), 1.0)
     for began in begun:
-        flow.succeeded(began)
-    assert (flow.allowed, flow.in_flight) == (4, 0)
+        limiter.succeeded(began)
+    assert (limiter.allowed, limiter.in_flight) == (4, 0)
 
 
 @given(maximum=st.integers(1, 24), seed=st.integers())
 def test_enough_successes_recover_all(maximum: int, seed: int) -> None:
-    flow = flow_of(maximum, seed)
-    while flow.allowed > 1:
-        run(flow, flow.allowed, lambda began: flow.overloaded(began, 0.0))
+    limiter = limiter_of(maximum, seed)
+    while limiter.allowed > 1:
+        run(limiter, limiter.allowed, lambda began: limiter.overloaded(began, 0.0))
     for allowed in range(1, maximum):
-        assert flow.allowed == allowed
-        run(flow, allowed, flow.succeeded)
-    run(flow, 3 * maximum, flow.succeeded)
-    assert flow.allowed == maximum
+        assert limiter.allowed == allowed
+        run(limiter, allowed, limiter.succeeded)
+    run(limiter, 3 * maximum, limiter.succeeded)
+    assert limiter.allowed == maximum
 
 
 @given(strikes=st.integers(1, 40), seed=st.integers())
 def test_pauses_grow_with_jitter_to_a_longest_and_end_with_a_success(strikes: int, seed: int) -> None:
-    flow, now = flow_of(8, seed), 0.0
+    limiter, now = limiter_of(8, seed), 0.0
     for strike in range(strikes):
-        run(flow, 1, lambda began: flow.overloaded(began, now), now=now)  # noqa: B023 - run at once
-        longest = min(Flow.LONGEST_PAUSE_S, Flow.FIRST_PAUSE_S * 2**strike)
-        assert longest / 2 <= flow.pause_s(now) <= longest
-        assert flow.room(now) == 0
-        now += flow.pause_s(now)
-        assert flow.pause_s(now) < 1e-6
+        run(limiter, 1, lambda began: limiter.overloaded(began, now), now=now)  # noqa: B023 - run at once
+        longest = min(ConcurrencyLimiter.LONGEST_PAUSE_S, ConcurrencyLimiter.FIRST_PAUSE_S * 2**strike)
+        assert longest / 2 <= limiter.pause_s(now) <= longest
+        assert limiter.room(now) == 0
+        now += limiter.pause_s(now)
+        assert limiter.pause_s(now) < 1e-6
     now += 1
-    assert flow.room(now) == 1
-    run(flow, 1, flow.succeeded, now=now)
-    run(flow, 1, lambda began: flow.overloaded(began, now + 1), now=now + 1)
-    assert flow.pause_s(now + 1) <= Flow.FIRST_PAUSE_S
+    assert limiter.room(now) == 1
+    run(limiter, 1, limiter.succeeded, now=now)
+    run(limiter, 1, lambda began: limiter.overloaded(began, now + 1), now=now + 1)
+    assert limiter.pause_s(now + 1) <= ConcurrencyLimiter.FIRST_PAUSE_S
 
 
 @given(retry_after_s=st.floats(0, 3_600), late=st.booleans(), seed=st.integers())
 def test_the_services_own_retry_after_is_waited_out(retry_after_s: float, late: bool, seed: int) -> None:
-    flow = flow_of(8, seed)
-    begun = [flow.start(0) for _ in range(2)]
-    flow.overloaded(begun[0], 10.0, retry_after_s=None if late else retry_after_s)
-    flow.overloaded(begun[1], 10.0, retry_after_s=retry_after_s if late else None)
-    assert flow.pause_s(10.0) >= retry_after_s - 1e-6
-    assert flow.pause_s(10.0) <= retry_after_s + Flow.FIRST_PAUSE_S
+    limiter = limiter_of(8, seed)
+    begun = [limiter.start(0) for _ in range(2)]
+    limiter.overloaded(begun[0], 10.0, retry_after_s=None if late else retry_after_s)
+    limiter.overloaded(begun[1], 10.0, retry_after_s=retry_after_s if late else None)
+    assert limiter.pause_s(10.0) >= retry_after_s - 1e-6
+    assert limiter.pause_s(10.0) <= retry_after_s + ConcurrencyLimiter.FIRST_PAUSE_S
 
 
-def test_two_flows_do_not_start_again_at_the_same_moment() -> None:
+def test_two_limiters_do_not_start_again_at_the_same_moment() -> None:
     pauses = set()
     for seed in range(20):
-        flow = flow_of(8, seed)
-        run(flow, 8, lambda began: flow.overloaded(began, 0.0))  # noqa: B023 - run at once
-        pauses.add(flow.pause_s(0.0))
+        limiter = limiter_of(8, seed)
+        run(limiter, 8, lambda began: limiter.overloaded(began, 0.0))  # noqa: B023 - run at once
+        pauses.add(limiter.pause_s(0.0))
     assert len(pauses) == 20
 
 
 def test_after_a_pause_calls_start_one_by_one_until_one_is_answered() -> None:
-    flow = flow_of(8)
-    run(flow, 8, lambda began: flow.overloaded(began, 0.0))
-    assert (flow.allowed, flow.room(1.0)) == (4, 1)
-    began = flow.start(1.0)
-    assert 0 < flow.pause_s(1.0) <= Flow.GAP_S
-    assert flow.room(1.0) == 0
-    assert flow.room(1.0 + Flow.GAP_S) == 1
-    flow.succeeded(began)
-    assert flow.room(1.0 + Flow.GAP_S) == 4
+    limiter = limiter_of(8)
+    run(limiter, 8, lambda began: limiter.overloaded(began, 0.0))
+    assert (limiter.allowed, limiter.room(1.0)) == (4, 1)
+    began = limiter.start(1.0)
+    assert 0 < limiter.pause_s(1.0) <= ConcurrencyLimiter.GAP_S
+    assert limiter.room(1.0) == 0
+    assert limiter.room(1.0 + ConcurrencyLimiter.GAP_S) == 1
+    limiter.succeeded(began)
+    assert limiter.room(1.0 + ConcurrencyLimiter.GAP_S) == 4
 
 
-class AnyFlow(RuleBasedStateMachine):
+class AnyLimiter(RuleBasedStateMachine):
     """Calls start, where there is room, and end in any way and any order."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.flow = flow_of(8)
+        self.limiter = limiter_of(8)
         self.now = 0.0
         self.begun: list[int] = []
 
-    @precondition(lambda self: self.flow.room(self.now) > 0)
+    @precondition(lambda self: self.limiter.room(self.now) > 0)
     @rule()
     def start(self) -> None:
-        self.begun.append(self.flow.start(self.now))
+        self.begun.append(self.limiter.start(self.now))
 
     @precondition(lambda self: self.begun)
     @rule(data=st.data(), end=st.sampled_from(["succeeded", "left", "overloaded"]), again=st.none() | st.floats(0, 9))
     def end(self, data: st.DataObject, end: str, again: float | None) -> None:
         began = self.begun.pop(data.draw(st.integers(0, len(self.begun) - 1)))
-        before = self.flow.allowed
+        before = self.limiter.allowed
         if end == "overloaded":
-            self.flow.overloaded(began, self.now, retry_after_s=again)
-            assert self.flow.allowed <= before
+            self.limiter.overloaded(began, self.now, retry_after_s=again)
+            assert self.limiter.allowed <= before
         else:
-            (self.flow.succeeded if end == "succeeded" else self.flow.left)(began)
-            assert before <= self.flow.allowed <= before + (end == "succeeded")
+            (self.limiter.succeeded if end == "succeeded" else self.limiter.left)(began)
+            assert before <= self.limiter.allowed <= before + (end == "succeeded")
 
     @rule(seconds=st.floats(0, 60))
     def wait(self, seconds: float) -> None:
@@ -511,15 +513,15 @@ class AnyFlow(RuleBasedStateMachine):
 
     @invariant()
     def bounds_hold(self) -> None:
-        assert 1 <= self.flow.allowed <= self.flow.maximum
-        assert self.flow.in_flight == len(self.begun) <= self.flow.maximum
-        assert 0 <= self.flow.room(self.now) <= self.flow.allowed
-        assert self.flow.pause_s(self.now) <= Flow.LONGEST_PAUSE_S + 9
+        assert 1 <= self.limiter.allowed <= self.limiter.maximum
+        assert self.limiter.in_flight == len(self.begun) <= self.limiter.maximum
+        assert 0 <= self.limiter.room(self.now) <= self.limiter.allowed
+        assert self.limiter.pause_s(self.now) <= ConcurrencyLimiter.LONGEST_PAUSE_S + 9
 
     @invariant()
     def a_call_can_start_once_all_have_ended(self) -> None:
         if not self.begun:
-            assert self.flow.room(self.now + self.flow.pause_s(self.now) + 1e-6) > 0
+            assert self.limiter.room(self.now + self.limiter.pause_s(self.now) + 1e-6) > 0
 
 
-TestAnyFlow = AnyFlow.TestCase
+TestAnyLimiter = AnyLimiter.TestCase

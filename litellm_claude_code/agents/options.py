@@ -20,7 +20,7 @@ from claude_agent_sdk import (
 )
 
 from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
-from .tools import as_tool, called
+from .tools import as_tool, call_user_function
 
 # Taken from the profile's field of the same name.
 MAPPED: Final = frozenset(
@@ -167,7 +167,7 @@ def in_process(name: str, server: PythonServer) -> Any:
 
 def _permission(decide: Callable[..., Any]) -> Callable[..., Awaitable[PermissionResultAllow | PermissionResultDeny]]:
     async def ask(name: str, given: dict[str, Any], context: Any) -> PermissionResultAllow | PermissionResultDeny:
-        decided = await called(decide, name, given, context)
+        decided = await call_user_function(decide, name, given, context)
         if isinstance(decided, (PermissionResultAllow, PermissionResultDeny)):
             return decided
         if decided is True:

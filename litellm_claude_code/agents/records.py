@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .trace import AgentRecord  # would import the SDK
 
-_wanted: ContextVar[tuple[list[AgentRecord], ...]] = ContextVar("litellm_claude_code_agent_records", default=())
+_collectors: ContextVar[tuple[list[AgentRecord], ...]] = ContextVar("litellm_claude_code_agent_records", default=())
 
 
 @contextmanager
@@ -21,13 +21,13 @@ def agent_records() -> Iterator[list[AgentRecord]]:
     Calls from other threads are included if the thread inherits the context, as DSPy's threads do.
     """
     records: list[AgentRecord] = []
-    token = _wanted.set((*_wanted.get(), records))
+    token = _collectors.set((*_collectors.get(), records))
     try:
         yield records
     finally:
-        _wanted.reset(token)
+        _collectors.reset(token)
 
 
-def wanted() -> tuple[list[AgentRecord], ...]:
+def active_collectors() -> tuple[list[AgentRecord], ...]:
     """Return the lists to which a call made now adds its record."""
-    return _wanted.get()
+    return _collectors.get()

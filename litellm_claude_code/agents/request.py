@@ -29,7 +29,7 @@ from ..translation.validation import (
     without_user_id,
 )
 from .profile import Profile
-from .records import wanted
+from .records import active_collectors
 from .registry import find
 from .trace import AgentRecord
 
@@ -107,7 +107,7 @@ def to_agent_request(
         max_tokens=_max_tokens(params, model=model),
         session_id=_session_id(params, profile, turns=len(body["messages"]), model=model),
         owner=owner_of(litellm_params),
-        records=wanted(),
+        records=active_collectors(),
     )
     return Request(model=model, call=call)
 

@@ -26,8 +26,8 @@ from .folder import folder_of_run
 from .process import AgentProcess
 from .request import AgentCall
 from .sessions import Conversation
-from .tools import called
-from .trace import AgentEvent, AgentRecord, Trace, api_usage, less
+from .tools import call_user_function
+from .trace import AgentEvent, AgentRecord, Trace, api_usage, subtract_usage
 
 if TYPE_CHECKING:
     from ..pool.pool import Pool
@@ -125,10 +125,10 @@ class AgentRun:
         """Run the agent until its process has ended, and return the last events of its answer."""
         profile = self._call.profile
         async with AsyncExitStack() as held:
-            await held.enter_async_context(self._pool.place())
+            await held.enter_async_context(self._pool.reserve_slot())
             if profile.cwd is not None and not profile.parallel:
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
-                await held.enter_async_context(sessions.alone("folder", str(profile.cwd), hint=hint))
+                await held.enter_async_context(sessions.exclusive_lock("folder", str(profile.cwd), hint=hint))
             self._pool.refuse_if_limited(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
             process = self._process(conversation, await self._folder(conversation, held))
@@ -157,7 +157,7 @@ class AgentRun:
             return sessions.begin(new, profile=profile.name, owner=call.owner, has_folder=profile.cwd is None)
         found = sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
         await held.enter_async_context(
-            sessions.alone("conversation", found.id, hint="wait for its answer before you go on")
+            sessions.exclusive_lock("conversation", found.id, hint="wait for its answer before you go on")
         )
         return sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
 
@@ -222,7 +222,7 @@ class AgentRun:
             self._early.clear()
         if self._call.profile.on_event is not None:
             try:
-                await called(self._call.profile.on_event, event)
+                await call_user_function(self._call.profile.on_event, event)
             except Exception:
                 _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
 
@@ -279,7 +279,7 @@ class AgentRun:
         return self._trace.record(
             profile=self._call.profile.name,
             session_id=self._session_id,
-            usage_by_model=less(usage, before),
+            usage_by_model=subtract_usage(usage, before),
             cost_usd=max(0.0, spent_usd),
         )
 

@@ -98,7 +98,7 @@ def forget(conversation: Conversation) -> None:
 
 
 @asynccontextmanager
-async def alone(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
+async def exclusive_lock(what: str, name: str, *, hint: str) -> AsyncIterator[None]:
     """Hold the lock on a folder or a conversation, which only one run at a time may use, across this user's processes.
 
     Raises `CallFailed` with status 429 if another run still holds the lock after a few seconds.

@@ -31,14 +31,14 @@ def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
         raise ValueError(f"{name!r} cannot be a tool: its parameters must be given by name")
 
     async def call(given: dict[str, Any]) -> dict[str, Any]:
-        value = await called(checked, **given)
+        value = await call_user_function(checked, **given)
         text = value if isinstance(value, str) else TypeAdapter(Any).dump_json(value).decode()
         return {"content": [{"type": "text", "text": text}]}
 
     return tool(name, inspect.getdoc(function) or name, schema)(call)
 
 
-async def called(function: Callable[..., Any], *args: Any, **given: Any) -> Any:
+async def call_user_function(function: Callable[..., Any], *args: Any, **given: Any) -> Any:
     """Call a user's function and return its result. A plain function runs in a thread, so it may block."""
     if inspect.iscoroutinefunction(inspect.unwrap(function)):
         return await function(*args, **given)

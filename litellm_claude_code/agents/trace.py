@@ -265,7 +265,9 @@ class Trace:
         )
 
 
-def less(totals: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def subtract_usage(
+    totals: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
     """Return the usage by model of one run: the conversation's totals minus those before the run.
 
     Models without input or output tokens in this run are left out.

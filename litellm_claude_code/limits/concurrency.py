@@ -7,7 +7,7 @@ import random
 from typing import Final
 
 
-class Flow:
+class ConcurrencyLimiter:
     """Limit how many calls of a login are in flight: fewer if the API is overloaded, more again as calls succeed.
 
     Additive increase, multiplicative decrease. Each decrease begins a new round. Calls that started in an earlier round
@@ -36,7 +36,7 @@ class Flow:
         self._not_before = -math.inf
 
     def __repr__(self) -> str:
-        return f"<Flow: {self.in_flight} in flight of {self.allowed} allowed, {self.maximum} at most>"
+        return f"<ConcurrencyLimiter: {self.in_flight} in flight of {self.allowed} allowed, {self.maximum} at most>"
 
     def room(self, now: float) -> int:
         """Return how many calls may start now."""

@@ -45,7 +45,7 @@ class Overage(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class RateLimitInfo:
     """A parsed report about the limits: a `rate_limit_info` or a reply to `get_usage`."""
 
     status: str
@@ -58,7 +58,7 @@ class Report:
     needs_credits: bool
 
     @classmethod
-    def read(cls, info: Mapping[str, Any]) -> Report:
+    def read(cls, info: Mapping[str, Any]) -> RateLimitInfo:
         """Parse a `rate_limit_info` from the CLI's frames (`RateLimitInfo.raw` in the SDK).
 
         Any object is accepted: a field that is missing or has the wrong type is treated as not reported.
@@ -93,7 +93,7 @@ class Report:
         )
 
     @classmethod
-    def of_usage(cls, told: Mapping[str, Any]) -> Report | None:
+    def of_usage(cls, told: Mapping[str, Any]) -> RateLimitInfo | None:
         """Parse the reply to a `get_usage` request. Return None if the reply has no limits (setup-token accounts).
 
         A full window alone does not count as a reached limit: only the API refuses calls. But if extra usage is

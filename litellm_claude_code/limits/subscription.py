@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, TypedDict
 
 from ..login import Login
-from .rate_limit_info import Overage, Report, Window
+from .rate_limit_info import Overage, RateLimitInfo, Window
 
 UNKNOWN_RESET_S: Final = 60.0
 """How long a limit refuses calls if the CLI reports no reset, or an implausible one. Then calls are tried again."""
@@ -55,7 +55,7 @@ class LimitStatus(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reached:
+class ReachedLimit:
     """A limit that refuses calls now."""
 
     window: str | None
@@ -99,32 +99,34 @@ class Reached:
 class _Account:
     """The reports about one login."""
 
-    last: Report
+    last: RateLimitInfo
     noted_at: float
     windows: dict[str, Window] = field(default_factory=dict)
-    reached: dict[tuple[str | None, str | None], Reached] = field(default_factory=dict)
+    reached: dict[tuple[str | None, str | None], ReachedLimit] = field(default_factory=dict)
 
 
-class Limits:
+class SubscriptionLimits:
     """Each login's limits, as the CLI reported them. Times are unix seconds."""
 
     def __init__(self) -> None:
         self._accounts: dict[Login, _Account] = {}
 
-    def note(self, login: Login, info: Mapping[str, Any], now: float, *, model: str | None = None) -> Reached | None:
+    def note(
+        self, login: Login, info: Mapping[str, Any], now: float, *, model: str | None = None
+    ) -> ReachedLimit | None:
         """Store the `rate_limit_info` of a call of `model`, and return the limit that it reports as reached, or None.
 
-        Returns None, too, for an ordinary 429: the API is busy then, and the concurrency limiter (`Flow`) handles it.
+        Returns None, too, for an ordinary 429: the API is busy then, and `ConcurrencyLimiter` handles it.
         """
-        report = Report.read(info)
+        report = RateLimitInfo.read(info)
         return self._note(login, report, now, model=model) if report.is_of_subscription else None
 
-    def note_usage(self, login: Login, told: Mapping[str, Any], now: float) -> Reached | None:
+    def note_usage(self, login: Login, told: Mapping[str, Any], now: float) -> ReachedLimit | None:
         """Store a reply to `get_usage`. Return the limit reached if the next call would be billed as extra usage."""
-        report = Report.of_usage(told)
+        report = RateLimitInfo.of_usage(told)
         return self._note(login, report, now, model=None) if report is not None else None
 
-    def _note(self, login: Login, report: Report, now: float, *, model: str | None) -> Reached | None:
+    def _note(self, login: Login, report: RateLimitInfo, now: float, *, model: str | None) -> ReachedLimit | None:
         account = self._accounts.pop(login, None) or _Account(last=report, noted_at=now)
         self._accounts[login] = account  # dicts keep insertion order: the most recently updated login comes last
         account.last, account.noted_at = report, now
@@ -135,7 +137,7 @@ class Limits:
         resets_at = report.resets_at
         if resets_at is not None and not now < resets_at <= now + _LONGEST_WINDOW_S:
             resets_at = None
-        reached = Reached(
+        reached = ReachedLimit(
             window=report.window,
             resets_at=resets_at,
             until=now + UNKNOWN_RESET_S if resets_at is None else resets_at,
@@ -147,7 +149,7 @@ class Limits:
 
     def refusal(
         self, login: Login, now: float, *, allow_overage: bool = False, model: str | None = None
-    ) -> Reached | None:
+    ) -> ReachedLimit | None:
         """Return the limit that refuses a call of `model` now, or None. Of several, return the one that lasts longest.
 
         A limit after which calls are billed as extra usage refuses them, too, unless `allow_overage` is set. A limit is
@@ -194,7 +196,7 @@ class Limits:
             noted_at=account.noted_at,
         )
 
-    def _in_force(self, login: Login, now: float) -> list[Reached]:
+    def _in_force(self, login: Login, now: float) -> list[ReachedLimit]:
         account = self._accounts.get(login)
         if account is None:
             return []

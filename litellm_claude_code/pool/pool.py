@@ -19,15 +19,15 @@ import anyio
 
 from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
-from ..limits.concurrency import Flow
-from ..limits.subscription import Limits, Reached
+from ..limits.concurrency import ConcurrencyLimiter
+from ..limits.subscription import ReachedLimit, SubscriptionLimits
 from ..login import Login
-from ..observer import waits_told
+from ..observer import notify_of_wait
 from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..selfcheck import ensure_checked
 from ..settings import Settings
-from .schedule import Pace, Plan, decide, fits, unneeded_boots
+from .schedule import CallTimings, Plan, decide, fits, unneeded_boots
 
 _ATTEMPTS: Final = 3
 _HOUSEKEEPING_EVERY_S: Final = 1.0
@@ -62,19 +62,19 @@ class Pool:
         self._queue: list[Waiter] = []
         self._counts: Counter[str] = Counter()
         self._waited_s = 0.0
-        self._pace = Pace()
+        self._timings = CallTimings()
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
-        self.limits = Limits()
-        self._flows: dict[Login, Flow] = {}
-        self._flying: dict[Worker, tuple[Lease, int]] = {}
+        self.limits = SubscriptionLimits()
+        self._limiters: dict[Login, ConcurrencyLimiter] = {}
+        self._active: dict[Worker, tuple[Lease, int]] = {}
         self._asked_usage: dict[Login, tuple[float, int]] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._warming: Counter[Login] = Counter()
         """Number of `warm_up`s in progress for each login. While there is one, the login's boots are not closed."""
-        self._places: list[asyncio.Future[None]] = []
-        """One future for each agent that has or waits for a place. It is done once the agent has its place."""
+        self._slots: list[asyncio.Future[None]] = []
+        """One future for each agent that has a slot or waits for one. It is done once the agent has its slot."""
         self._runs: set[asyncio.Task[None]] = set()
         self._is_deciding = False
         self._is_closed = False
@@ -109,20 +109,20 @@ class Pool:
                 lease.abandon()
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Reserve one of the `max_workers` places for an agent, whose process is not a worker of this pool.
+    async def reserve_slot(self) -> AsyncIterator[None]:
+        """Reserve one of the `max_workers` slots for an agent, whose process is not a worker of this pool.
 
-        An idle worker is closed if there is no room. Agents never take the last place, unless it is the only one: an
+        An idle worker is closed if there is no room. Agents never take the last slot, unless it is the only one: an
         agent's own tools may make plain calls.
         """
-        place = asyncio.get_running_loop().create_future()
-        self._places.append(place)
+        slot = asyncio.get_running_loop().create_future()
+        self._slots.append(slot)
         try:
             self._advance()
-            await place
+            await slot
             yield
         finally:
-            self._places.remove(place)
+            self._slots.remove(slot)
             self._advance()
 
     def end_with_pool(self, run: asyncio.Task[None]) -> None:
@@ -148,7 +148,7 @@ class Pool:
             fitting = [worker for worker in self.workers if fits(worker, login, system)]
             if sum(worker.state is not State.BOOTING for worker in fitting) >= wanted:
                 return
-            room = self.settings.max_workers - self._places_taken - len(self.workers)
+            room = self.settings.max_workers - self._slots_taken - len(self.workers)
             for _ in range(min(wanted - len(fitting), room)):
                 self._boot(login)
             if not any(worker.state is State.BOOTING for worker in self.workers):
@@ -164,7 +164,7 @@ class Pool:
         """
         return {
             "workers": dict(Counter(worker.state.value for worker in self.workers)),
-            "agents": self._places_taken,
+            "agents": self._slots_taken,
             "queue": len(self._queue),
             "waited_s": self._waited_s,
             **{name: self._counts[name] for name in ("calls", "binds", "boots", "characters")},
@@ -216,12 +216,12 @@ class Pool:
                 if on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
                     raise failed
                 has_waited = True
-                with waits_told():
+                with notify_of_wait():
                     call.observer.waits(wait_s)
                 await asyncio.sleep(_COUNTDOWN_S)
         finally:
             if has_waited:
-                with waits_told():
+                with notify_of_wait():
                     call.observer.waits(0.0)
 
     def is_limited(self, call: PlainCall) -> bool:
@@ -233,7 +233,7 @@ class Pool:
         if (refused := self._refusal(call)) is not None:
             raise refused
 
-    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> Reached | None:
+    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> ReachedLimit | None:
         """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached.
 
         If there is one, the waiting calls that it refuses fail.
@@ -294,46 +294,46 @@ class Pool:
     def _advance(self) -> None:
         """Decide, then act.
 
-        Not re-entrant: acting triggers `_changed`, which schedules another pass instead of nesting one.
+        Not re-entrant: acting triggers `_on_worker_change`, which schedules another pass instead of nesting one.
         """
         if self._is_deciding or self._is_closed:
             return
         self._is_deciding = True
         try:
-            self._give_places()
+            self._grant_slots()
             plan = decide(
                 self.workers,
                 self._startable(),
                 settings=self.settings,
-                others=self._places_taken,
+                others=self._slots_taken,
                 now=time.monotonic(),
-                pace=self._pace,
+                timings=self._timings,
             )
-            self._act(plan)
+            self._apply(plan)
         finally:
             self._is_deciding = False
         if self._housekeeper is None and self.workers:
-            self._housekeeper = asyncio.create_task(self._keep_house(), name="claude-code-housekeeper")
+            self._housekeeper = asyncio.create_task(self._housekeeping(), name="claude-code-housekeeper")
 
     @property
-    def _places_taken(self) -> int:
-        return sum(place.done() for place in self._places)
+    def _slots_taken(self) -> int:
+        return sum(slot.done() for slot in self._slots)
 
-    def _give_places(self) -> None:
-        """Give waiting agents their places, closing an idle worker for each one that has no room."""
-        for place in [place for place in self._places if not place.done()]:
+    def _grant_slots(self) -> None:
+        """Give waiting agents their slots, closing an idle worker for each one that has no room."""
+        for slot in [slot for slot in self._slots if not slot.done()]:
             most = max(1, self.settings.max_workers - 1)
-            if self._places_taken >= most:
+            if self._slots_taken >= most:
                 return
             live = [worker for worker in self.workers if worker.is_alive]
-            if len(live) + self._places_taken >= self.settings.max_workers:
+            if len(live) + self._slots_taken >= self.settings.max_workers:
                 free = [worker for worker in live if worker.state is State.IDLE]
                 if not free:
                     return
                 self._close(min(free, key=lambda worker: worker.used_at))
-            place.set_result(None)
+            slot.set_result(None)
 
-    def _act(self, plan: Plan) -> None:
+    def _apply(self, plan: Plan) -> None:
         for worker in plan.close:
             self._close(worker)
         for waiter, worker in plan.assign:
@@ -342,9 +342,9 @@ class Pool:
             self._counts["binds"] += worker.system != waiter.call.system
             self._counts["characters"] += waiter.call.size
             self._waited_s += time.monotonic() - waiter.since
-            began = self._flow(waiter.login).start(time.monotonic())
+            began = self._limiter(waiter.login).start(time.monotonic())
             lease = worker.start(waiter.call)
-            self._flying[worker] = (lease, began)
+            self._active[worker] = (lease, began)
             if waiter.lease.done():
                 lease.abandon()
             else:
@@ -352,38 +352,38 @@ class Pool:
         for login in plan.boot:
             self._boot(login)
 
-    def _flow(self, login: Login) -> Flow:
-        if login not in self._flows:
-            self._flows[login] = Flow(self.settings.max_workers)
-        return self._flows[login]
+    def _limiter(self, login: Login) -> ConcurrencyLimiter:
+        if login not in self._limiters:
+            self._limiters[login] = ConcurrencyLimiter(self.settings.max_workers)
+        return self._limiters[login]
 
     def _startable(self) -> list[Waiter]:
         """Return the waiting calls that the concurrency limiter lets start now."""
         now = time.monotonic()
-        room = {login: self._flow(login).room(now) for login in {waiter.login for waiter in self._queue}}
+        room = {login: self._limiter(login).room(now) for login in {waiter.login for waiter in self._queue}}
         startable = []
         for waiter in self._queue:
             if room[waiter.login] > 0:
                 room[waiter.login] -= 1
                 startable.append(waiter)
-        pauses = [pause for login in room if (pause := self._flow(login).pause_s(now)) > 0]
+        pauses = [pause for login in room if (pause := self._limiter(login).pause_s(now)) > 0]
         if pauses and (self._pause is None or self._pause.when() <= asyncio.get_running_loop().time()):
             self._pause = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._advance)
         return startable
 
-    def _landed(self, worker: Worker) -> None:
+    def _on_call_finished(self, worker: Worker) -> None:
         """Update the concurrency limiter and the subscription limits from a finished call."""
-        lease, began = self._flying.pop(worker)
-        flow, failure = self._flow(worker.login), lease.failed.failure if lease.failed else None
+        lease, began = self._active.pop(worker)
+        limiter, failure = self._limiter(worker.login), lease.failed.failure if lease.failed else None
         reached = (
             self.limits.note(worker.login, lease.limit, time.time(), model=lease.call.model) if lease.limit else None
         )
         if failure is not None and failure.status in (429, 529) and reached is None:
-            flow.overloaded(began, time.monotonic())
+            limiter.overloaded(began, time.monotonic())
         elif lease.is_over and failure is None:
-            flow.succeeded(began)
+            limiter.succeeded(began)
         else:
-            flow.left(began)
+            limiter.left(began)
         if reached is not None:
             self._refuse_waiting()
 
@@ -415,7 +415,7 @@ class Pool:
 
     def _boot(self, login: Login) -> None:
         try:
-            worker = self._make_worker(login, settings=self.settings, on_change=self._changed)
+            worker = self._make_worker(login, settings=self.settings, on_change=self._on_worker_change)
         except Exception as error:
             failed = from_sdk(error, is_sent=False)
             self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
@@ -423,15 +423,15 @@ class Pool:
             self._counts["boots"] += 1
             self.workers.append(worker)
 
-    def _changed(self, worker: Worker) -> None:
+    def _on_worker_change(self, worker: Worker) -> None:
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
-        if worker in self._flying and worker.state is not State.BUSY:
-            self._landed(worker)
+        if worker in self._active and worker.state is not State.BUSY:
+            self._on_call_finished(worker)
         if worker.cycle is not None:
-            self._pace.note(api_s=worker.cycle.api_s, own_s=worker.cycle.own_s)
+            self._timings.note(api_s=worker.cycle.api_s, own_s=worker.cycle.own_s)
             worker.cycle = None
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
@@ -463,7 +463,7 @@ class Pool:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _keep_house(self) -> None:
+    async def _housekeeping(self) -> None:
         """Run `_advance` regularly while there are workers, so that spares boot and unused workers close."""
         while self.workers:
             await asyncio.sleep(_HOUSEKEEPING_EVERY_S / 4 if self._queue else _HOUSEKEEPING_EVERY_S)

@@ -25,7 +25,7 @@ _MAKE_ROOM_AFTER_S: Final = 2.0
 """An idle worker that was unused for this long may be closed to make room for a missing spare."""
 
 
-class Pace:
+class CallTimings:
     """Running averages of how long calls take. Only calls that were answered count."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Pace:
         return cores() * (1 + api_s / self._own_s)
 
 
-class Seat(Protocol):
+class WorkerView(Protocol):
     """The attributes of a worker that the decision uses."""
 
     state: State
@@ -71,10 +71,10 @@ class Seat(Protocol):
     def asked_at(self) -> float | None: ...
 
 
-S = TypeVar("S", bound=Seat)
+S = TypeVar("S", bound=WorkerView)
 
 
-class Demand(Protocol):
+class WaitingCall(Protocol):
     """The attributes of a waiting call that the decision uses."""
 
     @property
@@ -94,16 +94,22 @@ class Plan:
     close: list[Any] = field(default_factory=list)
 
 
-def fits(seat: Seat, login: Login, system: str) -> bool:
+def fits(worker: WorkerView, login: Login, system: str) -> bool:
     """Return whether a worker can serve such a call, now or later.
 
     A worker that once had a system prompt cannot serve a call without one: the CLI cannot remove it.
     """
-    return seat.login == login and (bool(system) or not seat.system)
+    return worker.login == login and (bool(system) or not worker.system)
 
 
 def decide(
-    seats: Sequence[Seat], queue: Sequence[Demand], *, settings: Settings, now: float, pace: Pace, others: int = 0
+    workers: Sequence[WorkerView],
+    queue: Sequence[WaitingCall],
+    *,
+    settings: Settings,
+    now: float,
+    timings: CallTimings,
+    others: int = 0,
 ) -> Plan:
     """Return what to do for the waiting calls, in order of arrival.
 
@@ -116,13 +122,15 @@ def decide(
     process that is not a worker.
     """
     plan = Plan()
-    plan.close += [seat for seat in seats if _is_worn(seat, settings=settings, now=now)]
-    live = [seat for seat in seats if seat.state is not State.CLOSED and seat not in plan.close]
-    idle = [seat for seat in live if seat.state is State.IDLE]
-    coming = [seat for state in (State.RESETTING, State.BOOTING) for seat in live if seat.state is state]
+    plan.close += [worker for worker in workers if _is_worn(worker, settings=settings, now=now)]
+    live = [worker for worker in workers if worker.state is not State.CLOSED and worker not in plan.close]
+    idle = [worker for worker in live if worker.state is State.IDLE]
+    coming = [worker for state in (State.RESETTING, State.BOOTING) for worker in live if worker.state is state]
     room = settings.max_workers - others - len(live)
-    free_cores = cores() - sum(seat.state is State.BOOTING and now - seat.used_at < _BOOTS_WITHIN_S for seat in live)
-    useful = pace.useful_workers([now - seat.asked_at for seat in live if seat.asked_at is not None])
+    free_cores = cores() - sum(
+        worker.state is State.BOOTING and now - worker.used_at < _BOOTS_WITHIN_S for worker in live
+    )
+    useful = timings.useful_workers([now - worker.asked_at for worker in live if worker.asked_at is not None])
     waiting: Counter[tuple[Login, bool]] = Counter()
     is_short = False
 
@@ -132,12 +140,12 @@ def decide(
             plan.assign.append((call, chosen))
             continue
         is_short = True
-        if (soon := next((seat for seat in coming if fits(seat, call.login, call.system)), None)) is not None:
+        if (soon := next((worker for worker in coming if fits(worker, call.login, call.system)), None)) is not None:
             coming.remove(soon)
             continue
         kind = (call.login, bool(call.system))
-        serving = sum(fits(seat, call.login, call.system) for seat in live) + plan.boot.count(call.login)
-        wait_s = (waiting[kind] // serving + 0.5) * pace.call_s if serving else math.inf
+        serving = sum(fits(worker, call.login, call.system) for worker in live) + plan.boot.count(call.login)
+        wait_s = (waiting[kind] // serving + 0.5) * timings.call_s if serving else math.inf
         working = len(live) - len(idle) + len(plan.boot)
         is_of_use = free_cores > len(plan.boot) and (not serving or working < useful)
         if is_of_use and max(wait_s, now - call.since) > _PATIENCE_S:
@@ -153,67 +161,78 @@ def decide(
     return plan
 
 
-def unneeded_boots(seats: Sequence[S], queue: Sequence[Demand], *, login: Login, spares: int) -> list[S]:
+def unneeded_boots(workers: Sequence[S], queue: Sequence[WaitingCall], *, login: Login, spares: int) -> list[S]:
     """Return the booting workers of a login to close after a call has left the queue without a response.
 
     A worker stays if a waiting call can use it, or if it is one of the `spares`. The login's only worker stays, too:
     otherwise each call with a timeout shorter than a boot would start a process, and no call would ever get one.
     """
-    live = [seat for seat in seats if seat.login == login and seat.state is not State.CLOSED]
+    live = [worker for worker in workers if worker.login == login and worker.state is not State.CLOSED]
     order = (State.IDLE, State.RESETTING, State.BOOTING)
-    free = [seat for state in order for seat in live if seat.state is state]
+    free = [worker for state in order for worker in live if worker.state is state]
     for call in queue:
-        usable = next((seat for seat in free if fits(seat, call.login, call.system)), None)
+        usable = next((worker for worker in free if fits(worker, call.login, call.system)), None)
         if usable is not None:
             free.remove(usable)
     latest_first = sorted(
-        (seat for seat in free if seat.state is State.BOOTING), key=lambda seat: seat.used_at, reverse=True
+        (worker for worker in free if worker.state is State.BOOTING), key=lambda worker: worker.used_at, reverse=True
     )
     return latest_first[: max(0, min(len(free) - spares, len(live) - 1))]
 
 
-def _best(idle: Sequence[Seat], call: Demand) -> Seat | None:
+def _best(idle: Sequence[WorkerView], call: WaitingCall) -> WorkerView | None:
     """Return the idle worker to use: preferably one with the same system prompt, then one with any, then the latest.
 
     A worker without a system prompt is taken last: only such a worker can serve calls without one.
     """
-    fitting = [seat for seat in idle if fits(seat, call.login, call.system)]
-    return max(fitting, key=lambda seat: (seat.system == call.system, bool(seat.system), seat.used_at), default=None)
+    fitting = [worker for worker in idle if fits(worker, call.login, call.system)]
+    return max(
+        fitting, key=lambda worker: (worker.system == call.system, bool(worker.system), worker.used_at), default=None
+    )
 
 
-def _make_room(plan: Plan, idle: list[Seat], *, unused_since: float = math.inf) -> int:
+def _make_room(plan: Plan, idle: list[WorkerView], *, unused_since: float = math.inf) -> int:
     """Plan to close the least useful idle worker, and return how many places that frees (0 or 1).
 
     That is the longest unused one of the login with the most idle workers. Only workers last used before `unused_since`
     count.
     """
-    crowd = Counter(seat.login for seat in idle)
-    stale = [seat for seat in idle if seat.used_at < unused_since]
+    crowd = Counter(worker.login for worker in idle)
+    stale = [worker for worker in idle if worker.used_at < unused_since]
     if not stale:
         return 0
-    chosen = max(stale, key=lambda seat: (crowd[seat.login], -seat.used_at))
+    chosen = max(stale, key=lambda worker: (crowd[worker.login], -worker.used_at))
     idle.remove(chosen)
     plan.close.append(chosen)
     return 1
 
 
-def _is_worn(seat: Seat, *, settings: Settings, now: float) -> bool:
-    if seat.state is not State.IDLE:
+def _is_worn(worker: WorkerView, *, settings: Settings, now: float) -> bool:
+    if worker.state is not State.IDLE:
         return False
-    has_served_long = seat.calls >= settings.max_calls_per_worker or seat.growth_mib > settings.max_worker_growth_mib
-    return has_served_long or now - seat.used_at > settings.idle_timeout_s
+    has_served_long = (
+        worker.calls >= settings.max_calls_per_worker or worker.growth_mib > settings.max_worker_growth_mib
+    )
+    return has_served_long or now - worker.used_at > settings.idle_timeout_s
 
 
 def _keep_spares(
-    plan: Plan, live: Sequence[Seat], idle: list[Seat], coming: list[Seat], *, room: int, spares: int, now: float
+    plan: Plan,
+    live: Sequence[WorkerView],
+    idle: list[WorkerView],
+    coming: list[WorkerView],
+    *,
+    room: int,
+    spares: int,
+    now: float,
 ) -> None:
     """Plan boots until each login in use has `spares` workers that are idle, resetting or booting.
 
     If there is no room, an idle worker that was unused for `_MAKE_ROOM_AFTER_S` is closed.
     """
-    taken = [seat for _, seat in plan.assign]
-    for login in {seat.login for seat in live if seat.state is State.BUSY or seat in taken}:
-        free = sum(seat.login == login for seat in (*idle, *coming))
+    taken = [worker for _, worker in plan.assign]
+    for login in {worker.login for worker in live if worker.state is State.BUSY or worker in taken}:
+        free = sum(worker.login == login for worker in (*idle, *coming))
         for _ in range(spares - free):
             room += _make_room(plan, idle, unused_since=now - _MAKE_ROOM_AFTER_S) if room <= 0 else 0
             if room <= 0:

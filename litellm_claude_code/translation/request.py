@@ -31,7 +31,7 @@ from litellm.types.utils import (
 
 from .. import models
 from ..call import ApiEvent, PlainCall
-from ..errors import alone, bad_request, unsupported, without_prompt
+from ..errors import bad_request, unsupported, without_context, without_prompt
 from ..login import Login
 from ..observer import NOBODY, Observer
 from .validation import (
@@ -74,7 +74,7 @@ class ClaudeCodeConfig(AnthropicConfig):
         supported = super().get_supported_openai_params(_full_id(model))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
-    @alone()
+    @without_context()
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map parameters as `anthropic/` does. Raises `BadRequestError` for an invalid tool, schema or `n`.
 
@@ -363,7 +363,7 @@ def _add_record(response: Any, record: Mapping[str, Any]) -> None:
     response._hidden_params["response_cost"] = record["cost_usd"]
 
 
-def together(responses: Sequence[ModelResponse]) -> ModelResponse:
+def merge_choices(responses: Sequence[ModelResponse]) -> ModelResponse:
     """Combine `n` responses into one, with one choice each and the usage summed."""
     first: Any = responses[0]
     for index, response in enumerate(responses[1:], start=1):
