@@ -196,16 +196,6 @@ def test_a_reset_that_cannot_be_blocks_for_a_short_time_only(limits: Subscriptio
     assert (reached.resets_at, reached.wait_s(NOW)) == (None, UNKNOWN_RESET_S)
 
 
-def test_a_limit_can_be_forgotten(limits: SubscriptionLimits) -> None:
-    for login in (OWN, OTHER):
-        limits.note(login, FIVE_HOUR, NOW)
-    limits.forget(OWN)
-    assert limits.refusal(OWN, NOW) is None
-    assert limits.refusal(OTHER, NOW)
-    limits.forget()
-    assert limits.refusal(OTHER, NOW) is None
-
-
 def test_status_before_anything_was_said(limits: SubscriptionLimits) -> None:
     nothing: LimitStatus = {
         "status": None,
@@ -450,16 +440,6 @@ def test_pauses_grow_with_jitter_to_a_longest_and_end_with_a_success(strikes: in
     assert limiter.pause_s(now + 1) <= ConcurrencyLimiter.FIRST_PAUSE_S
 
 
-@given(retry_after_s=st.floats(0, 3_600), late=st.booleans(), seed=st.integers())
-def test_the_services_own_retry_after_is_waited_out(retry_after_s: float, late: bool, seed: int) -> None:
-    limiter = limiter_of(8, seed)
-    begun = [limiter.start(0) for _ in range(2)]
-    limiter.overloaded(begun[0], 10.0, retry_after_s=None if late else retry_after_s)
-    limiter.overloaded(begun[1], 10.0, retry_after_s=retry_after_s if late else None)
-    assert limiter.pause_s(10.0) >= retry_after_s - 1e-6
-    assert limiter.pause_s(10.0) <= retry_after_s + ConcurrencyLimiter.FIRST_PAUSE_S
-
-
 def test_two_limiters_do_not_start_again_at_the_same_moment() -> None:
     pauses = set()
     for seed in range(20):
@@ -496,12 +476,12 @@ class AnyLimiter(RuleBasedStateMachine):
         self.begun.append(self.limiter.start(self.now))
 
     @precondition(lambda self: self.begun)
-    @rule(data=st.data(), end=st.sampled_from(["succeeded", "left", "overloaded"]), again=st.none() | st.floats(0, 9))
-    def end(self, data: st.DataObject, end: str, again: float | None) -> None:
+    @rule(data=st.data(), end=st.sampled_from(["succeeded", "left", "overloaded"]))
+    def end(self, data: st.DataObject, end: str) -> None:
         began = self.begun.pop(data.draw(st.integers(0, len(self.begun) - 1)))
         before = self.limiter.allowed
         if end == "overloaded":
-            self.limiter.overloaded(began, self.now, retry_after_s=again)
+            self.limiter.overloaded(began, self.now)
             assert self.limiter.allowed <= before
         else:
             (self.limiter.succeeded if end == "succeeded" else self.limiter.left)(began)
@@ -516,7 +496,7 @@ class AnyLimiter(RuleBasedStateMachine):
         assert 1 <= self.limiter.allowed <= self.limiter.maximum
         assert self.limiter.in_flight == len(self.begun) <= self.limiter.maximum
         assert 0 <= self.limiter.room(self.now) <= self.limiter.allowed
-        assert self.limiter.pause_s(self.now) <= ConcurrencyLimiter.LONGEST_PAUSE_S + 9
+        assert self.limiter.pause_s(self.now) <= ConcurrencyLimiter.LONGEST_PAUSE_S
 
     @invariant()
     def a_call_can_start_once_all_have_ended(self) -> None:

@@ -71,14 +71,13 @@ class ConcurrencyLimiter:
         """Count a call whose end tells nothing about the API's load, such as one that was cancelled or refused."""
         self.in_flight -= 1
 
-    def overloaded(self, began: int, now: float, *, retry_after_s: float | None = None) -> None:
+    def overloaded(self, began: int, now: float) -> None:
         """Count a call that failed because the API is overloaded (529, or a 429 that is not a subscription limit).
 
         Sets `allowed` to half the number of calls that were in flight in this round, at its peak: a higher `allowed`
-        that was never reached proves nothing. No call starts before `retry_after_s`, the API's own value, has passed.
+        that was never reached proves nothing.
         """
         self.in_flight -= 1
-        self._not_before = max(self._not_before, now + (retry_after_s or 0.0))
         if began < self._round:
             return
         self.allowed = max(1, min(self.allowed, self._peak) // 2)
@@ -87,4 +86,4 @@ class ConcurrencyLimiter:
         longest = min(self.LONGEST_PAUSE_S, self.FIRST_PAUSE_S * 2**self._strikes)
         self._strikes = min(self._strikes + 1, 16)
         jitter = self._dice.uniform(longest / 2, longest)
-        self._not_before = max(self._not_before, now + (retry_after_s or 0.0) + jitter)
+        self._not_before = max(self._not_before, now + jitter)

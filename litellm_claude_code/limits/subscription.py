@@ -162,13 +162,6 @@ class SubscriptionLimits:
         ]
         return max(holding, key=lambda reached: reached.until, default=None)
 
-    def forget(self, login: Login | None = None) -> None:
-        """Forget the reports about a login, or about all of them, for example after the plan was changed."""
-        if login is None:
-            self._accounts.clear()
-        else:
-            self._accounts.pop(login, None)
-
     def status(self, login: Login | None = None, *, now: float) -> LimitStatus:
         """Return the CLI's last report about `login`, by default about the most recently updated one.
 
