@@ -111,7 +111,7 @@ class ClaudeCodeProvider(CustomLLM):
     def rate_limit_status(self) -> dict[str, Any]:
         """Return the subscription limits that the CLI last reported; see `LimitStatus`. Makes no request."""
         pool = self._pool
-        return dict(pool.limits.status(now=time.time())) if pool is not None else {}
+        return dict(pool.admission.limits.status(now=time.time())) if pool is not None else {}
 
     def whoami(self, *, api_base: str | None = None, api_key: str | None = None) -> Identity:
         """Return which login would pay for a call, as reported by the CLI; see `Identity`. Makes no model request.
@@ -235,7 +235,7 @@ class ClaudeCodeProvider(CustomLLM):
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
         try:
-            limits = self._current_pool().limits.status(login, now=time.time())
+            limits = self._current_pool().admission.limits.status(login, now=time.time())
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
             raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
@@ -252,7 +252,7 @@ class ClaudeCodeProvider(CustomLLM):
         with call_scope(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
                 while True:
-                    await self._current_pool().pass_limits(request.call)
+                    await self._current_pool().admission.pass_limits(request.call)
                     try:
                         response = await self._answer_once(request)
                         break
@@ -309,7 +309,7 @@ class ClaudeCodeProvider(CustomLLM):
         """Yield events, retrying after a limit resets unless an event was already delivered."""
         has_begun = False
         while True:
-            await self._current_pool().pass_limits(request.call)
+            await self._current_pool().admission.pass_limits(request.call)
             try:
                 async with aclosing(self._events(request)) as events:
                     async for event in events:
@@ -322,7 +322,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     def _may_begin_again(self, failed: CallFailed, request: Request) -> bool:
         """Return whether a call met a limit and may be retried. An agent's run may not: it may already have acted."""
-        return not isinstance(failed, RunFailed) and self._current_pool().is_limited(request.call)
+        return not isinstance(failed, RunFailed) and self._current_pool().admission.refusal(request.call) is not None
 
     def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
         if models.split_profile(request.model)[1]:

@@ -93,7 +93,7 @@ def test_a_bug_is_told_with_its_type_and_place_and_without_its_text(
         ask(stand_in, how)
     error = own(raised.value)
     assert type(error) is litellm.APIConnectionError
-    assert f"an unexpected {kind.__name__} in litellm_claude_code (pool.py, line " in str(error)
+    assert f"an unexpected {kind.__name__} in litellm_claude_code (admission.py, line " in str(error)
     assert "answer is not of the form" not in str(error)
     printed = "".join(traceback.format_exception(raised.value))
     assert "in pass_limits" in printed

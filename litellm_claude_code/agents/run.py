@@ -129,7 +129,7 @@ class AgentRun:
             if profile.cwd is not None and not profile.parallel:
                 hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
                 await held.enter_async_context(sessions.exclusive_lock("folder", str(profile.cwd), hint=hint))
-            self._pool.refuse_if_limited(self._call)  # another call may have met a limit while this one waited
+            self._pool.admission.check(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
             process = self._process(conversation, await self._folder(conversation, held))
             is_done = False

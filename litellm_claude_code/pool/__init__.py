@@ -1,1 +1,1 @@
-"""The pool: assigns calls to workers, and checks limits before a call starts."""
+"""The pool: assigns calls to workers, and decides whether a call may go."""

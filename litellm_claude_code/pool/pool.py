@@ -1,13 +1,12 @@
 """The pool of workers of this Python process, and the queue of calls that wait for one.
 
-`schedule.py` decides what to do; the pool does it. Everything runs on the background loop's thread, so there are no
-locks.
+`admission.py` decides whether a call may go, `schedule.py` which worker takes it; the pool does it. Everything runs on
+the background loop's thread, so there are no locks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -18,20 +17,17 @@ from typing import Any, Final
 import anyio
 
 from ..call import ApiEvent, PlainCall
-from ..errors import CallFailed, Failure, WorkerLost, closed, from_sdk, timed_out
-from ..limits.concurrency import ConcurrencyLimiter
-from ..limits.subscription import ReachedLimit, SubscriptionLimits
+from ..errors import CallFailed, WorkerLost, closed, from_sdk, timed_out
 from ..login import Login
-from ..observer import notify_of_wait
 from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..selfcheck import ensure_checked
 from ..settings import Settings
+from .admission import Admission
 from .schedule import CallTimings, Plan, decide, fits, unneeded_boots
 
 _ATTEMPTS: Final = 3
 _HOUSEKEEPING_EVERY_S: Final = 1.0
-_COUNTDOWN_S: Final = 1.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -65,10 +61,9 @@ class Pool:
         self._timings = CallTimings()
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
-        self.limits = SubscriptionLimits()
-        self._limiters: dict[Login, ConcurrencyLimiter] = {}
+        self.admission = Admission(settings)
         self._active: dict[Worker, tuple[Lease, int]] = {}
-        self._asked_usage: dict[Login, tuple[float, int]] = {}
+        """The lease and the limiter's round of each call in progress."""
         self._pause: asyncio.TimerHandle | None = None
         self._watchers: list[asyncio.Future[CallFailed | None]] = []
         self._warming: Counter[Login] = Counter()
@@ -92,7 +87,7 @@ class Pool:
         """
         await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
-            self.refuse_if_limited(call)
+            self.admission.check(call)
             lease = await self._lease(call)
             try:
                 async for event in lease:
@@ -103,7 +98,7 @@ class Pool:
                     raise
             except CallFailed as failed:
                 if failed.failure.kind == "rate_limit":
-                    raise self._refusal(call) or failed from None
+                    raise self.admission.refusal(call) or failed from None
                 raise
             finally:
                 lease.abandon()
@@ -202,54 +197,10 @@ class Pool:
         except TimeoutError:
             raise timed_out(timeout_s) from None
 
-    async def pass_limits(self, call: PlainCall) -> None:
-        """Raise `CallFailed` if the call's subscription limit is reached, or wait for the reset with `on_limit="wait"`.
-
-        Raises, too, if the reset is more than `max_limit_wait_s` away. The wait does not count towards the call's
-        timeout: the user asked for it.
-        """
-        on_limit = call.observer.on_limit or self.settings.on_limit
-        has_waited = False
-        try:
-            while (failed := self._refusal(call)) is not None:
-                wait_s = failed.failure.retry_after_s or 0.0
-                if on_limit == "raise" or wait_s > self.settings.max_limit_wait_s:
-                    raise failed
-                has_waited = True
-                with notify_of_wait():
-                    call.observer.waits(wait_s)
-                await asyncio.sleep(_COUNTDOWN_S)
-        finally:
-            if has_waited:
-                with notify_of_wait():
-                    call.observer.waits(0.0)
-
-    def is_limited(self, call: PlainCall) -> bool:
-        """Return whether the call's subscription limit is reached now."""
-        return self._refusal(call) is not None
-
-    def refuse_if_limited(self, call: PlainCall) -> None:
-        """Raise `CallFailed` if the call's subscription limit is reached now."""
-        if (refused := self._refusal(call)) is not None:
-            raise refused
-
-    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> ReachedLimit | None:
-        """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached.
-
-        If there is one, the waiting calls that it refuses fail.
-        """
-        reached = self.limits.note(call.login, info, time.time(), model=call.model)
-        if reached is not None:
+    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> None:
+        """Store the `rate_limit_info` that came with a call, and fail the waiting calls that it refuses."""
+        if self.admission.note_limit(call, info) is not None:
             self._refuse_waiting()
-        return reached
-
-    def _refusal(self, call: PlainCall) -> CallFailed | None:
-        now = time.time()
-        reached = self.limits.refusal(call.login, now, allow_overage=self.settings.allow_overage, model=call.model)
-        if reached is None:
-            return None
-        text, wait_s = reached.sentence(now), reached.wait_s(now)
-        return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s, limit=reached))
 
     async def _until_something_changes(self) -> None:
         changed = asyncio.get_running_loop().create_future()
@@ -342,9 +293,9 @@ class Pool:
             self._counts["binds"] += worker.system != waiter.call.system
             self._counts["characters"] += waiter.call.size
             self._waited_s += time.monotonic() - waiter.since
-            began = self._limiter(waiter.login).start(time.monotonic())
+            round_ = self.admission.started(waiter.login, time.monotonic())
             lease = worker.start(waiter.call)
-            self._active[worker] = (lease, began)
+            self._active[worker] = (lease, round_)
             if waiter.lease.done():
                 lease.abandon()
             else:
@@ -352,65 +303,37 @@ class Pool:
         for login in plan.boot:
             self._boot(login)
 
-    def _limiter(self, login: Login) -> ConcurrencyLimiter:
-        if login not in self._limiters:
-            self._limiters[login] = ConcurrencyLimiter(self.settings.max_workers)
-        return self._limiters[login]
-
     def _startable(self) -> list[Waiter]:
-        """Return the waiting calls that the concurrency limiter lets start now."""
+        """Return the waiting calls that may start now, and look again when the next pause ends."""
         now = time.monotonic()
-        room = {login: self._limiter(login).room(now) for login in {waiter.login for waiter in self._queue}}
-        startable = []
-        for waiter in self._queue:
-            if room[waiter.login] > 0:
-                room[waiter.login] -= 1
-                startable.append(waiter)
-        pauses = [pause for login in room if (pause := self._limiter(login).pause_s(now)) > 0]
-        if pauses and (self._pause is None or self._pause.when() <= asyncio.get_running_loop().time()):
-            self._pause = asyncio.get_running_loop().call_later(min(pauses) + 0.001, self._advance)
+        startable = self.admission.startable(self._queue, now)
+        pause_s = self.admission.pause_s({waiter.login for waiter in self._queue}, now)
+        loop = asyncio.get_running_loop()
+        if pause_s is not None and (self._pause is None or self._pause.when() <= loop.time()):
+            self._pause = loop.call_later(pause_s + 0.001, self._advance)
         return startable
 
     def _on_call_finished(self, worker: Worker) -> None:
-        """Update the concurrency limiter and the subscription limits from a finished call."""
-        lease, began = self._active.pop(worker)
-        limiter, failure = self._limiter(worker.login), lease.failed.failure if lease.failed else None
-        reached = (
-            self.limits.note(worker.login, lease.limit, time.time(), model=lease.call.model) if lease.limit else None
-        )
-        if failure is not None and failure.status in (429, 529) and reached is None:
-            limiter.overloaded(began, time.monotonic())
-        elif lease.is_over and failure is None:
-            limiter.succeeded(began)
-        else:
-            limiter.left(began)
-        if reached is not None:
+        if self.admission.finished(*self._active.pop(worker), time.monotonic()):
             self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         """Fail the waiting calls whose subscription limit is reached now."""
         for waiter in list(self._queue):
-            if (failed := self._refusal(waiter.call)) is not None:
+            if (failed := self.admission.refusal(waiter.call)) is not None:
                 self._fail([waiter], failed)
                 self._close_unneeded_boots(waiter.login)
 
-    def _look_at_usage(self, worker: Worker) -> None:
-        """Request the subscription's usage on an idle worker: at first, then every `usage_every_s` if calls were made.
-
-        Responses to calls do not report that extra usage has begun (docs/limits.md).
-        """
-        if not worker.login.is_metered or worker.state is not State.IDLE:
+    def _ask_usage(self, worker: Worker) -> None:
+        """Request the subscription's usage on an idle worker if that is due and no call waits for the worker."""
+        login, calls = worker.login, self._counts["calls"]
+        if worker.state is not State.IDLE or any(waiter.login == login for waiter in self._queue):
             return
-        if any(waiter.login == worker.login for waiter in self._queue):
-            return  # a waiting call comes first
-        now, calls = time.monotonic(), self._counts["calls"]
-        asked_at, asked_calls = self._asked_usage.get(worker.login, (-math.inf, -1))
-        if 0 < self.settings.usage_every_s <= now - asked_at and calls > asked_calls:
-            self._asked_usage[worker.login] = (now, calls)
-            worker.ask_usage(lambda told: self._note_usage(worker.login, told))
+        if self.admission.should_ask_usage(login, calls=calls, now=time.monotonic()):
+            worker.ask_usage(lambda reply: self._note_usage(login, reply))
 
-    def _note_usage(self, login: Login, told: dict[str, Any]) -> None:
-        if self.limits.note_usage(login, told, time.time()) is not None:
+    def _note_usage(self, login: Login, reply: dict[str, Any]) -> None:
+        if self.admission.note_usage(login, reply) is not None:
             self._refuse_waiting()
 
     def _boot(self, login: Login) -> None:
@@ -438,7 +361,7 @@ class Pool:
             self._close(worker)
             if worker.failure is not None and worker.calls == 0:
                 self._boot_failed(worker.login, worker.failure)
-        self._look_at_usage(worker)
+        self._ask_usage(worker)
         if self._is_deciding:
             asyncio.get_running_loop().call_soon(self._advance)
         else:

@@ -1,0 +1,136 @@
+"""Whether a call may go now: the limits of its subscription, and how many calls its login may have in flight.
+
+The CLI's reports about each call, and about the plan's usage, are noted here. Apart from the clock and the wait for a
+reset there is no I/O. The pool has the queue, and starts or fails the calls in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from ..call import PlainCall
+from ..errors import CallFailed, Failure
+from ..limits.concurrency import ConcurrencyLimiter
+from ..limits.subscription import ReachedLimit, SubscriptionLimits
+from ..login import Login
+from ..observer import notify_of_wait
+from ..process.lease import Lease
+from ..settings import Settings
+
+_COUNTDOWN_S: Final = 1.0
+
+
+class WaitingCall(Protocol):
+    """The attributes of a waiting call that admission uses."""
+
+    @property
+    def login(self) -> Login: ...
+
+
+W = TypeVar("W", bound=WaitingCall)
+
+
+class Admission:
+    """Decides whether calls may go, and learns from those that have ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.limits = SubscriptionLimits()
+        self._limiters: dict[Login, ConcurrencyLimiter] = {}
+        self._usage_asked: dict[Login, tuple[float, int]] = {}
+
+    def refusal(self, call: PlainCall) -> CallFailed | None:
+        """Return the failure of a call whose subscription limit is reached now, or None."""
+        now = time.time()
+        reached = self.limits.refusal(call.login, now, allow_overage=self._settings.allow_overage, model=call.model)
+        if reached is None:
+            return None
+        text, wait_s = reached.sentence(now), reached.wait_s(now)
+        return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s, limit=reached))
+
+    def check(self, call: PlainCall) -> None:
+        """Raise `CallFailed` if the call's subscription limit is reached now."""
+        if (failed := self.refusal(call)) is not None:
+            raise failed
+
+    async def pass_limits(self, call: PlainCall) -> None:
+        """Raise `CallFailed` if the call's subscription limit is reached, or wait for the reset with `on_limit="wait"`.
+
+        Raises, too, if the reset is more than `max_limit_wait_s` away. The wait does not count towards the call's
+        timeout: the user asked for it.
+        """
+        on_limit = call.observer.on_limit or self._settings.on_limit
+        has_waited = False
+        try:
+            while (failed := self.refusal(call)) is not None:
+                wait_s = failed.failure.retry_after_s or 0.0
+                if on_limit == "raise" or wait_s > self._settings.max_limit_wait_s:
+                    raise failed
+                has_waited = True
+                with notify_of_wait():
+                    call.observer.waits(wait_s)
+                await asyncio.sleep(_COUNTDOWN_S)
+        finally:
+            if has_waited:
+                with notify_of_wait():
+                    call.observer.waits(0.0)
+
+    def startable(self, queue: Sequence[W], now: float) -> list[W]:
+        """Return the waiting calls that the concurrency limiter lets start now (`time.monotonic`)."""
+        room = {login: self._limiter(login).room(now) for login in {waiter.login for waiter in queue}}
+        startable = []
+        for waiter in queue:
+            if room[waiter.login] > 0:
+                room[waiter.login] -= 1
+                startable.append(waiter)
+        return startable
+
+    def pause_s(self, logins: Iterable[Login], now: float) -> float | None:
+        """Return the seconds until the first pause of these logins ends, or None if none has a pause."""
+        return min((pause for login in logins if (pause := self._limiter(login).pause_s(now)) > 0), default=None)
+
+    def started(self, login: Login, now: float) -> int:
+        """Count a call that starts, and return its round for `finished`."""
+        return self._limiter(login).start(now)
+
+    def finished(self, lease: Lease, round_: int, now: float) -> bool:
+        """Learn from a call that has ended, and return whether it reports a limit as reached."""
+        call, limiter = lease.call, self._limiter(lease.call.login)
+        failure = lease.failed.failure if lease.failed else None
+        is_reached = lease.limit is not None and self.note_limit(call, lease.limit) is not None
+        if failure is not None and failure.status in (429, 529) and not is_reached:
+            limiter.overloaded(round_, now)
+        elif lease.is_over and failure is None:
+            limiter.succeeded(round_)
+        else:
+            limiter.left(round_)
+        return is_reached
+
+    def note_limit(self, call: PlainCall, info: Mapping[str, Any]) -> ReachedLimit | None:
+        """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached."""
+        return self.limits.note(call.login, info, time.time(), model=call.model)
+
+    def should_ask_usage(self, login: Login, *, calls: int, now: float) -> bool:
+        """Return whether to request the subscription's usage now. If so, it counts as requested.
+
+        That is at first, and then every `usage_every_s` if `calls`, the number of calls so far, has grown. Responses to
+        calls do not report that extra usage has begun (docs/limits.md).
+        """
+        asked_at, asked_calls = self._usage_asked.get(login, (-math.inf, -1))
+        is_due = login.is_metered and 0 < self._settings.usage_every_s <= now - asked_at and calls > asked_calls
+        if is_due:
+            self._usage_asked[login] = (now, calls)
+        return is_due
+
+    def note_usage(self, login: Login, reply: Mapping[str, Any]) -> ReachedLimit | None:
+        """Store the reply to a request for the usage, and return the limit that it reports as reached."""
+        return self.limits.note_usage(login, reply, time.time())
+
+    def _limiter(self, login: Login) -> ConcurrencyLimiter:
+        if login not in self._limiters:
+            self._limiters[login] = ConcurrencyLimiter(self._settings.max_workers)
+        return self._limiters[login]
