@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .login import Login
-from .observer import NOBODY, Observer
+from .observer import OnLimit
 
 ApiEvent = dict[str, Any]
 """An event of the Messages API's stream, as received from the API."""
+Waiting = Callable[[float], object]
+"""Called every second while a call waits for a limit to reset, with the seconds left, and with 0 when the wait ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,8 @@ class PlainCall:
     timeout_s: float | None = None
     """The timeout for the whole response, or for each event of a stream."""
     login: Login
-    observer: Observer = field(default=NOBODY, repr=False, compare=False)
+    on_limit: OnLimit | None = None
+    """What to do while a subscription limit is reached. None: as in the settings."""
 
     @property
     def size(self) -> int:

@@ -87,13 +87,25 @@ def notify_on_failure(observer: Observer) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def notify_of_wait() -> Iterator[None]:
-    """Wrap an exception from an observer's `waits`, so that the caller receives it unchanged."""
-    try:
-        yield
-    except Exception as error:
-        raise ObserverFailed(error) from None
+class Waits:
+    """Notifies an observer while the `n` requests of a call wait for a limit's reset, as if they were one."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._waiting: set[int] = set()
+
+    def note(self, number: int, left_s: float) -> bool:
+        """Note how long a request still waits (0: no longer), and return whether any request of the call does.
+
+        Raises `ObserverFailed` if the observer raises an exception.
+        """
+        (self._waiting.add if left_s > 0 else self._waiting.discard)(number)
+        if number == min(self._waiting, default=number):
+            try:
+                self._observer.waits(left_s)
+            except Exception as error:
+                raise ObserverFailed(error) from None
+        return bool(self._waiting)
 
 
 @contextmanager

@@ -8,10 +8,12 @@ response or chunks.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -24,7 +26,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 from . import models
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
-from .call import ApiEvent
+from .call import ApiEvent, Waiting
 from .errors import (
     CallFailed,
     RunFailed,
@@ -38,7 +40,7 @@ from .errors import (
     without_context,
 )
 from .models import PROVIDER
-from .observer import Observer, call_scope, current, notify_on_failure
+from .observer import Observer, Waits, call_scope, current, notify_on_failure
 from .proxied import check_proxied
 from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
 from .translation.request import Chunks, ClaudeCodeConfig, Request, fold, merge_choices, to_request, to_response
@@ -247,36 +249,42 @@ class ClaudeCodeProvider(CustomLLM):
         return await self_check(self._current_settings())
 
     async def _answer(self, request: Request) -> ModelResponse:
-        """Return the response. With `on_limit="wait"`, wait for a subscription limit to reset and try again."""
-        observer = request.call.observer
+        observer = request.observer
         with call_scope(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
-                while True:
-                    await self._current_pool().admission.pass_limits(request.call)
-                    try:
-                        response = await self._answer_once(request)
-                        break
-                    except CallFailed as failed:
-                        if not self._may_begin_again(failed, request):
-                            raise
+                folded = await self._fold_all(request)
+                with translating_an_answer():
+                    response = merge_choices([to_response(message, request) for message in folded])
             except CallFailed as failed:
                 raise self._as_litellm_error(failed, request) from failed
         observer.answered(getattr(response, "usage", None))
         return response
 
-    async def _answer_once(self, request: Request) -> ModelResponse:
-        """Make the `n` requests and return their responses as one. `timeout` limits the whole of it."""
-        asking = [asyncio.ensure_future(self._fold(request)) for _ in range(request.n)]
+    async def _fold_all(self, request: Request) -> list[dict[str, Any]]:
+        """Make the `n` requests and return their messages.
+
+        `timeout` limits the whole of it. It starts again when a wait for a limit's reset ends.
+        """
+        waits, timeout_s = Waits(request.observer), request.call.timeout_s
+
+        def pause(number: int, left_s: float) -> None:
+            is_paused = waits.note(number, left_s)
+            scope.deadline = anyio.current_time() + (math.inf if is_paused or timeout_s is None else timeout_s)
+
+        asking = [asyncio.ensure_future(self._fold(request, partial(pause, number))) for number in range(request.n)]
         try:
-            with anyio.fail_after(request.call.timeout_s):
-                folded = await asyncio.gather(*asking)
-            with translating_an_answer():
-                return merge_choices([to_response(message, request) for message in folded])
+            with anyio.fail_after(timeout_s) as scope:
+                return list(await asyncio.gather(*asking))
         except TimeoutError:
-            raise timed_out(request.call.timeout_s) from None
+            raise timed_out(timeout_s) from None
         finally:
             for each in asking:
                 each.cancel()
+
+    async def _fold(self, request: Request, waiting: Waiting) -> dict[str, Any]:
+        events = [event async for event in self._events(request, waiting)]
+        with translating_an_answer():
+            return fold(events)
 
     @staticmethod
     def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
@@ -285,17 +293,13 @@ class ClaudeCodeProvider(CustomLLM):
             error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
         return error
 
-    async def _fold(self, request: Request) -> dict[str, Any]:
-        events = [event async for event in self._events(request)]
-        with translating_an_answer():
-            return fold(events)
-
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
-        observer, chunks = request.call.observer, Chunks(request)
+        observer, chunks = request.observer, Chunks(request)
+        waits = Waits(observer)
         with call_scope(observer, model=request.model, n=1), bugs_reported(request.model):
             try:
-                async with aclosing(self._events_past_limits(request)) as events:
+                async with aclosing(self._events(request, partial(waits.note, 0))) as events:
                     async for event in events:
                         with translating_an_answer():
                             made = list(chunks.take(event))
@@ -305,31 +309,12 @@ class ClaudeCodeProvider(CustomLLM):
                 raise self._as_litellm_error(failed, request) from failed
         observer.answered(chunks.usage)
 
-    async def _events_past_limits(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
-        """Yield events, retrying after a limit resets unless an event was already delivered."""
-        has_begun = False
-        while True:
-            await self._current_pool().admission.pass_limits(request.call)
-            try:
-                async with aclosing(self._events(request)) as events:
-                    async for event in events:
-                        has_begun = True
-                        yield event
-                return
-            except CallFailed as failed:
-                if has_begun or not self._may_begin_again(failed, request):
-                    raise
-
-    def _may_begin_again(self, failed: CallFailed, request: Request) -> bool:
-        """Return whether a call met a limit and may be retried. An agent's run may not: it may already have acted."""
-        return not isinstance(failed, RunFailed) and self._current_pool().admission.refusal(request.call) is not None
-
-    def _events(self, request: Request) -> AsyncGenerator[ApiEvent, None]:
+    def _events(self, request: Request, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
         if models.split_profile(request.model)[1]:
             from .agents.run import agent_events  # imports the SDK, as the pool does
 
-            return agent_events(self._current_pool(), request.call)
-        return self._current_pool().events(request.call)
+            return agent_events(self._current_pool(), request.call, waiting=waiting)
+        return self._current_pool().events(request.call, waiting=waiting)
 
     def _current_pool(self) -> Pool:
         if self._loop.is_ending_here():  # processes started now would never be stopped

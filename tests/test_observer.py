@@ -138,3 +138,20 @@ def test_an_observer_may_have_a_call_wait_for_the_reset(stand_in: StandIn, login
     assert last == 0
     assert counting == sorted(counting, reverse=True)
     assert 0 < counting[-1] <= counting[0] <= 5
+
+
+def test_the_requests_of_one_call_wait_for_the_reset_as_one(stand_in: StandIn, login: Any) -> None:
+    asked = request(stand_in) | {"api_key": None}
+    litellm.completion(**asked)  # so that the time limit below is not that of a boot
+    stand_in.script(limited(5), answer("Paris."), answer("Paris."))
+    recorder = Recorder()
+    recorder.on_limit = "wait"
+    with observed_by(recorder):
+        answered = litellm.completion(**asked | {"timeout": 3}, n=2)
+    assert [choice.message.content for choice in answered.choices] == ["Paris.", "Paris."]
+    assert recorder.heard == ["asked", "answered"]
+    assert len(stand_in.requests) == 4  # an answer that came before the limit is kept
+    *counting, last = recorder.left_s
+    assert last == 0
+    assert counting == sorted(counting, reverse=True)
+    assert counting[-1] > 0

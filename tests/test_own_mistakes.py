@@ -33,19 +33,22 @@ class Bystander:
     def left(self) -> None: ...
 
 
+class Unreadable:
+    """A value that raises an exception when the package looks at it."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __bool__(self) -> bool:
+        raise self._error
+
+
 class Faulty(Bystander):
     """An observer that makes the part of the package that looks at limits fail: it reads `on_limit`."""
 
     def __init__(self, error: Exception) -> None:
-        self._error = error
+        self.on_limit = Unreadable(error)
         self.heard: list[Exception] = []
-
-    @property
-    def on_limit(self) -> Any:
-        raise self._error
-
-    @on_limit.setter
-    def on_limit(self, _value: Any) -> None: ...
 
     def failed(self, error: Exception) -> None:
         self.heard.append(error)
@@ -96,7 +99,7 @@ def test_a_bug_is_told_with_its_type_and_place_and_without_its_text(
     assert f"an unexpected {kind.__name__} in litellm_claude_code (admission.py, line " in str(error)
     assert "answer is not of the form" not in str(error)
     printed = "".join(traceback.format_exception(raised.value))
-    assert "in pass_limits" in printed
+    assert "in _wait_for_reset" in printed
     assert PRIVATE not in printed
     assert observer.heard == [error]
     assert stand_in.requests == []

@@ -100,7 +100,7 @@ def to_agent_request(
         prompt="",
         timeout_s=timeout_s,
         login=login,
-        observer=observer,
+        on_limit=observer.on_limit,
         profile=profile,
         turns=body["messages"],
         schema=_schema(params.get("response_format")),
@@ -109,7 +109,7 @@ def to_agent_request(
         owner=owner_of(litellm_params),
         records=active_collectors(),
     )
-    return Request(model=model, call=call)
+    return Request(model=model, call=call, observer=observer)
 
 
 def owner_of(litellm_params: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from ..call import ApiEvent, PlainCall
+from ..call import ApiEvent, PlainCall, Waiting
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import sessions
 from .folder import folder_of_run
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("litellm_claude_code")
 
 
-async def agent_events(pool: Pool, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
-    """Yield the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
+def agent_events(pool: Pool, call: PlainCall, *, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
+    """Return the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
 
     Closing the generator ends the run.
 
@@ -44,6 +44,10 @@ async def agent_events(pool: Pool, call: PlainCall) -> AsyncGenerator[ApiEvent, 
     tool, this is a `RunFailed` with the record of the run.
     """
     assert isinstance(call, AgentCall), call
+    return pool.admission.past_limits(call, lambda: _events(pool, call), waiting)
+
+
+async def _events(pool: Pool, call: AgentCall) -> AsyncGenerator[ApiEvent, None]:
     await pool.check_cli(call.timeout_s)
     run = AgentRun(pool, call)
     try:

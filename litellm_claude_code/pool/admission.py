@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, Final, Protocol, TypeVar
 
-from ..call import PlainCall
-from ..errors import CallFailed, Failure
+from ..call import PlainCall, Waiting
+from ..errors import CallFailed, Failure, RunFailed
 from ..limits.concurrency import ConcurrencyLimiter
 from ..limits.subscription import ReachedLimit, SubscriptionLimits
 from ..login import Login
-from ..observer import notify_of_wait
 from ..process.lease import Lease
 from ..settings import Settings
 
+E = TypeVar("E")
 _COUNTDOWN_S: Final = 1.0
 
 
@@ -57,13 +58,30 @@ class Admission:
         if (failed := self.refusal(call)) is not None:
             raise failed
 
-    async def pass_limits(self, call: PlainCall) -> None:
-        """Raise `CallFailed` if the call's subscription limit is reached, or wait for the reset with `on_limit="wait"`.
+    async def past_limits(
+        self, call: PlainCall, begin: Callable[[], AsyncGenerator[E, None]], waiting: Waiting
+    ) -> AsyncGenerator[E, None]:
+        """Yield the events of `begin()`, which serves the call, as soon as no subscription limit refuses it.
 
-        Raises, too, if the reset is more than `max_limit_wait_s` away. The wait does not count towards the call's
-        timeout: the user asked for it.
+        If the call meets a limit itself, begin again after the reset, unless an event was already delivered or an agent
+        has acted. Raises `CallFailed` instead of waiting if the call is not to wait (`on_limit`), or if the reset is
+        more than `max_limit_wait_s` away.
         """
-        on_limit = call.observer.on_limit or self._settings.on_limit
+        has_begun = False
+        while True:
+            await self._wait_for_reset(call, waiting)
+            try:
+                async with aclosing(begin()) as events:
+                    async for event in events:
+                        has_begun = True
+                        yield event
+                return
+            except CallFailed as failed:
+                if has_begun or isinstance(failed, RunFailed) or self.refusal(call) is None:
+                    raise
+
+    async def _wait_for_reset(self, call: PlainCall, waiting: Waiting) -> None:
+        on_limit = call.on_limit or self._settings.on_limit
         has_waited = False
         try:
             while (failed := self.refusal(call)) is not None:
@@ -71,13 +89,11 @@ class Admission:
                 if on_limit == "raise" or wait_s > self._settings.max_limit_wait_s:
                     raise failed
                 has_waited = True
-                with notify_of_wait():
-                    call.observer.waits(wait_s)
+                waiting(wait_s)
                 await asyncio.sleep(_COUNTDOWN_S)
         finally:
             if has_waited:
-                with notify_of_wait():
-                    call.observer.waits(0.0)
+                waiting(0.0)
 
     def startable(self, queue: Sequence[W], now: float) -> list[W]:
         """Return the waiting calls that the concurrency limiter lets start now (`time.monotonic`)."""

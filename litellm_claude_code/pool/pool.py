@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import anyio
 
-from ..call import ApiEvent, PlainCall
+from ..call import ApiEvent, PlainCall, Waiting
 from ..errors import CallFailed, WorkerLost, closed, from_sdk, timed_out
 from ..login import Login
 from ..process.lease import Lease
@@ -28,6 +28,9 @@ from .schedule import CallTimings, Plan, decide, fits, unneeded_boots
 
 _ATTEMPTS: Final = 3
 _HOUSEKEEPING_EVERY_S: Final = 1.0
+
+
+def _ignore(left_s: float) -> None: ...
 
 
 @dataclass(kw_only=True, eq=False)
@@ -79,12 +82,16 @@ class Pool:
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
         return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
-    async def events(self, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
-        """Yield the events of the API's response. Closing the generator early cancels the request.
+    def events(self, call: PlainCall, *, waiting: Waiting = _ignore) -> AsyncGenerator[ApiEvent, None]:
+        """Return the events of the API's response. Closing the generator early cancels the request.
 
         Raises `CallFailed` if the call fails, or if it waits longer than its `timeout_s` for a worker or for the next
-        event. If a process fails before the model was asked, the call is retried on another one.
+        event. The wait for a subscription limit to reset does not count (see `Admission.past_limits`). If a process
+        fails before the model was asked, the call is retried on another one.
         """
+        return self.admission.past_limits(call, lambda: self._events(call), waiting)
+
+    async def _events(self, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
         await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
             self.admission.check(call)

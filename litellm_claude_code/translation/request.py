@@ -120,6 +120,7 @@ class Request:
     model: str
     """The model name that the caller used, for errors."""
     call: PlainCall
+    observer: Observer = field(default=NOBODY, repr=False, compare=False)
     n: int = 1
     is_json_mode: bool = False
     prefix: str | None = field(default=None, repr=False)
@@ -185,11 +186,12 @@ def to_request(
         effort=effort if isinstance(effort, str) else None,
         timeout_s=timeout_s,
         login=login,
-        observer=observer,
+        on_limit=observer.on_limit,
     )
     return Request(
         model=model,
         call=call,
+        observer=observer,
         n=n,
         is_json_mode=bool(is_json_mode),
         prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in messages]),  # type: ignore[misc]
