@@ -43,7 +43,10 @@ from .models import PROVIDER
 from .observer import Observer, Waits, call_scope, current, notify_on_failure
 from .proxied import check_proxied
 from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
-from .translation.request import Chunks, ClaudeCodeConfig, Request, fold, merge_choices, to_request, to_response
+from .translation.chunks import Chunks
+from .translation.config import ClaudeCodeConfig
+from .translation.request import Request, to_request
+from .translation.response import fold, merge_choices, to_response
 
 if TYPE_CHECKING:
     from .agents.profile import Profile
@@ -254,7 +257,7 @@ class ClaudeCodeProvider(CustomLLM):
             try:
                 folded = await self._fold_all(request)
                 with translating_an_answer():
-                    response = merge_choices([to_response(message, request) for message in folded])
+                    response = merge_choices([to_response(message, request.answer_format) for message in folded])
             except CallFailed as failed:
                 raise self._as_litellm_error(failed, request) from failed
         observer.answered(getattr(response, "usage", None))
@@ -295,7 +298,7 @@ class ClaudeCodeProvider(CustomLLM):
 
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
-        observer, chunks = request.observer, Chunks(request)
+        observer, chunks = request.observer, Chunks(request.answer_format, model=request.model)
         waits = Waits(observer)
         with call_scope(observer, model=request.model, n=1), bugs_reported(request.model):
             try:

@@ -17,7 +17,8 @@ from ..call import PlainCall
 from ..errors import bad_request, unsupported
 from ..login import Login
 from ..observer import NOBODY, Observer
-from ..translation.request import AGENT_PARAMS, Request, to_body
+from ..translation.config import AGENT_PARAMS
+from ..translation.request import Request, to_body
 from ..translation.validation import (
     Body,
     check_encodable,
