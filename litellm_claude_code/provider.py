@@ -11,7 +11,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,13 +20,13 @@ import anyio
 import httpx
 import litellm
 from litellm.llms.custom_llm import CustomLLM
-from litellm.types.utils import GenericStreamingChunk, LlmProviders, LlmProvidersSet, ModelResponse, ModelResponseStream
+from litellm.types.utils import LlmProviders, LlmProvidersSet, ModelResponse
 from litellm.utils import ProviderConfigManager, custom_llm_setup
 
 from . import models
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
-from .call import ApiEvent, Waiting
+from .call import Chunk, Request, Waiting
 from .errors import (
     CallFailed,
     RunFailed,
@@ -43,10 +43,9 @@ from .models import PROVIDER
 from .observer import Observer, Waits, call_scope, current, notify_on_failure
 from .proxied import check_proxied
 from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
-from .translation.chunks import Chunks
 from .translation.config import ClaudeCodeConfig
-from .translation.request import Request, to_request
-from .translation.response import fold, merge_choices, to_response
+from .translation.request import GivenCall, to_request
+from .translation.response import merge_choices
 
 if TYPE_CHECKING:
     from .agents.profile import Profile
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from .process.whoami import Identity
     from .selfcheck import Report
 
-Chunk = ModelResponseStream | GenericStreamingChunk
 _MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
@@ -194,15 +192,13 @@ class ClaudeCodeProvider(CustomLLM):
         timeout: float | httpx.Timeout | None = None,
         **_unused: Any,
     ) -> Request:
-        is_agent = models.split_profile(model)[1] is not None
-        check_proxied({} if is_agent else optional_params, litellm_params or {}, model=model)
+        base_model, profile_name = models.split_profile(model)
+        check_proxied(optional_params if profile_name is None else {}, litellm_params or {}, model=model)
         settings = self._current_settings()
-        translate = to_request
-        if is_agent:
-            from .agents.request import to_agent_request as translate  # imports the SDK
         with without_context():
-            return translate(
+            given = GivenCall(
                 model=model,
+                base_model=base_model,
                 messages=messages,
                 optional_params=optional_params,
                 litellm_params=litellm_params or {},
@@ -211,6 +207,11 @@ class ClaudeCodeProvider(CustomLLM):
                 timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
                 observer=observer,
             )
+            if profile_name is None:
+                return to_request(given)
+            from .agents.request import to_agent_request  # imports the SDK
+
+            return to_agent_request(given, profile_name=profile_name)
 
     def _to_stream_request(self, **given: Any) -> Request:
         _finalize_quietly(given.get("logging_obj"))
@@ -230,7 +231,7 @@ class ClaudeCodeProvider(CustomLLM):
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
         models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.is_elsewhere)
         try:
-            await self._current_pool().warm_up(login, system=system, n=n)
+            await (await self._checked_pool(None)).warm_up(login, system=system, n=n)
         except CallFailed as failed:
             raise to_litellm(failed, model=model, payer=login.payer) from failed
 
@@ -255,16 +256,16 @@ class ClaudeCodeProvider(CustomLLM):
         observer = request.observer
         with call_scope(observer, model=request.model, n=request.n), bugs_reported(request.model):
             try:
-                folded = await self._fold_all(request)
+                responses = await self._answers(request)
                 with translating_an_answer():
-                    response = merge_choices([to_response(message, request.answer_format) for message in folded])
+                    response = merge_choices(responses)
             except CallFailed as failed:
                 raise self._as_litellm_error(failed, request) from failed
         observer.answered(getattr(response, "usage", None))
         return response
 
-    async def _fold_all(self, request: Request) -> list[dict[str, Any]]:
-        """Make the `n` requests and return their messages.
+    async def _answers(self, request: Request) -> list[ModelResponse]:
+        """Make the `n` requests and return their responses.
 
         `timeout` limits the whole of it. It starts again when a wait for a limit's reset ends.
         """
@@ -284,11 +285,6 @@ class ClaudeCodeProvider(CustomLLM):
             for each in asking:
                 each.cancel()
 
-    async def _fold(self, request: Request, waiting: Waiting) -> dict[str, Any]:
-        events = [event async for event in self._events(request, waiting)]
-        with translating_an_answer():
-            return fold(events)
-
     @staticmethod
     def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
         error = to_litellm(failed, model=request.model, payer=request.call.login.payer)
@@ -296,13 +292,20 @@ class ClaudeCodeProvider(CustomLLM):
             error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
         return error
 
+    async def _fold(self, request: Request, waiting: Waiting) -> ModelResponse:
+        pool = await self._checked_pool(request.call.timeout_s)
+        events = [event async for event in request.events(pool, waiting)]
+        with translating_an_answer():
+            return request.response(events)
+
     async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
-        observer, chunks = request.observer, Chunks(request.answer_format, model=request.model)
+        observer, chunks = request.observer, request.chunks()
         waits = Waits(observer)
         with call_scope(observer, model=request.model, n=1), bugs_reported(request.model):
             try:
-                async with aclosing(self._events(request, partial(waits.note, 0))) as events:
+                pool = await self._checked_pool(request.call.timeout_s)
+                async with aclosing(request.events(pool, partial(waits.note, 0))) as events:
                     async for event in events:
                         with translating_an_answer():
                             made = list(chunks.take(event))
@@ -312,12 +315,21 @@ class ClaudeCodeProvider(CustomLLM):
                 raise self._as_litellm_error(failed, request) from failed
         observer.answered(chunks.usage)
 
-    def _events(self, request: Request, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
-        if models.split_profile(request.model)[1]:
-            from .agents.run import agent_events  # imports the SDK, as the pool does
+    async def _checked_pool(self, timeout_s: float | None) -> Pool:
+        """Return the pool, after a self-check if this CLI has not passed one yet (`selfcheck/`).
 
-            return agent_events(self._current_pool(), request.call, waiting=waiting)
-        return self._current_pool().events(request.call, waiting=waiting)
+        Raises `CallFailed` if the CLI does not pass, or if the self-check takes longer than `timeout_s`.
+        """
+        from .selfcheck import ensure_checked  # imports the SDK, as the pool does
+
+        pool = self._current_pool()
+        if pool.settings.self_check:
+            try:
+                with anyio.fail_after(timeout_s):
+                    await ensure_checked(pool.settings)
+            except TimeoutError:
+                raise timed_out(timeout_s) from None
+        return pool
 
     def _current_pool(self) -> Pool:
         if self._loop.is_ending_here():  # processes started now would never be stopped

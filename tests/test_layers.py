@@ -53,7 +53,6 @@ WITHIN_FUNCTIONS = {
     ("provider", "agents.profile"): _SDK,
     ("provider", "agents.registry"): _SDK,
     ("provider", "agents.request"): _SDK,
-    ("provider", "agents.run"): _SDK,
     ("provider", "pool.pool"): _SDK,
     ("provider", "process.folders"): _SDK,
     ("provider", "process.whoami"): _SDK,

@@ -6,111 +6,88 @@ The profile alone decides what the agent may use. A call that sets any of that i
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-import litellm
+from litellm.types.utils import ModelResponse
 
-from .. import models
-from ..call import PlainCall
+from ..call import Request, Waiting
 from ..errors import bad_request, unsupported
-from ..login import Login
-from ..observer import NOBODY, Observer
+from ..translation.chunks import Chunks
 from ..translation.config import AGENT_PARAMS
-from ..translation.request import Request, to_body
+from ..translation.request import GivenCall, to_body
+from ..translation.response import AnswerFormat, fold, to_response
 from ..translation.validation import (
     Body,
     check_encodable,
-    check_headers,
     check_images,
-    check_messages,
     check_numbers,
     check_schema,
-    without_user_id,
 )
+from .call import LOCAL, AgentCall
 from .profile import Profile
 from .records import active_collectors
 from .registry import find
-from .trace import AgentRecord
+from .run import agent_events
+
+if TYPE_CHECKING:
+    from ..pool.pool import Pool
 
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
 _KEY: Final = "user_api_key_hash"
-LOCAL: Final = "local"
-"""The owner of conversations that were started without a proxy."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentCall(PlainCall):
-    """A call for one run of an agent; the input of `run.py`."""
+class AgentRequest(Request):
+    """A request for one run of an agent."""
 
-    profile: Profile
-    turns: Sequence[Mapping[str, Any]] = field(repr=False)
-    """The conversation as messages of the Messages API. The last one is the user's, which the agent answers."""
-    schema: Mapping[str, Any] | None = field(default=None, repr=False)
-    max_tokens: int | None = None
-    """The limit for each message of the model, not for the run."""
-    session_id: str | None = None
-    """The conversation to resume."""
-    owner: str = field(default=LOCAL, repr=False)
-    """The client whose conversations this call may resume; see `owner_of`."""
-    records: Sequence[list[AgentRecord]] = field(default=(), repr=False, compare=False)
-    """The lists of `agent_records()` to which the run's record is appended."""
+    call: AgentCall
+
+    def events(self, pool: Pool, waiting: Waiting) -> AsyncGenerator[Any, None]:
+        return agent_events(pool, self.call, waiting=waiting)
+
+    def response(self, events: Sequence[Any]) -> ModelResponse:
+        return to_response(fold(events), AnswerFormat())
+
+    def chunks(self) -> Chunks:
+        return Chunks(AnswerFormat(), model=self.model)
 
 
-def to_agent_request(
-    *,
-    model: str,
-    messages: Sequence[Mapping[str, Any]],
-    optional_params: Mapping[str, Any],
-    litellm_params: Mapping[str, Any],
-    headers: Mapping[str, str],
-    login: Login,
-    timeout_s: float | None,
-    observer: Observer = NOBODY,
-) -> Request:
-    """Translate a call for `<model>@<profile>`. If this raises, nothing has been started or spent.
+def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
+    """Translate and check a call for `<model>@<profile>`.
 
     Raises `NotFoundError` if the profile is not defined, and `BadRequestError` or `UnsupportedParamsError` for a
     parameter that cannot be sent or that only the profile may set.
     """
-    base, name = models.split_profile(model)
-    assert name is not None, model
-    profile = find(name, model=model)
-    resolved = models.resolve(base, any_id=login.is_elsewhere)
-    drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
-    params = {**optional_params, **(optional_params.get("extra_body") or {})}
+    model = given.model
+    profile = find(profile_name, model=model)
+    common = given.common()
+    params = {**given.optional_params, **(given.optional_params.get("extra_body") or {})}
     params.pop("extra_body", None)
-    check_messages(messages, model=model)
     _check_fence(params, profile, model=model)
-    check_headers(headers, drops=drops, model=model)
     if params.get("n", 1) != 1:
         raise unsupported("n>1 would be several runs of the agent at once: make one call for each.", model=model)
-    inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
-    body, _ = to_body(resolved, messages, {"max_tokens": 1}, inner_params, model=model)
+    body = to_body(given, {"max_tokens": 1}).body
+    messages = body["messages"]
     check_images(body, model=model)
-    check_numbers(body["messages"], model=model)
-    if body["messages"][-1]["role"] != "user":
+    check_numbers(messages, model=model)
+    if messages[-1]["role"] != "user":
         raise bad_request("An agent answers the last message: let it be one of role 'user' or 'tool'.", model=model)
     system = "\n\n".join(block["text"] for block in body.get("system") or [])
-    check_encodable(system + str(body["messages"]), model=model)
+    check_encodable(system + str(messages), model=model)
     call = AgentCall(
-        model=resolved,
+        **common,
         system=system,
-        extra_body="",
-        prompt="",
-        timeout_s=timeout_s,
-        login=login,
-        on_limit=observer.on_limit,
         profile=profile,
-        turns=body["messages"],
+        messages=messages,
         schema=_schema(params.get("response_format")),
         max_tokens=_max_tokens(params, model=model),
-        session_id=_session_id(params, profile, turns=len(body["messages"]), model=model),
-        owner=owner_of(litellm_params),
+        session_id=_session_id(params, profile, messages=len(messages), model=model),
+        owner=owner_of(given.litellm_params),
         records=active_collectors(),
     )
-    return Request(model=model, call=call, observer=observer)
+    return AgentRequest(model=model, call=call, observer=given.observer)
 
 
 def owner_of(litellm_params: Mapping[str, Any]) -> str:
@@ -156,7 +133,7 @@ def _max_tokens(params: Mapping[str, Any], *, model: str) -> int | None:
     return value
 
 
-def _session_id(params: Mapping[str, Any], profile: Profile, *, turns: int, model: str) -> str | None:
+def _session_id(params: Mapping[str, Any], profile: Profile, *, messages: int, model: str) -> str | None:
     value = params.get("session_id")
     if value is None:
         return None
@@ -166,7 +143,7 @@ def _session_id(params: Mapping[str, Any], profile: Profile, *, turns: int, mode
             "the call; or define the profile with sessions=True.",
             model=model,
         )
-    if turns > 1:
+    if messages > 1:
         raise bad_request(
             "With `session_id`, give only the new message: the conversation has those before it.", model=model
         )

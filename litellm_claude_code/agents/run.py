@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from ..call import ApiEvent, PlainCall, Waiting
+from ..call import ApiEvent, Waiting
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import sessions
+from .call import AgentCall
 from .folder import folder_of_run
 from .process import AgentProcess
-from .request import AgentCall
 from .sessions import Conversation
 from .tools import call_user_function
 from .trace import AgentEvent, AgentRecord, Trace, api_usage, subtract_usage
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("litellm_claude_code")
 
 
-def agent_events(pool: Pool, call: PlainCall, *, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
+def agent_events(pool: Pool, call: AgentCall, *, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
     """Return the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
 
     Closing the generator ends the run.
@@ -43,12 +43,10 @@ def agent_events(pool: Pool, call: PlainCall, *, waiting: Waiting) -> AsyncGener
     Raises `CallFailed`, for example if no event arrives within the call's `timeout_s`. If the agent has already used a
     tool, this is a `RunFailed` with the record of the run.
     """
-    assert isinstance(call, AgentCall), call
     return pool.admission.past_limits(call, lambda: _events(pool, call), waiting)
 
 
 async def _events(pool: Pool, call: AgentCall) -> AsyncGenerator[ApiEvent, None]:
-    await pool.check_cli(call.timeout_s)
     run = AgentRun(pool, call)
     try:
         async for event in run:
@@ -192,17 +190,17 @@ class AgentRun:
         )
 
     async def _tell_history(self, process: AgentProcess) -> None:
-        """Send all turns but the last. Each is sent after the CLI has acknowledged the one before."""
-        for turn in self._call.turns[:-1]:
+        """Send all messages but the last. Each is sent after the CLI has acknowledged the one before."""
+        for message in self._call.messages[:-1]:
             mark = str(uuid.uuid4())
-            more = {"shouldQuery": False, "client_composed": True} if turn["role"] == "user" else {}
-            await process.send(_frame(turn, mark, **more))
+            more = {"shouldQuery": False, "client_composed": True} if message["role"] == "user" else {}
+            await process.send(_frame(message, mark, **more))
             with anyio.fail_after(self._pool.settings.step_timeout_s):
                 while not _has_been_taken_in(await process.next(), mark):
                     pass
 
     async def _fire_and_read(self, process: AgentProcess) -> None:
-        await process.send(_frame(self._call.turns[-1], self._message_id, client_composed=True))
+        await process.send(_frame(self._call.messages[-1], self._message_id, client_composed=True))
         try:
             while not self._trace.is_over:
                 for event in self._trace.take(await process.next(), time.monotonic()):
@@ -311,10 +309,10 @@ def _initialize(call: AgentCall) -> dict[str, Any]:
     }
 
 
-def _frame(turn: Mapping[str, Any], mark: str, **more: Any) -> dict[str, Any]:
-    role = turn["role"]
-    message = {"role": role, "content": _unmarked(turn["content"])}
-    return {"type": role, "message": message, "parent_tool_use_id": None, "uuid": mark, **more}
+def _frame(message: Mapping[str, Any], mark: str, **more: Any) -> dict[str, Any]:
+    role = message["role"]
+    sent = {"role": role, "content": _unmarked(message["content"])}
+    return {"type": role, "message": sent, "parent_tool_use_id": None, "uuid": mark, **more}
 
 
 def _unmarked(content: Any) -> Any:

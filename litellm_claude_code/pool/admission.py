@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing
 from typing import Any, Final, Protocol, TypeVar
 
-from ..call import PlainCall, Waiting
+from ..call import Call, Waiting
 from ..errors import CallFailed, Failure, RunFailed
 from ..limits.concurrency import ConcurrencyLimiter
 from ..limits.subscription import ReachedLimit, SubscriptionLimits
@@ -44,7 +44,7 @@ class Admission:
         self._limiters: dict[Login, ConcurrencyLimiter] = {}
         self._usage_asked: dict[Login, tuple[float, int]] = {}
 
-    def refusal(self, call: PlainCall) -> CallFailed | None:
+    def refusal(self, call: Call) -> CallFailed | None:
         """Return the failure of a call whose subscription limit is reached now, or None."""
         now = time.time()
         reached = self.limits.refusal(call.login, now, allow_overage=self._settings.allow_overage, model=call.model)
@@ -53,13 +53,13 @@ class Admission:
         text, wait_s = reached.sentence(now), reached.wait_s(now)
         return CallFailed(Failure(kind="rate_limit", status=429, text=text, retry_after_s=wait_s, limit=reached))
 
-    def check(self, call: PlainCall) -> None:
+    def check(self, call: Call) -> None:
         """Raise `CallFailed` if the call's subscription limit is reached now."""
         if (failed := self.refusal(call)) is not None:
             raise failed
 
     async def past_limits(
-        self, call: PlainCall, begin: Callable[[], AsyncGenerator[E, None]], waiting: Waiting
+        self, call: Call, begin: Callable[[], AsyncGenerator[E, None]], waiting: Waiting
     ) -> AsyncGenerator[E, None]:
         """Yield the events of `begin()`, which serves the call, as soon as no subscription limit refuses it.
 
@@ -80,7 +80,7 @@ class Admission:
                 if has_begun or isinstance(failed, RunFailed) or self.refusal(call) is None:
                     raise
 
-    async def _wait_for_reset(self, call: PlainCall, waiting: Waiting) -> None:
+    async def _wait_for_reset(self, call: Call, waiting: Waiting) -> None:
         on_limit = call.on_limit or self._settings.on_limit
         has_waited = False
         try:
@@ -126,7 +126,7 @@ class Admission:
             limiter.left(round_)
         return is_reached
 
-    def note_limit(self, call: PlainCall, info: Mapping[str, Any]) -> ReachedLimit | None:
+    def note_limit(self, call: Call, info: Mapping[str, Any]) -> ReachedLimit | None:
         """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached."""
         return self.limits.note(call.login, info, time.time(), model=call.model)
 

@@ -16,12 +16,11 @@ from typing import Any, Final
 
 import anyio
 
-from ..call import ApiEvent, PlainCall, Waiting
+from ..call import ApiEvent, Call, PlainCall, Waiting
 from ..errors import CallFailed, WorkerLost, closed, from_sdk, timed_out
 from ..login import Login
 from ..process.lease import Lease
 from ..process.worker import State, Worker
-from ..selfcheck import ensure_checked
 from ..settings import Settings
 from .admission import Admission
 from .schedule import CallTimings, Plan, decide, fits, unneeded_boots
@@ -92,7 +91,6 @@ class Pool:
         return self.admission.past_limits(call, lambda: self._events(call), waiting)
 
     async def _events(self, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
-        await self.check_cli(call.timeout_s)
         for attempt in range(1, _ATTEMPTS + 1):
             self.admission.check(call)
             lease = await self._lease(call)
@@ -137,7 +135,6 @@ class Pool:
 
         Raises `CallFailed` if a process cannot be started.
         """
-        await self.check_cli(None)
         wanted = min(n, self.settings.max_workers)
         self._warming[login] += 1
         try:
@@ -191,20 +188,7 @@ class Pool:
         for worker in self.workers:
             worker.disown()
 
-    async def check_cli(self, timeout_s: float | None) -> None:
-        """Run the self-check on loopback if this CLI has not passed it yet (`selfcheck/`).
-
-        Raises `CallFailed` if the CLI does not pass, or if the self-check takes longer than `timeout_s`.
-        """
-        if not self.settings.self_check:
-            return
-        try:
-            with anyio.fail_after(timeout_s):
-                await ensure_checked(self.settings)
-        except TimeoutError:
-            raise timed_out(timeout_s) from None
-
-    def note_limit(self, call: PlainCall, info: dict[str, Any]) -> None:
+    def note_limit(self, call: Call, info: dict[str, Any]) -> None:
         """Store the `rate_limit_info` that came with a call, and fail the waiting calls that it refuses."""
         if self.admission.note_limit(call, info) is not None:
             self._refuse_waiting()

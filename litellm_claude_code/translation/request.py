@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
 from litellm.llms.anthropic.chat import transformation
 from litellm.llms.anthropic.chat.transformation import ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY, AnthropicConfig
+from litellm.types.utils import ModelResponse
 
 from .. import models
-from ..call import PlainCall
+from ..call import ApiEvent, PlainCall, Request, Waiting
 from ..errors import bad_request, unsupported, without_prompt
 from ..login import Login
 from ..observer import NOBODY, Observer
-from .response import AnswerFormat
+from .chunks import Chunks
+from .response import AnswerFormat, fold, to_response
 from .validation import (
     FENCED,
     UNSENDABLE_KEYS,
@@ -36,6 +38,9 @@ from .validation import (
     without_user_id,
 )
 
+if TYPE_CHECKING:
+    from ..pool.pool import Pool
+
 # The betas that CLI 2.1.327 sends by itself, and one that is left out: structured output is no longer a beta for the
 # current models. It was not verified with the live API that it works without the header.
 SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"})
@@ -46,45 +51,66 @@ _NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_he
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """A translated and checked request. Nothing has been sent or spent for it yet."""
+class GivenCall:
+    """A call as litellm passes it to the provider, and the login that was chosen for it."""
 
     model: str
     """The model name that the caller used, for errors."""
+    base_model: str
+    """The name without an agent's profile."""
+    messages: Sequence[Mapping[str, Any]] = field(repr=False)
+    optional_params: Mapping[str, Any] = field(repr=False)
+    """The parameters, which litellm has already mapped to the Messages API's."""
+    litellm_params: Mapping[str, Any] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    login: Login
+    timeout_s: float | None
+    observer: Observer = NOBODY
+
+    def resolved_model(self) -> str:
+        """Return the model id that is sent. Raises litellm's exceptions for a name that cannot be sent."""
+        return models.resolve(self.base_model, any_id=self.login.is_elsewhere)
+
+    def common(self) -> dict[str, Any]:
+        """Return the fields that every `Call` has, except the system prompt."""
+        return {
+            "model": self.resolved_model(),
+            "timeout_s": self.timeout_s,
+            "login": self.login,
+            "on_limit": self.observer.on_limit,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainRequest(Request):
+    """A request to the model. Its events are those of the Messages API's stream."""
+
     call: PlainCall
-    observer: Observer = field(default=NOBODY, repr=False, compare=False)
-    n: int = 1
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
 
+    def events(self, pool: Pool, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
+        return pool.events(self.call, waiting=waiting)
 
-def to_request(
-    *,
-    model: str,
-    messages: Sequence[Mapping[str, Any]],
-    optional_params: Mapping[str, Any],
-    litellm_params: Mapping[str, Any],
-    headers: Mapping[str, str],
-    login: Login,
-    timeout_s: float | None,
-    observer: Observer = NOBODY,
-) -> Request:
-    """Translate and check a request. litellm has already mapped `optional_params` to the Messages API's parameters.
+    def response(self, events: Sequence[ApiEvent]) -> ModelResponse:
+        return to_response(fold(events), self.answer_format)
+
+    def chunks(self) -> Chunks:
+        return Chunks(self.answer_format, model=self.model)
+
+
+def to_request(given: GivenCall) -> PlainRequest:
+    """Translate and check a request to the model.
 
     Raises litellm's `BadRequestError`, `UnsupportedParamsError` or `NotFoundError`, which says what to change.
     """
-    resolved = models.resolve(model, any_id=login.is_elsewhere)
-    drops = litellm.drop_params is True or litellm_params.get("drop_params") is True
-    params = copy.deepcopy(dict(optional_params))
+    model, common = given.model, given.common()
+    params = copy.deepcopy(dict(given.optional_params))
     n, is_json_mode = params.pop("n", 1), params.pop("json_mode", False)
     extra_body = params.pop("extra_body", None) or {}
     for key in _NOT_FOR_THE_BODY:
         params.pop(key, None)
-    check_messages(messages, model=model)
     check_fence({**params, **extra_body}, FENCED, model=model)
-    check_headers(headers, drops=drops, model=model)
-
-    inner_params = without_user_id(dict(litellm_params), drops=drops, model=model)
-    body, betas = to_body(resolved, messages, params, inner_params, model=model)
+    body, betas, tool_names = to_body(given, params)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
         raise unsupported(
@@ -102,27 +128,23 @@ def to_request(
     check_encodable(system, model=model)
     check_encodable(extra, model=model)
     effort = body.get("output_config", {}).get("effort")
-    call = PlainCall(
-        model=resolved,
-        system=system,
-        cache_ttl=_cache_ttl(marked, body, model=model),
-        extra_body=extra,
-        prompt=_first_text(body["messages"]),
-        max_tokens=body.get("max_tokens"),
-        effort=effort if isinstance(effort, str) else None,
-        timeout_s=timeout_s,
-        login=login,
-        on_limit=observer.on_limit,
-    )
-    return Request(
+    return PlainRequest(
         model=model,
-        call=call,
-        observer=observer,
+        call=PlainCall(
+            **common,
+            system=system,
+            cache_ttl=_cache_ttl(marked, body, model=model),
+            extra_body=extra,
+            prompt=_first_text(body["messages"]),
+            max_tokens=body.get("max_tokens"),
+            effort=effort if isinstance(effort, str) else None,
+        ),
+        observer=given.observer,
         n=n,
         answer_format=AnswerFormat(
             is_json_mode=bool(is_json_mode),
-            prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in messages]),  # type: ignore[misc]
-            tool_names=inner_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {},
+            prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in given.messages]),  # type: ignore[misc]
+            tool_names=tool_names,
             schema_options=_schema_options(body) if is_json_mode else {},
         ),
     )
@@ -134,12 +156,26 @@ def _schema_options(body: Body) -> dict[str, Any]:
     return {} if request_class is None else {"response_format_schema": request_class.model_validate(body).tool_schema()}
 
 
-def to_body(
-    resolved: str, messages: Sequence[Mapping[str, Any]], params: Body, litellm_params: Body, *, model: str
-) -> tuple[Body, set[str]]:
-    """Return the body and the betas that `anthropic/` sends for the model id `resolved`."""
+class Translated(NamedTuple):
+    """A Messages API body, with the betas and the changed names of tools that litellm's translator reports for it."""
+
+    body: Body
+    betas: set[str]
+    tool_names: Mapping[str, str]
+
+
+def to_body(given: GivenCall, params: Body) -> Translated:
+    """Check the messages, and return the body that `anthropic/` sends for them and for `params`.
+
+    Raises `BadRequestError` for what cannot be translated, and `UnsupportedParamsError` for headers or a user id.
+    """
+    model, resolved = given.model, given.resolved_model()
+    drops = litellm.drop_params is True or given.litellm_params.get("drop_params") is True
+    check_messages(given.messages, model=model)
+    check_headers(given.headers, drops=drops, model=model)
+    litellm_params = without_user_id(dict(given.litellm_params), drops=drops, model=model)
     config = AnthropicConfig()
-    conversation: Any = copy.deepcopy([dict(message) for message in messages])
+    conversation: Any = copy.deepcopy([dict(message) for message in given.messages])
     try:
         headers = config.validate_environment(
             api_key="unused",
@@ -158,7 +194,7 @@ def to_body(
     if "output_format" in body:
         body.setdefault("output_config", {})["format"] = body.pop("output_format")
     betas = {beta.strip() for beta in headers.get("anthropic-beta", "").split(",") if beta.strip()}
-    return body, betas
+    return Translated(body, betas, litellm_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {})
 
 
 def _merge(body: Body, extra: Mapping[str, Any]) -> None:
