@@ -14,10 +14,8 @@ from litellm.types.utils import ModelResponse
 
 from ..call import Request, Waiting
 from ..errors import bad_request, unsupported
-from ..translation.chunks import Chunks
 from ..translation.config import AGENT_PARAMS
 from ..translation.request import GivenCall, to_body
-from ..translation.response import AnswerFormat, fold, to_response
 from ..translation.validation import (
     Body,
     check_encodable,
@@ -26,9 +24,11 @@ from ..translation.validation import (
     check_schema,
 )
 from .call import LOCAL, AgentCall
+from .events import RunEvent
 from .profile import Profile
 from .records import active_collectors
 from .registry import find
+from .response import AgentChunks, to_response
 from .run import agent_events
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ class AgentRequest(Request):
 
     call: AgentCall
 
-    def events(self, pool: Pool, waiting: Waiting) -> AsyncGenerator[Any, None]:
+    def events(self, pool: Pool, waiting: Waiting) -> AsyncGenerator[RunEvent, None]:
         return agent_events(pool, self.call, waiting=waiting)
 
-    def response(self, events: Sequence[Any]) -> ModelResponse:
-        return to_response(fold(events), AnswerFormat())
+    def response(self, events: Sequence[RunEvent]) -> ModelResponse:
+        return to_response(events)
 
-    def chunks(self) -> Chunks:
-        return Chunks(AnswerFormat(), model=self.model)
+    def chunks(self) -> AgentChunks:
+        return AgentChunks(model=self.model)
 
 
 def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:

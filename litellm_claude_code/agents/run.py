@@ -1,8 +1,7 @@
-"""One run of an agent: from the call to the events of its answer, in the format of the Messages API.
+"""One run of an agent: from the call to the events of its answer (`events.py`).
 
-Plain answers use the same format. Each run is an asyncio task. It holds its slot in the pool, its folder and its
-conversation until the agent's process, and every process started by it, has ended. The reader of the events may stop
-at any time.
+Each run is an asyncio task. It holds its slot in the pool, its folder and its conversation until the agent's process,
+and every process started by it, has ended. The reader of the events may stop at any time.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from ..call import ApiEvent, Waiting
+from ..call import Waiting
 from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
 from . import sessions
 from .call import AgentCall
+from .events import Activity, Begun, Finished, RunEvent, TextDelta
 from .folder import folder_of_run
 from .process import AgentProcess
 from .sessions import Conversation
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _logger: Final = logging.getLogger("litellm_claude_code")
 
 
-def agent_events(pool: Pool, call: AgentCall, *, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
-    """Return the events of an agent's answer, and between them `agent_event`s, which report what the agent does.
+def agent_events(pool: Pool, call: AgentCall, *, waiting: Waiting) -> AsyncGenerator[RunEvent, None]:
+    """Return the events of an agent's run.
 
     Closing the generator ends the run.
 
@@ -46,7 +46,7 @@ def agent_events(pool: Pool, call: AgentCall, *, waiting: Waiting) -> AsyncGener
     return pool.admission.past_limits(call, lambda: _events(pool, call), waiting)
 
 
-async def _events(pool: Pool, call: AgentCall) -> AsyncGenerator[ApiEvent, None]:
+async def _events(pool: Pool, call: AgentCall) -> AsyncGenerator[RunEvent, None]:
     run = AgentRun(pool, call)
     try:
         async for event in run:
@@ -63,7 +63,7 @@ class AgentRun:
         self._call = call
         self._message_id = str(uuid.uuid4())
         self._trace = Trace(message_id=self._message_id)
-        self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
+        self._events: asyncio.Queue[RunEvent | CallFailed | None] = asyncio.Queue()
         self._early: list[AgentEvent] = []
         self._has_begun = False
         self._is_told = False
@@ -72,10 +72,10 @@ class AgentRun:
         self._life = asyncio.create_task(self._live(), name="claude-code-agent")
         pool.end_with_pool(self._life)
 
-    def __aiter__(self) -> AsyncIterator[ApiEvent]:
+    def __aiter__(self) -> AsyncIterator[RunEvent]:
         return self
 
-    async def __anext__(self) -> ApiEvent:
+    async def __anext__(self) -> RunEvent:
         try:
             with anyio.fail_after(self._call.timeout_s):
                 event = await self._events.get()
@@ -123,7 +123,7 @@ class AgentRun:
             for records in self._call.records:
                 records.append(record)
 
-    async def _run(self) -> list[ApiEvent]:
+    async def _run(self) -> list[RunEvent]:
         """Run the agent until its process has ended, and return the last events of its answer."""
         profile = self._call.profile
         async with AsyncExitStack() as held:
@@ -218,9 +218,9 @@ class AgentRun:
         if self._trace.model is not None:
             self._begin()
             for each in self._early:
-                self._events.put_nowait({"type": "agent_event", "event": each})
+                self._events.put_nowait(Activity(event=each))
                 if each["type"] == "text" and self._tells_all:
-                    self._events.put_nowait(_text_delta(self._parted(each["text"])))
+                    self._events.put_nowait(TextDelta(text=self._parted(each["text"])))
             self._early.clear()
         if self._call.profile.on_event is not None:
             try:
@@ -240,34 +240,16 @@ class AgentRun:
     def _begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
-            message: dict[str, Any] = {
-                "id": f"msg_{self._message_id}",
-                "type": "message",
-                "role": "assistant",
-                "model": self._trace.model or self._call.model,
-                "content": [],
-                "stop_reason": None,
-                "stop_sequence": None,
-                "usage": {"input_tokens": 0, "output_tokens": 0},
-            }
-            self._events.put_nowait({"type": "message_start", "message": message})
-            block = {"type": "text", "text": ""}
-            self._events.put_nowait({"type": "content_block_start", "index": 0, "content_block": block})
+            self._events.put_nowait(Begun(model=self._trace.model or self._call.model))
 
-    def _answer(self, conversation: Conversation | None) -> list[ApiEvent]:
-        """Return the events that end the answer: its text, the record of the run, and the usage of the whole run."""
+    def _answer(self, conversation: Conversation | None) -> list[RunEvent]:
+        """Return the events that end the answer: its text, unless that was delivered as it came, and the record."""
         self._begin()
         record = self._record(conversation)
         self._tell(record)
-        delta = {"stop_reason": self._trace.api_stop_reason, "stop_sequence": None}
-        text = [] if self._tells_all else [_text_delta(self._text())]
-        return [
-            *text,
-            {"type": "content_block_stop", "index": 0},
-            {"type": "agent", "agent": record},
-            {"type": "message_delta", "delta": delta, "usage": api_usage(record["usage_by_model"])},
-            {"type": "message_stop"},
-        ]
+        usage = api_usage(record["usage_by_model"])
+        finished = Finished(record=record, stop_reason=self._trace.api_stop_reason, usage=usage)
+        return [finished] if self._tells_all else [TextDelta(text=self._text()), finished]
 
     def _text(self) -> str:
         if self._call.schema is not None and self._trace.structured is not None:
@@ -325,10 +307,6 @@ def _unmarked(content: Any) -> Any:
 def _has_been_taken_in(frame: Mapping[str, Any], mark: str) -> bool:
     is_told = frame.get("type") == "command_lifecycle" and frame.get("state") == "completed"
     return is_told and frame.get("command_uuid") == mark
-
-
-def _text_delta(text: str) -> ApiEvent:
-    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
 
 
 async def _whole(ending: asyncio.Future[None]) -> None:

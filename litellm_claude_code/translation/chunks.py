@@ -8,7 +8,7 @@ from typing import Any
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
 from litellm.types.utils import Delta, GenericStreamingChunk, ModelResponseStream, StreamingChoices, Usage
 
-from ..call import ApiEvent
+from ..call import ApiEvent, Chunk
 from .response import AnswerFormat
 
 
@@ -24,25 +24,22 @@ class Chunks:
             **asked.schema_options,
         )
         self._asked_for = model
-        self._shape: Any = None
-        self._cost_usd: float | None = None
         self.usage: Usage | None = None
         """The API's usage. Set with the last chunk."""
 
-    def take(self, event: ApiEvent) -> Iterator[ModelResponseStream | GenericStreamingChunk]:
+    def take(self, event: ApiEvent) -> Iterator[Chunk]:
         """Yield an event's chunks: two for `message_start`, none for `ping` and `message_stop`, else one or two."""
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
-            return
-        if kind in ("agent_event", "agent"):
-            yield self._told(event)
             return
         chunk: Any = self._parser.chunk_parser(event)
         if kind == "message_delta":
             self.usage = chunk.usage
             if (more := _before_the_last(chunk)) is not None:
                 yield more
-            yield _last_chunk(chunk, cost_usd=self._cost_usd)
+            choice = chunk.choices[0]
+            fields = choice.delta.provider_specific_fields
+            yield last_chunk(finish_reason=choice.finish_reason, usage=chunk.usage, fields=fields)
             return
         chunk.usage = None  # the last chunk has the complete usage
         if kind == "message_start":
@@ -50,19 +47,8 @@ class Chunks:
             # chunk's. The first one has the requested name, as litellm's own last chunk does; the second has the id.
             first = chunk.model_copy(deep=True)
             first.model, first.choices[0].delta.role = self._asked_for, "assistant"
-            self._shape = chunk
             yield first
         yield chunk
-
-    def _told(self, event: ApiEvent) -> ModelResponseStream:
-        """Return a chunk with one event of an agent's run, or with its final record. The chunk has no text."""
-        told = {"agent": event["agent"]} if event["type"] == "agent" else {"agent_events": [event["event"]]}
-        if event["type"] == "agent":
-            self._cost_usd = event["agent"]["cost_usd"]
-        delta = Delta(content=None, provider_specific_fields=told)
-        shape = self._shape
-        choice = StreamingChoices(index=0, delta=delta)
-        return ModelResponseStream(id=shape.id, created=shape.created, model=shape.model, choices=[choice])
 
 
 def _before_the_last(chunk: Any) -> ModelResponseStream | None:
@@ -76,13 +62,15 @@ def _before_the_last(chunk: Any) -> ModelResponseStream | None:
     return ModelResponseStream(id=chunk.id, created=chunk.created, model=chunk.model, choices=[choice])
 
 
-def _last_chunk(chunk: Any, *, cost_usd: float | None = None) -> GenericStreamingChunk:
+def last_chunk(
+    *, finish_reason: str | None, usage: Usage | None, cost_usd: float | None = None, fields: Any = None
+) -> GenericStreamingChunk:
+    """Return the chunk that ends a stream. `fields` are its `provider_specific_fields`."""
     # litellm 1.106.2 drops the usage of a final `ModelResponseStream`, but keeps that of this older type.
-    usage = chunk.usage.model_dump() if chunk.usage is not None else None
-    if usage is not None and cost_usd is not None:
-        usage["cost"] = cost_usd
-    fields = chunk.choices[0].delta.provider_specific_fields
+    counts: Any = usage.model_dump() if usage is not None else None
+    if counts is not None and cost_usd is not None:
+        counts["cost"] = cost_usd
     last = GenericStreamingChunk(
-        text="", is_finished=True, finish_reason=chunk.choices[0].finish_reason or "stop", usage=usage, index=0
+        text="", is_finished=True, finish_reason=finish_reason or "stop", usage=counts, index=0
     )
     return GenericStreamingChunk(**last, provider_specific_fields=fields) if fields else last

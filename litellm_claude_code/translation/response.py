@@ -47,8 +47,6 @@ def fold(events: Iterable[ApiEvent]) -> Body:
             case "message_delta":
                 message.update(event["delta"])
                 message["usage"].update({k: v for k, v in (event.get("usage") or {}).items() if v is not None})
-            case "agent":
-                message["agent"] = event["agent"]
     for (index, key), texts in parts.items():
         blocks[index][key] = blocks[index].get(key, "") + "".join(texts)
     message["content"] = [_finished(block) for block in blocks.values()]
@@ -97,16 +95,7 @@ def to_response(message: Body, asked: AnswerFormat) -> ModelResponse:
     if len(calls) == len(arguments):  # fewer if one of them was the `response_format` tool
         for index, (call, text) in enumerate(zip(calls, arguments, strict=True)):
             call.function.arguments, call.index = text, index
-    if (record := message.get("agent")) is not None:
-        _add_record(response, record)
     return response
-
-
-def _add_record(response: Any, record: Mapping[str, Any]) -> None:
-    """Add an agent's record to its response. Its cost is Claude Code's own sum over the requests of the run."""
-    message = response.choices[0].message
-    message.provider_specific_fields = {**(message.provider_specific_fields or {}), "agent": record}
-    response._hidden_params["response_cost"] = record["cost_usd"]
 
 
 def merge_choices(responses: Sequence[ModelResponse]) -> ModelResponse:
