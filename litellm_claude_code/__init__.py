@@ -6,7 +6,7 @@ litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "conte
 """
 
 from .agents.records import agent_records
-from .errors import Cause, cause_of
+from .cause import Cause, cause_of
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 

@@ -20,13 +20,13 @@ from typing import Any, Final
 import httpx
 from litellm import exceptions
 
+from .cause import Cause, with_cause
 from .install import NO_CLI
 from .limits.subscription import ReachedLimit
 from .login import HOW_TO_PAY, Payer, without_password
 from .models import PROVIDER
 from .trusted import UntrustedFolder
 
-_CAUSE: Final = "claude_code_cause"
 _FOLDER: Final = str(Path(__file__).parent)
 _LITELLMS_OWN: Final[tuple[type[Exception], ...]] = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
 # Exceptions that the translation of a malformed response raises.
@@ -48,48 +48,6 @@ class Failure:
     retry_after_s: float | None = None
     limit: ReachedLimit | None = None
     """The subscription limit that refuses the call, if any."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    """Details of a failed call that the exception's class does not show; see `cause_of`."""
-
-    kind: str
-    """The CLI's error kind (`rate_limit`, `authentication_failed`…), or one of ours (`timeout`, `cut`, `lost`…)."""
-    payer: Payer
-    """What would have paid for the call: the subscription, an API key, a gateway or a cloud provider."""
-    limit: ReachedLimit | None = None
-    """The subscription limit that was reached, with its window and reset time. None for an ordinary 429."""
-
-    @property
-    def is_dead_login(self) -> bool:
-        """Return whether the subscription's login is missing, expired or rejected, so that every call would fail."""
-        dead = ("authentication_failed", "oauth_org_not_allowed", "refused_settings")
-        return self.payer == "subscription" and self.kind in dead
-
-
-def cause_of(error: BaseException) -> Cause | None:
-    """Return the `Cause` of a failed call, or None if the exception does not come from this package.
-
-    Also finds the cause if litellm or DSPy has wrapped the exception in one of theirs.
-    """
-    for inner in _chain(error):
-        cause = getattr(inner, _CAUSE, None)
-        if isinstance(cause, Cause):
-            return cause
-    return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and all its causes. litellm keeps a stream's original error in `original_exception`."""
-    left, seen = [error], set[int]()
-    while left:
-        inner = left.pop(0)
-        if id(inner) not in seen:
-            seen.add(id(inner))
-            yield inner
-            stems = (getattr(inner, "original_exception", None), inner.__cause__, inner.__context__)
-            left += [stem for stem in stems if isinstance(stem, BaseException)]
 
 
 class CallFailed(Exception):
@@ -173,9 +131,7 @@ def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
     error: Exception = kind(
         f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )
-    # An attribute and not a subclass: litellm's Router and callbacks compare the class itself.
-    setattr(error, _CAUSE, Cause(kind=failure.kind, payer=payer, limit=failure.limit))
-    return error
+    return with_cause(error, Cause(kind=failure.kind, payer=payer, limit=failure.limit))
 
 
 def _more(kind: Any, failure: Failure) -> dict[str, Any]:

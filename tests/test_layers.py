@@ -33,6 +33,7 @@ LAYERS = (
     "call",
     "observer",
     "errors",
+    "cause",
     "limits",
     "models",
     "login",
