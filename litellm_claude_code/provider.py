@@ -1,59 +1,48 @@
-"""The litellm provider: four handlers over one stream of events, and their registration with litellm.
+"""The litellm provider: four handlers, and what users call on the provider itself.
 
 litellm has already mapped a request's parameters when it calls a handler. The handler checks and translates the request
 in the caller's thread (`translation/`), the pool serves it on the background loop (`pool/`), and the caller receives a
-response or chunks.
+response or chunks (`answering.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import httpx
-import litellm
 from litellm.llms.custom_llm import CustomLLM
-from litellm.types.utils import LlmProviders, LlmProvidersSet, ModelResponse
-from litellm.utils import ProviderConfigManager, custom_llm_setup
+from litellm.types.utils import ModelResponse
 
 from . import models
+from .answering import answer, checked, stream
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
-from .call import Chunk, Request, Waiting
+from .call import Chunk, Request
 from .errors import (
     CallFailed,
-    RunFailed,
     bad_request,
     bugs_reported,
     closed,
-    timed_out,
     to_litellm,
-    translating_an_answer,
     unsupported,
     without_context,
 )
 from .models import PROVIDER
-from .observer import Observer, Waits, call_scope, current, notify_on_failure
+from .observer import Observer, current, notify_on_failure
 from .proxied import check_proxied
-from .settings import PROFILES_VARIABLE, Settings, SettingsError, from_environment
-from .translation.config import ClaudeCodeConfig
+from .registration import finalize_quietly, register_handler
+from .settings import Settings, SettingsError, from_environment
 from .translation.request import GivenCall, to_request
-from .translation.response import merge_choices
 
 if TYPE_CHECKING:
     from .agents.profile import Profile
     from .pool.pool import Pool
     from .process.whoami import Identity
     from .selfcheck import Report
-
-_MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
 class ClaudeCodeProvider(CustomLLM):
@@ -76,23 +65,23 @@ class ClaudeCodeProvider(CustomLLM):
 
     def completion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # litellm passes by keyword only
         """Return the response, blocking the calling thread."""
-        return self._loop.run(self._answer(self._to_request(**given)))
+        return self._loop.run(answer(self._to_request(**given), self._current_pool))
 
     def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
         """Return a coroutine for the response. litellm calls this in a separate thread, which does the translation."""
         request = self._to_request(**given)
-        return LazyCoroutine(lambda: self._loop.arun(self._answer(request)))
+        return LazyCoroutine(lambda: self._loop.arun(answer(request, self._current_pool)))
 
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks, after waiting for the first one: an earlier error is raised here."""
-        stream: SyncStream[Chunk] = self._loop.iterate(self._chunks(self._to_stream_request(**given)))
-        stream.wait()
-        return stream
+        chunks: SyncStream[Chunk] = self._loop.iterate(stream(self._to_stream_request(**given), self._current_pool))
+        chunks.wait()
+        return chunks
 
     def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks for any event loop. The call has already started when this returns."""
-        stream: AsyncStream[Chunk] = self._loop.aiterate(self._chunks(self._to_stream_request(**given)))
-        return stream
+        chunks: AsyncStream[Chunk] = self._loop.aiterate(stream(self._to_stream_request(**given), self._current_pool))
+        return chunks
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
         """Boot `n` processes in advance, ready for calls with the system prompt `system`, or without one.
@@ -214,7 +203,7 @@ class ClaudeCodeProvider(CustomLLM):
             return to_agent_request(given, profile_name=profile_name)
 
     def _to_stream_request(self, **given: Any) -> Request:
-        _finalize_quietly(given.get("logging_obj"))
+        finalize_quietly(given.get("logging_obj"))
         request = self._to_request(**given)
         if request.n > 1:
             raise unsupported(
@@ -231,7 +220,8 @@ class ClaudeCodeProvider(CustomLLM):
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
         models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.is_elsewhere)
         try:
-            await (await self._checked_pool(None)).warm_up(login, system=system, n=n)
+            pool = await checked(self._current_pool(), timeout_s=None)
+            await pool.warm_up(login, system=system, n=n)
         except CallFailed as failed:
             raise to_litellm(failed, model=model, payer=login.payer) from failed
 
@@ -251,85 +241,6 @@ class ClaudeCodeProvider(CustomLLM):
 
         self._current_pool()  # closing the pool also removes the working folder of the check's processes
         return await self_check(self._current_settings())
-
-    async def _answer(self, request: Request) -> ModelResponse:
-        observer = request.observer
-        with call_scope(observer, model=request.model, n=request.n), bugs_reported(request.model):
-            try:
-                responses = await self._answers(request)
-                with translating_an_answer():
-                    response = merge_choices(responses)
-            except CallFailed as failed:
-                raise self._as_litellm_error(failed, request) from failed
-        observer.answered(getattr(response, "usage", None))
-        return response
-
-    async def _answers(self, request: Request) -> list[ModelResponse]:
-        """Make the `n` requests and return their responses.
-
-        `timeout` limits the whole of it. It starts again when a wait for a limit's reset ends.
-        """
-        waits, timeout_s = Waits(request.observer), request.call.timeout_s
-
-        def pause(number: int, left_s: float) -> None:
-            is_paused = waits.note(number, left_s)
-            scope.deadline = anyio.current_time() + (math.inf if is_paused or timeout_s is None else timeout_s)
-
-        asking = [asyncio.ensure_future(self._fold(request, partial(pause, number))) for number in range(request.n)]
-        try:
-            with anyio.fail_after(timeout_s) as scope:
-                return list(await asyncio.gather(*asking))
-        except TimeoutError:
-            raise timed_out(timeout_s) from None
-        finally:
-            for each in asking:
-                each.cancel()
-
-    @staticmethod
-    def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
-        error = to_litellm(failed, model=request.model, payer=request.call.login.payer)
-        if isinstance(failed, RunFailed):
-            error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
-        return error
-
-    async def _fold(self, request: Request, waiting: Waiting) -> ModelResponse:
-        pool = await self._checked_pool(request.call.timeout_s)
-        events = [event async for event in request.events(pool, waiting)]
-        with translating_an_answer():
-            return request.response(events)
-
-    async def _chunks(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
-        observer, chunks = request.observer, request.chunks()
-        waits = Waits(observer)
-        with call_scope(observer, model=request.model, n=1), bugs_reported(request.model):
-            try:
-                pool = await self._checked_pool(request.call.timeout_s)
-                async with aclosing(request.events(pool, partial(waits.note, 0))) as events:
-                    async for event in events:
-                        with translating_an_answer():
-                            made = list(chunks.take(event))
-                        for chunk in made:
-                            yield chunk
-            except CallFailed as failed:
-                raise self._as_litellm_error(failed, request) from failed
-        observer.answered(chunks.usage)
-
-    async def _checked_pool(self, timeout_s: float | None) -> Pool:
-        """Return the pool, after a self-check if this CLI has not passed one yet (`selfcheck/`).
-
-        Raises `CallFailed` if the CLI does not pass, or if the self-check takes longer than `timeout_s`.
-        """
-        from .selfcheck import ensure_checked  # imports the SDK, as the pool does
-
-        pool = self._current_pool()
-        if pool.settings.self_check:
-            try:
-                with anyio.fail_after(timeout_s):
-                    await ensure_checked(pool.settings)
-            except TimeoutError:
-                raise timed_out(timeout_s) from None
-        return pool
 
     def _current_pool(self) -> Pool:
         if self._loop.is_ending_here():  # processes started now would never be stopped
@@ -370,46 +281,4 @@ def register() -> None:
 
     Can be called again, for example after user code has replaced litellm's tables.
     """
-    known = [item for item in litellm.custom_provider_map if item["provider"] != PROVIDER]
-    litellm.custom_provider_map = [*known, {"provider": PROVIDER, "custom_handler": provider}]
-    custom_llm_setup()  # type: ignore[no-untyped-call]
-    _register_config()
-    models.register_models()
-    if os.environ.get(PROFILES_VARIABLE):
-        from .agents.registry import load_from_environment  # imports the SDK
-
-        load_from_environment()
-    # litellm rejects `claude_code:sonnet` before it calls a provider. These aliases make the call reach this provider,
-    # whose error names the correct spelling.
-    for prefix in _MISSPELT:
-        for name in models.names():
-            litellm.model_alias_map.setdefault(f"{prefix}{name}", f"{PROVIDER}/{prefix}{name}")
-
-
-def _register_config() -> None:
-    """Make litellm map this provider's parameters with `ClaudeCodeConfig`.
-
-    litellm 1.106.2 has no hook for this: it looks up providers in an enum and their configs in a table. All changes to
-    litellm's internals are in this function and the next, and tests cover them.
-    """
-    if PROVIDER not in LlmProvidersSet:
-        member = str.__new__(LlmProviders, PROVIDER)
-        member._name_, member._value_ = "CLAUDE_CODE", PROVIDER
-        LlmProviders._member_map_[member._name_] = member
-        LlmProviders._value2member_map_[PROVIDER] = member
-        LlmProviders._member_names_.append(member._name_)
-        LlmProvidersSet.add(PROVIDER)
-    if ProviderConfigManager._PROVIDER_CONFIG_MAP is None:
-        ProviderConfigManager._PROVIDER_CONFIG_MAP = ProviderConfigManager._build_provider_config_map()
-    ProviderConfigManager._PROVIDER_CONFIG_MAP[LlmProviders(PROVIDER)] = (ClaudeCodeConfig, False)
-
-
-def _finalize_quietly(logging: Any) -> None:
-    """Prevent litellm's stream wrapper from setting context variables when it is garbage-collected.
-
-    The finalizer in litellm 1.106.2 restores the ids for correlated logs, even if that option is off. CPython
-    before 3.12 can collect garbage in the middle of `ContextVar.set`, and a finalizer that sets a context variable then
-    crashes the process (https://github.com/python/cpython/issues/148891). This has crashed a server.
-    """
-    if logging is not None and not litellm.request_correlation_in_logs:
-        logging._own_trace_id = None  # litellm sets the variable only if it holds this value, and it never holds None
+    register_handler(provider)
