@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..call import Call, Waiting
 from ..errors import CallFailed, Failure, RunFailed
@@ -20,19 +20,11 @@ from ..limits.subscription import ReachedLimit, SubscriptionLimits
 from ..login import Login
 from ..process.lease import Lease
 from ..settings import Settings
+from .schedule import WaitingCall
 
-E = TypeVar("E")
+EventT = TypeVar("EventT")
+WaiterT = TypeVar("WaiterT", bound=WaitingCall)
 _COUNTDOWN_S: Final = 1.0
-
-
-class WaitingCall(Protocol):
-    """The attributes of a waiting call that admission uses."""
-
-    @property
-    def login(self) -> Login: ...
-
-
-W = TypeVar("W", bound=WaitingCall)
 
 
 class Admission:
@@ -59,8 +51,8 @@ class Admission:
             raise failed
 
     async def past_limits(
-        self, call: Call, begin: Callable[[], AsyncGenerator[E, None]], waiting: Waiting
-    ) -> AsyncGenerator[E, None]:
+        self, call: Call, begin: Callable[[], AsyncGenerator[EventT, None]], waiting: Waiting
+    ) -> AsyncGenerator[EventT, None]:
         """Yield the events of `begin()`, which serves the call, as soon as no subscription limit refuses it.
 
         If the call meets a limit itself, begin again after the reset, unless an event was already delivered or an agent
@@ -95,7 +87,7 @@ class Admission:
             if has_waited:
                 waiting(0.0)
 
-    def startable(self, queue: Sequence[W], now: float) -> list[W]:
+    def startable(self, queue: Sequence[WaiterT], now: float) -> list[WaiterT]:
         """Return the waiting calls that the concurrency limiter lets start now (`time.monotonic`)."""
         room = {login: self._limiter(login).room(now) for login in {waiter.login for waiter in queue}}
         startable = []
