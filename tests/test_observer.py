@@ -7,7 +7,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.observer import OnLimit, observed_by
+from litellm_claude_code.observer import OnLimit, Waits, observed_by
 from litellm_claude_code.testing import Failure, StandIn, Usage, answer
 
 from .support.limits import limited
@@ -155,3 +155,11 @@ def test_the_requests_of_one_call_wait_for_the_reset_as_one(stand_in: StandIn, l
     assert last == 0
     assert counting == sorted(counting, reverse=True)
     assert counting[-1] > 0
+
+
+def test_an_observer_hears_of_the_waits_of_several_requests_once_a_second_and_of_their_end_once() -> None:
+    recorder = Recorder()
+    waits = Waits(recorder)
+    told = [waits.note(number, left_s) for number, left_s in [(0, 2), (1, 2), (0, 1), (1, 1), (0, 0), (1, 0.5), (1, 0)]]
+    assert recorder.left_s == [2, 1, 0.5, 0]
+    assert told == [True] * 6 + [False]
