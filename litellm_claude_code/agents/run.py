@@ -66,7 +66,7 @@ class AgentRun:
         self._events: asyncio.Queue[RunEvent | CallFailed | None] = asyncio.Queue()
         self._early: list[AgentEvent] = []
         self._has_begun = False
-        self._is_told = False
+        self._is_reported = False
         self._said_in: int | None = None
         self._session_id: str | None = None
         self._life = asyncio.create_task(self._live(), name="claude-code-agent")
@@ -80,7 +80,7 @@ class AgentRun:
             with anyio.fail_after(self._call.timeout_s):
                 event = await self._events.get()
         except TimeoutError:
-            raise self._told(timed_out(self._call.timeout_s)) from None
+            raise self._with_record(timed_out(self._call.timeout_s)) from None
         if isinstance(event, CallFailed):
             raise event
         if event is None:
@@ -96,30 +96,30 @@ class AgentRun:
         try:
             answer = await self._run()
         except Exception as error:
-            self._events.put_nowait(self._told(from_sdk(error, is_sent=True)))
+            self._events.put_nowait(self._with_record(from_sdk(error, is_sent=True)))
         except BaseException:
             ended = CallFailed(Failure(kind="lost", text="the run of the agent was ended"))
-            self._events.put_nowait(self._told(ended))
+            self._events.put_nowait(self._with_record(ended))
             raise
         else:
             for event in answer:
                 self._events.put_nowait(event)
             self._events.put_nowait(None)
 
-    def _told(self, failed: CallFailed) -> CallFailed:
+    def _with_record(self, failed: CallFailed) -> CallFailed:
         """Add the run's record to a failure if the agent has used a tool; otherwise return the failure unchanged."""
         if not self._trace.has_acted:
             return failed
         record = self._record(None)
-        self._tell(record)
-        told = RunFailed(failed.failure, record=record)
-        told.__cause__ = failed.__cause__  # the traceback of a bug
-        return told
+        self._report(record)
+        run_failed = RunFailed(failed.failure, record=record)
+        run_failed.__cause__ = failed.__cause__  # the traceback of a bug
+        return run_failed
 
-    def _tell(self, record: AgentRecord) -> None:
+    def _report(self, record: AgentRecord) -> None:
         """Append the record to the caller's `agent_records()` lists. Only the first call has an effect."""
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_reported:
+            self._is_reported = True
             for records in self._call.records:
                 records.append(record)
 
@@ -137,8 +137,8 @@ class AgentRun:
             is_done = False
             try:
                 await process.start()
-                await self._tell_history(process)
-                await self._fire_and_read(process)
+                await self._send_history(process)
+                await self._send_and_read(process)
                 is_done = True
             finally:
                 acted = self._trace.has_acted or bool(profile.mcp_servers)
@@ -189,17 +189,17 @@ class AgentRun:
             max_tokens=call.max_tokens,
         )
 
-    async def _tell_history(self, process: AgentProcess) -> None:
+    async def _send_history(self, process: AgentProcess) -> None:
         """Send all messages but the last. Each is sent after the CLI has acknowledged the one before."""
         for message in self._call.messages[:-1]:
             mark = str(uuid.uuid4())
             more = {"shouldQuery": False, "client_composed": True} if message["role"] == "user" else {}
             await process.send(_frame(message, mark, **more))
             with anyio.fail_after(self._pool.settings.step_timeout_s):
-                while not _has_been_taken_in(await process.next(), mark):
+                while not _has_been_accepted(await process.next(), mark):
                     pass
 
-    async def _fire_and_read(self, process: AgentProcess) -> None:
+    async def _send_and_read(self, process: AgentProcess) -> None:
         await process.send(_frame(self._call.messages[-1], self._message_id, client_composed=True))
         try:
             while not self._trace.is_over:
@@ -219,8 +219,8 @@ class AgentRun:
             self._begin()
             for each in self._early:
                 self._events.put_nowait(Activity(event=each))
-                if each["type"] == "text" and self._tells_all:
-                    self._events.put_nowait(TextDelta(text=self._parted(each["text"])))
+                if each["type"] == "text" and self._delivers_all:
+                    self._events.put_nowait(TextDelta(text=self._separated(each["text"])))
             self._early.clear()
         if self._call.profile.on_event is not None:
             try:
@@ -228,13 +228,13 @@ class AgentRun:
             except Exception:
                 _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
 
-    def _parted(self, text: str) -> str:
+    def _separated(self, text: str) -> str:
         """Return a piece of text, after a blank line if it begins another message of the model."""
         is_next, self._said_in = self._said_in not in (None, self._trace.answers), self._trace.answers
         return f"\n\n{text}" if is_next else text
 
     @property
-    def _tells_all(self) -> bool:
+    def _delivers_all(self) -> bool:
         return self._call.profile.content == "all" and self._call.schema is None
 
     def _begin(self) -> None:
@@ -246,10 +246,10 @@ class AgentRun:
         """Return the events that end the answer: its text, unless that was delivered as it came, and the record."""
         self._begin()
         record = self._record(conversation)
-        self._tell(record)
+        self._report(record)
         usage = api_usage(record["usage_by_model"])
         finished = Finished(record=record, stop_reason=self._trace.api_stop_reason, usage=usage)
-        return [finished] if self._tells_all else [TextDelta(text=self._text()), finished]
+        return [finished] if self._delivers_all else [TextDelta(text=self._text()), finished]
 
     def _text(self) -> str:
         if self._call.schema is not None and self._trace.structured is not None:
@@ -304,9 +304,9 @@ def _unmarked(content: Any) -> Any:
     return [{key: value for key, value in block.items() if key != "cache_control"} for block in content]
 
 
-def _has_been_taken_in(frame: Mapping[str, Any], mark: str) -> bool:
-    is_told = frame.get("type") == "command_lifecycle" and frame.get("state") == "completed"
-    return is_told and frame.get("command_uuid") == mark
+def _has_been_accepted(frame: Mapping[str, Any], mark: str) -> bool:
+    is_completed = frame.get("type") == "command_lifecycle" and frame.get("state") == "completed"
+    return is_completed and frame.get("command_uuid") == mark
 
 
 async def _whole(ending: asyncio.Future[None]) -> None:

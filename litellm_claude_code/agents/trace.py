@@ -122,8 +122,8 @@ class Trace:
             case {"type": "system", "subtype": "compact_boundary"}:
                 yield self._compact(frame.get("compact_metadata") or {})
             case {"type": "system", "subtype": "api_retry"}:
-                told = {key: frame.get(key) for key in ("attempt", "max_retries", "error_status", "error")}
-                yield {"type": "retry", **told}
+                retry = {key: frame.get(key) for key in ("attempt", "max_retries", "error_status", "error")}
+                yield {"type": "retry", **retry}
             case {"type": "rate_limit_event", "rate_limit_info": dict(limit)}:
                 self.limit = limit
             case {"type": "result"}:
@@ -177,10 +177,10 @@ class Trace:
         self._denials[tool_call_id] = denial
         yield {"type": "denial", **denial}
 
-    def _compact(self, told: Mapping[str, Any]) -> AgentEvent:
-        known = {"trigger": told.get("trigger"), "tokens_before": told.get("pre_tokens")}
-        if "post_tokens" in told:
-            known["tokens_after"] = told["post_tokens"]
+    def _compact(self, metadata: Mapping[str, Any]) -> AgentEvent:
+        known = {"trigger": metadata.get("trigger"), "tokens_before": metadata.get("pre_tokens")}
+        if "post_tokens" in metadata:
+            known["tokens_after"] = metadata["post_tokens"]
         self._compactions.append(known)
         return {"type": "compaction", **known}
 
@@ -234,13 +234,13 @@ class Trace:
             return None
         if not result.get("is_error") and self._error is None and result.get("subtype") == "success":
             return None
-        told = [str(each) for each in result.get("errors") or []]
+        errors = [str(each) for each in result.get("errors") or []]
         return Failure(
             kind=self._error or ("malformed" if "structured" in str(result.get("subtype")) else "lost"),
             status=result.get("api_error_status"),
             reason=result.get("terminal_reason"),
             # If the CLI reports no error, `result` is the start of the answer, which must not be in an error message.
-            text=(self._error and result.get("result")) or "; ".join(told) or "the run ended without a result",
+            text=(self._error and result.get("result")) or "; ".join(errors) or "the run ended without a result",
         )
 
     def totals(self) -> tuple[dict[str, dict[str, Any]], float]:
