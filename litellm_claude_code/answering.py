@@ -96,6 +96,8 @@ async def _responses(request: Request, current_pool: Callable[[], Pool]) -> list
     finally:
         for each in asking:
             each.cancel()
+        # Their waits have to end before the observer hears of the call's end.
+        await asyncio.gather(*asking, return_exceptions=True)
 
 
 def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
