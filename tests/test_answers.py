@@ -1,5 +1,6 @@
 """Answers, plain and streamed, on the real CLI: what they hold, and that both say the same."""
 
+import asyncio
 from typing import Any
 
 import litellm
@@ -162,7 +163,15 @@ def test_a_prefilled_answer_keeps_its_start(stand_in: StandIn) -> None:
 
 def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None:
     litellm_claude_code.warm_up("sonnet", "", n=3, api_base=stand_in.base_url, api_key=stand_in.api_key)
-    stand_in.script(*(Answer(content=[Text(text)], usage=SEEN, delay_s=1) for text in ("Paris", "Lyon", "Nice")))
+    three_ask, cities = asyncio.Event(), iter(("Paris", "Lyon", "Nice"))
+
+    async def answer_when_three_ask(record: Any) -> Answer:
+        if len(stand_in.requests) == 3:
+            three_ask.set()
+        await asyncio.wait_for(three_ask.wait(), 60)
+        return Answer(content=[Text(next(cities))], usage=SEEN)
+
+    stand_in.respond = answer_when_three_ask
     response = ask(stand_in, n=3)
     assert sorted(choice.message.content for choice in response.choices) == ["Lyon", "Nice", "Paris"]
     assert [choice.index for choice in response.choices] == [0, 1, 2]
