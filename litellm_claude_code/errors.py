@@ -8,7 +8,6 @@ text is kept only if it is about the API.
 from __future__ import annotations
 
 import errno
-import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -276,9 +275,3 @@ def without_context() -> Iterator[None]:
     except Exception as error:
         error.__cause__ = error.__context__ = None
         raise
-
-
-def without_prompt(error: Exception) -> str:
-    """Return a translation error's message without the parts of the conversation that litellm appends."""
-    text = re.split(r"\n?Received Messages=| Arguments: ", getattr(error, "message", None) or str(error))[0]
-    return re.sub(r"^(litellm\.\w+: )?(AnthropicException - )?", "", text)

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import litellm
 from litellm.exceptions import BadRequestError, NotFoundError, UnsupportedParamsError
-from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
 
+from ._litellm import catalog
 from .cache import recall, remember
 
 PROVIDER: Final = "claude_code"
@@ -129,9 +129,9 @@ def names() -> list[str]:
 
 def known_ids() -> list[str]:
     """Return the full ids of the Anthropic models in litellm's catalog, and of those only the CLI offers."""
-    catalog = _catalog()
-    ids = [key for key, entry in catalog.items() if entry.get("litellm_provider") == "anthropic" and "/" not in key]
-    return [*ids, *(key for key in _NOT_YET_IN_LITELLM if key not in catalog)]
+    known = catalog()
+    ids = [key for key, entry in known.items() if entry.get("litellm_provider") == "anthropic" and "/" not in key]
+    return [*ids, *(key for key in _NOT_YET_IN_LITELLM if key not in known)]
 
 
 def register_models() -> None:
@@ -173,13 +173,8 @@ def _current(alias: str) -> str | None:
 
 
 def _entry(model: str) -> dict[str, Any]:
-    catalog = _catalog()
-    if model not in catalog and model in _NOT_YET_IN_LITELLM:
+    known = catalog()
+    if model not in known and model in _NOT_YET_IN_LITELLM:
         sibling, prices = _NOT_YET_IN_LITELLM[model]
-        return {**catalog.get(sibling, {}), **prices}
-    return dict(catalog.get(model, {}))
-
-
-def _catalog() -> Mapping[str, Mapping[str, Any]]:
-    # The catalog as litellm loaded it, without later changes to `litellm.model_cost` by user code.
-    return GetModelCostMap.loaded_model_cost_map()
+        return {**known.get(sibling, {}), **prices}
+    return dict(known.get(model, {}))

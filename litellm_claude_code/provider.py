@@ -17,7 +17,7 @@ import httpx
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse
 
-from . import models
+from . import _litellm, models
 from .answering import answer, checked, stream
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
@@ -34,7 +34,7 @@ from .errors import (
 from .models import PROVIDER
 from .observer import Observer, current, notify_on_failure
 from .proxied import check_proxied
-from .registration import finalize_quietly, register_handler
+from .registration import register_handler
 from .settings import Settings, SettingsError, from_environment
 from .translation.request import GivenCall, to_request
 
@@ -203,7 +203,7 @@ class ClaudeCodeProvider(CustomLLM):
             return to_agent_request(given, profile_name=profile_name)
 
     def _to_stream_request(self, **given: Any) -> Request:
-        finalize_quietly(given.get("logging_obj"))
+        _litellm.finalize_quietly(given.get("logging_obj"))
         request = self._to_request(**given)
         if request.n > 1:
             raise unsupported(

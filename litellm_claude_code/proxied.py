@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ._litellm import client_fields
 from .errors import bad_request
-
-_PROXIED: Final = "proxy_server_request"
 
 # litellm arguments that name a credential, an endpoint or another provider.
 _NOT_THE_CLIENTS: Final = frozenset(
@@ -35,13 +34,8 @@ def check_proxied(optional_params: Mapping[str, Any], litellm_params: Mapping[st
 
     Fields are not restricted in calls from this Python process itself, or if the proxy's own configuration set them.
     """
-    proxied = litellm_params.get(_PROXIED)
-    if not isinstance(proxied, Mapping):
-        return
-    written = _mapping(proxied.get("body"))
-    fields = {*written, *_mapping(written.get("extra_body")), *(proxied.get("credential_fields") or ())}
     unknown = {*optional_params, *_mapping(optional_params.get("extra_body"))} - _OF_THE_API
-    refused = sorted(fields & (_NOT_THE_CLIENTS | unknown))
+    refused = sorted(client_fields(litellm_params) & (_NOT_THE_CLIENTS | unknown))
     if refused:
         raise bad_request(
             f"A client of the proxy cannot set {', '.join(repr(field) for field in refused)}: leave it out. Who pays, "

@@ -39,6 +39,7 @@ LAYERS = (
     "limits",
     "models",
     "login",
+    "_litellm",
     "cache",
     "install",
     "trusted",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litellm.types.utils import ModelResponse
 
+from .. import _litellm
 from ..call import Request, Waiting
 from ..errors import bad_request, unsupported
 from ..translation.config import AGENT_PARAMS
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ..pool.pool import Pool
 
 _TAKEN: Final = frozenset({*AGENT_PARAMS, "session_id", "max_retries", "extra_headers"})
-_KEY: Final = "user_api_key_hash"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +96,9 @@ def owner_of(litellm_params: Mapping[str, Any]) -> str:
     Empty if the proxy does not identify its clients. The proxy writes the key's hash to one of two fields, depending on
     the endpoint, and a client can write the other. If the fields disagree, neither is trusted and the result is empty.
     """
-    if not litellm_params.get("proxy_server_request"):
+    if not _litellm.is_proxied(litellm_params):
         return LOCAL
-    told = [litellm_params.get(where) for where in ("metadata", "litellm_metadata")]
-    keys = {str(each.get(_KEY)) for each in told if isinstance(each, Mapping) and each.get(_KEY)}
+    keys = _litellm.client_key_hashes(litellm_params)
     return f"proxy:{keys.pop()}" if len(keys) == 1 else ""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices, Usage
 
+from .._litellm import set_cost
 from ..call import Chunk
 from ..translation import response as translation
 from ..translation.chunks import last_chunk
@@ -25,7 +26,7 @@ def to_response(events: Sequence[RunEvent]) -> ModelResponse:
     response: Any = _without_record(finished, model=begun.model, text=text)
     message = response.choices[0].message
     message.provider_specific_fields = {**(message.provider_specific_fields or {}), "agent": finished.record}
-    response._hidden_params["response_cost"] = finished.record["cost_usd"]
+    set_cost(response, finished.record["cost_usd"])
     return response  # type: ignore[no-any-return]
 
 

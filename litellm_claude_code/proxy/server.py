@@ -24,7 +24,7 @@ from typing import Any, Final, NoReturn
 import uvicorn
 from starlette.types import ASGIApp
 
-from .. import models, provider
+from .. import _litellm, models, provider
 from ..auth import choose_login
 from ..settings import Settings, SettingsError, from_environment
 from . import config as proxy_config
@@ -210,14 +210,12 @@ def _proxy() -> tuple[ASGIApp, Callable[[dict[str, Any]], object]]:
     The gate runs the check itself: without a database, the proxy would respond with a 500 if the check fails.
     """
     try:
-        from litellm.proxy.auth.auth_utils import is_request_body_safe
-        from litellm.proxy.proxy_server import app
+        return _litellm.proxy_app(), _litellm.check_client_body
     except ImportError as error:
         raise ConfigError(
             f"litellm's proxy is not installed ({error.name or 'a part of it'} is missing): "
             'pip install "litellm_claude_code[proxy]"'
         ) from None
-    return app, lambda body: is_request_body_safe(body, {}, None, body["model"])
 
 
 class _Server(uvicorn.Server):

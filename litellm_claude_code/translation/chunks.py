@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from litellm.llms.anthropic.chat.handler import ModelResponseIterator
 from litellm.types.utils import Delta, GenericStreamingChunk, ModelResponseStream, StreamingChoices, Usage
 
+from .. import _litellm
 from ..call import ApiEvent, Chunk
 from .response import AnswerFormat
 
@@ -16,12 +16,8 @@ class Chunks:
     """Converts the events of one response to litellm's chunks."""
 
     def __init__(self, asked: AnswerFormat, *, model: str) -> None:
-        self._parser = ModelResponseIterator(
-            streaming_response=None,
-            sync_stream=True,
-            json_mode=asked.is_json_mode,
-            tool_name_reverse_map=dict(asked.tool_names),
-            **asked.schema_options,
+        self._parse = _litellm.anthropic_chunk_parser(
+            is_json_mode=asked.is_json_mode, tool_names=asked.tool_names, options=asked.schema_options
         )
         self._asked_for = model
         self.usage: Usage | None = None
@@ -32,7 +28,7 @@ class Chunks:
         kind = event.get("type")
         if kind in ("ping", "message_stop"):
             return
-        chunk: Any = self._parser.chunk_parser(event)
+        chunk: Any = self._parse(event)
         if kind == "message_delta":
             self.usage = chunk.usage
             if (more := _before_the_last(chunk)) is not None:

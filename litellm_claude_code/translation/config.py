@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import litellm
-from litellm.llms.anthropic.chat.transformation import AnthropicConfig
 
 from .. import models
+from .._litellm import AnthropicConfig
 from ..errors import bad_request, unsupported, without_context
 from .validation import Body, check_schema, check_tools
 

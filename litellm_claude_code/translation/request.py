@@ -9,17 +9,16 @@ import copy
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import litellm
 from litellm.exceptions import NotFoundError, UnsupportedParamsError
-from litellm.llms.anthropic.chat import transformation
-from litellm.llms.anthropic.chat.transformation import ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY, AnthropicConfig
 from litellm.types.utils import ModelResponse
 
-from .. import models
+from .. import _litellm, models
+from .._litellm import Translated
 from ..call import ApiEvent, PlainCall, Request, Waiting
-from ..errors import bad_request, unsupported, without_prompt
+from ..errors import bad_request, unsupported
 from ..login import Login
 from ..observer import NOBODY, Observer
 from .chunks import Chunks
@@ -143,25 +142,11 @@ def to_request(given: GivenCall) -> PlainRequest:
         n=n,
         answer_format=AnswerFormat(
             is_json_mode=bool(is_json_mode),
-            prefix=AnthropicConfig().get_prefix_prompt(messages=[dict(message) for message in given.messages]),  # type: ignore[misc]
+            prefix=_litellm.prefix_prompt(given.messages),
             tool_names=tool_names,
-            schema_options=_schema_options(body) if is_json_mode else {},
+            schema_options=_litellm.schema_options(body) if is_json_mode else {},
         ),
     )
-
-
-def _schema_options(body: Body) -> dict[str, Any]:
-    """Return the `response_format_schema` for litellm's translators; empty for litellm before 1.107."""
-    request_class = getattr(transformation, "JsonModeRequest", None)
-    return {} if request_class is None else {"response_format_schema": request_class.model_validate(body).tool_schema()}
-
-
-class Translated(NamedTuple):
-    """A Messages API body, with the betas and the changed names of tools that litellm's translator reports for it."""
-
-    body: Body
-    betas: set[str]
-    tool_names: Mapping[str, str]
 
 
 def to_body(given: GivenCall, params: Body) -> Translated:
@@ -174,27 +159,14 @@ def to_body(given: GivenCall, params: Body) -> Translated:
     check_messages(given.messages, model=model)
     check_headers(given.headers, drops=drops, model=model)
     litellm_params = without_user_id(dict(given.litellm_params), drops=drops, model=model)
-    config = AnthropicConfig()
-    conversation: Any = copy.deepcopy([dict(message) for message in given.messages])
+    conversation = copy.deepcopy([dict(message) for message in given.messages])
     try:
-        headers = config.validate_environment(
-            api_key="unused",
-            headers={},
-            model=resolved,
-            messages=conversation,
-            optional_params=params,
-            litellm_params={},
-        )
-        body = config.transform_request(resolved, conversation, params, litellm_params, headers)
+        return _litellm.anthropic_body(resolved, conversation, params, litellm_params)
     except (UnsupportedParamsError, NotFoundError):
         raise
     except Exception as error:
-        # litellm's errors end with a quote of the conversation, which `without_prompt` removes.
-        raise bad_request(f"The request cannot be translated: {without_prompt(error)}", model=model) from None
-    if "output_format" in body:
-        body.setdefault("output_config", {})["format"] = body.pop("output_format")
-    betas = {beta.strip() for beta in headers.get("anthropic-beta", "").split(",") if beta.strip()}
-    return Translated(body, betas, litellm_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {})
+        why = _litellm.without_prompt(error)
+        raise bad_request(f"The request cannot be translated: {why}", model=model) from None
 
 
 def _merge(body: Body, extra: Mapping[str, Any]) -> None:

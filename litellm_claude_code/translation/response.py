@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-from litellm.llms.anthropic.chat.transformation import AnthropicConfig
 from litellm.types.utils import ModelResponse, Usage
 
+from .. import _litellm
 from ..call import ApiEvent
 from .validation import Body
 
@@ -81,14 +80,12 @@ def _finished(block: Body) -> Body:
 def to_response(message: Body, asked: AnswerFormat) -> ModelResponse:
     """Convert a folded message to litellm's response."""
     raw = [block.pop("input_json", None) for block in message["content"]]
-    response: ModelResponse = AnthropicConfig().transform_parsed_response(
-        completion_response=message,
-        raw_response=httpx.Response(200),
-        model_response=ModelResponse(),
-        json_mode=asked.is_json_mode,
-        prefix_prompt=asked.prefix,
-        tool_name_reverse_map=dict(asked.tool_names),
-        **asked.schema_options,
+    response = _litellm.anthropic_response(
+        message,
+        is_json_mode=asked.is_json_mode,
+        prefix=asked.prefix,
+        tool_names=asked.tool_names,
+        options=asked.schema_options,
     )
     arguments = [text for block, text in zip(message["content"], raw, strict=True) if text is not None]
     calls: Any = response.choices[0].message.tool_calls or []
