@@ -10,6 +10,14 @@ with track_run() as run:
 print(run)
 """
 
+try:
+    import dspy  # type: ignore[import-untyped] # noqa: F401 - to say what is missing
+except ModuleNotFoundError as error:
+    if error.name != "dspy":
+        raise
+    message = 'dspy_adapter needs DSPy, which is not installed. Run: pip install "litellm_claude_code[dspy]"'
+    raise ModuleNotFoundError(message, name="dspy") from None
+
 from .budget import Budget, Spending
 from .halt import RunHalted
 from .lm import ClaudeCodeLM

@@ -57,11 +57,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name == NO_BUDGET:
-            raise ValueError("A budget needs a name: LMs with budgets of the same name spend together.")
+            raise ValueError("A budget needs a name. LMs whose budgets have the same name share the spending.")
         for what in ("max_usd", "max_calls", "max_tokens", "max_time_s"):
             value = getattr(self, what)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-                raise ValueError(f"{what}={value!r} is not a number above 0; leave it out for no maximum.")
+                raise ValueError(f"{what}={value!r} must be a number above 0. Leave it out for no maximum.")
 
     @property
     def spent(self) -> Spending:

@@ -47,7 +47,9 @@ class LMCall:
         """Measure the wait and show how long it lasts. Raises `RunHalted` if the budget's time ends before it."""
         budget, spent_s = self.budget, self._ledger.spending().time_s
         if budget is not None and budget.max_time_s is not None and spent_s + left_s > budget.max_time_s:
-            what = f"A usage limit is reached, and the {budget.max_time_s:g} s of {budget.name!r} end before it resets."
+            what = (
+                f"A usage limit is reached and resets after the {budget.max_time_s:g} s of the budget {budget.name!r}."
+            )
             raise self._halted("limit", what, resets_at=time.time() + left_s)
         COUNTDOWN.show(self, left_s)
         if self._waits_since is None:

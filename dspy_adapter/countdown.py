@@ -39,9 +39,9 @@ class Countdown:
     def _line(self) -> str:
         until = max(self._until.values())
         left = tqdm.format_interval(max(0.0, until - time.time()))
-        calls = "1 call waits" if len(self._until) == 1 else f"{len(self._until)} calls wait"
+        calls = "1 call is waiting" if len(self._until) == 1 else f"{len(self._until)} calls are waiting"
         at = time.strftime("%H:%M", time.localtime(until))
-        return f"Claude's usage limit is reached: {calls} for its reset at {at}, in {left}"
+        return f"Claude's usage limit is reached: {calls} for the reset at {at}, in {left}"
 
 
 COUNTDOWN: Final = Countdown()

@@ -16,8 +16,8 @@ Reason = Literal["login", "billing", "model", "limit", "budget"]
 
 _AGAIN: Final[dict[Reason, str]] = {
     "login": "Log in, then start the same program again",
-    "billing": "Top up or take another way to pay, then start the same program again",
-    "model": "Name a model that exists, then start the same program again",
+    "billing": "Add credit or use another way to pay, then start the same program again",
+    "model": "Use a model that exists, then start the same program again",
     "limit": 'Start the same program again after the reset, or give the LMs on_limit="wait"',
     "budget": "Start the same program again with a larger budget, or after `budget.reset()`",
 }
@@ -55,8 +55,8 @@ def reason_of(error: Exception) -> Reason | None:
 def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at: float | None = None) -> RunHalted:
     """Return an exception whose message says what happened, what was spent so far and how to continue."""
     kept = (
-        "what was answered so far is in DSPy's cache and is not asked again"
+        "finished calls are in DSPy's cache and are not repeated"
         if is_cached
-        else "cache=False: what was answered so far is asked again"
+        else "with cache=False, finished calls are repeated"
     )
-    return RunHalted(f"{what}\nSo far: {so_far}.\nTo go on: {_AGAIN[reason]} ({kept}).", reason, resets_at)
+    return RunHalted(f"{what}\nSo far: {so_far}.\nTo continue: {_AGAIN[reason]} ({kept}).", reason, resets_at)

@@ -51,16 +51,20 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
         self, model: str, *args: Any, budget: Budget | None = None, on_limit: OnLimit | None = None, **kwargs: Any
     ) -> None:
         if budget is not None and not isinstance(budget, Budget):
-            raise TypeError(f"budget={budget!r} is not a Budget: give one, such as Budget('run', max_usd=5).")
+            raise TypeError(f"budget={budget!r} is not a Budget. Use one, such as Budget('run', max_usd=5).")
         if on_limit not in (None, "raise", "wait"):
-            raise ValueError(f"on_limit={on_limit!r} is neither 'raise' nor 'wait'.")
+            raise ValueError(f"on_limit={on_limit!r} is not valid. Use 'raise' or 'wait'.")
         engine = kwargs.pop("engine", "litellm")
         if engine not in ("auto", "litellm"):
-            raise ValueError(f"engine={engine!r}: a ClaudeCodeLM goes through litellm. Use dspy.LM for other engines.")
+            raise ValueError(
+                f"engine={engine!r} is not supported: a ClaudeCodeLM uses litellm. Use dspy.LM for other engines."
+            )
         model = _full_name(model, is_elsewhere=_is_elsewhere(kwargs))
         super().__init__(model, *args, **kwargs, **({"engine": "litellm"} if _HAS_ENGINE else {}))
         if self.model_type == "text":
-            raise ValueError("model_type='text': Claude has no text completions; use 'chat' (the default).")
+            raise ValueError(
+                "model_type='text' is not supported: Claude has no text completions. Use 'chat', the default."
+            )
         self.budget = budget
         self.on_limit = on_limit
 
@@ -145,13 +149,13 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
     def _tell(self, params: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         for name, value in changes.items():
             done = "is left out" if value is None else f"becomes {value:g}"
-            tell_once(f"{self.model} does not take {name}={params[name]!r}, which {done}.")
+            tell_once(f"{self.model} does not support {name}={params[name]!r}, which {done}.")
 
 
 def _full_name(model: str, *, is_elsewhere: bool) -> str:
     """Return the name with its prefix. Raises if Claude Code does not have the model, unless `is_elsewhere`."""
     if not isinstance(model, str) or not model.strip():
-        raise ValueError(f"model={model!r} is not a name: give one, such as 'sonnet'.")
+        raise ValueError(f"model={model!r} is not a model name. Use one, such as 'sonnet'.")
     bare = model.strip().removeprefix(f"{PROVIDER}/")
     models.resolve(models.split_profile(bare)[0], any_id=is_elsewhere)
     return f"{PROVIDER}/{bare}"

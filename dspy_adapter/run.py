@@ -191,12 +191,14 @@ class Run:
 
     def _notes(self) -> list[str]:
         pool = self._pool()
-        notes = [f"{self.elapsed_s:.1f} s in all; {pool['boots']} Claude Code processes started, "
-                 f"{pool['waited_s']:.1f} s of waiting for one, summed over calls."]  # fmt: skip
+        notes = [f"{self.elapsed_s:.1f} s in total; {pool['boots']} Claude Code processes started; "
+                 f"{pool['waited_s']:.1f} s of waiting for a process, summed over calls."]  # fmt: skip
         waited_s = sum(call.limit_wait_s for call in self.calls)
         if waited_s:
-            notes.append(f"{self._limit_waits} calls waited for a usage limit to reset, {waited_s:.0f} s summed.")
-        return [*notes, "Costs are at API prices; a subscription is not charged by the token."]
+            notes.append(
+                f"{self._limit_waits} calls waited for a usage limit to reset, {waited_s:.0f} s summed over calls."
+            )
+        return [*notes, "Costs are at API prices; a subscription is not billed per token."]
 
     def _models(self) -> list[str]:
         return list(dict.fromkeys(call.model for call in self.calls))

@@ -63,5 +63,5 @@ def _usd(usage: Usage, *, model: str) -> float:
     except Exception:  # litellm raises a plain `Exception` for a model without a price
         if model not in _told:
             _told.add(model)
-            logger.warning("litellm has no price for %r: its calls count as 0 dollars.", model)
+            logger.warning("litellm has no price for %r, so its calls count as 0 dollars.", model)
         return 0.0

@@ -108,13 +108,13 @@ class Guard:
         programs = [name for name in PROGRAMS if settings.get(name)]
         values = [name for name in _VALUES if settings.get(name)]
         if programs:
-            what = f"{', '.join(programs)}, a program that Claude Code would start with the request in its environment"
+            what = f"{', '.join(programs)}, so Claude Code would start a program that can read the request"
         elif variables or values:
-            what = f"{', '.join(sorted([*variables, *values]))}, which would change who pays, where requests go or "
-            what += "what is sent"
+            what = f"{', '.join(sorted([*variables, *values]))}, which can change who pays, where requests go or "
+            what += "what they contain"
         else:
             return
-        advice = "Remove it there, or ask your administrator to"
+        advice = "Remove it there, or ask your administrator to remove it"
         raise CallFailed(Failure(kind="refused_settings", text=f"{place} sets {what}. {advice}"))
 
     def _bars(self, name: str, value: object) -> bool:
@@ -172,7 +172,7 @@ def _policy_name(settings: Mapping[str, Any]) -> str:
         there = read.get("env") if isinstance(read.get("env"), dict) else {}
         if any(name in read for name in settings if name != "env") or set(there or {}) & set(env or {}):
             return str(file)
-    return "a policy (sent by Anthropic's service for your organisation, or set by this system's administrator)"
+    return "a policy (from your organisation's settings at Anthropic, or from this machine's administrator)"
 
 
 def _read(file: Path) -> dict[str, Any]:

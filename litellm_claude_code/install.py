@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-NO_CLI: Final = "no Claude Code CLI: pip install --force-reinstall claude-agent-sdk"
+NO_CLI: Final = "the Claude Code CLI is not installed. Run `pip install --force-reinstall claude-agent-sdk`"
 
 
 def find_cli(given: Path | None = None) -> Path | None:

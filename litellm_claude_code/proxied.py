@@ -38,8 +38,8 @@ def check_proxied(optional_params: Mapping[str, Any], litellm_params: Mapping[st
     refused = sorted(client_fields(litellm_params) & (_NOT_THE_CLIENTS | unknown))
     if refused:
         raise bad_request(
-            f"A client of the proxy cannot set {', '.join(repr(field) for field in refused)}: leave it out. Who pays, "
-            "where requests go and how Claude Code is started is for the one who runs the proxy.",
+            f"A client of the proxy cannot set {', '.join(repr(field) for field in refused)}. Leave it out: the "
+            "operator of the proxy decides who pays, where requests go and how Claude Code is started.",
             model=model,
         )
 

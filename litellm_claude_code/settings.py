@@ -55,28 +55,28 @@ class Settings(BaseSettings):
 
     auth: Literal["subscription", "api_key", "cloud"] = Field(
         default="subscription",
-        description="Who pays where the call names no `api_key`: the Claude login, ANTHROPIC_API_KEY, or a cloud login",
+        description="Who pays if the call has no `api_key`: the Claude login, ANTHROPIC_API_KEY, or a cloud login",
     )
     send_login_to: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Base URLs, besides the CLI's default, that the Claude login may be sent to"
+        default=(), description="Base URLs that may receive the Claude login, besides the CLI's default"
     )
     cli_path: Path | None = Field(default=None, description="A Claude Code CLI other than the one in the SDK's wheel")
     on_limit: Literal["raise", "wait"] = Field(
-        default="raise", description="What a call does while a subscription limit is reached: fail at once, or wait"
+        default="raise", description="What a call does when a subscription limit is reached: fail at once, or wait"
     )
-    max_limit_wait_s: float = Field(default=6 * 3600, gt=0, description="With on_limit='wait', the longest wait")
-    allow_overage: bool = Field(default=False, description="Go on where extra usage, which is billed, has begun")
+    max_limit_wait_s: float = Field(default=6 * 3600, gt=0, description="Maximum wait with on_limit='wait'")
+    allow_overage: bool = Field(default=False, description="Continue after extra usage, which is billed, has begun")
     usage_every_s: float = Field(
-        default=60, ge=0, description="How often the subscription's usage is asked for while calls are made; 0: never"
+        default=60, ge=0, description="How often the CLI is asked for the subscription's usage; 0 means never"
     )
-    self_check: bool = Field(default=True, description="Check a CLI that was not seen before, on loopback")
-    max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Most processes alive at once")
-    spare_workers: int = Field(default=1, ge=0, description="Processes booted ahead of need")
-    max_calls_per_worker: int = Field(default=400, ge=1, description="A process is replaced after so many calls")
-    max_worker_growth_mib: int = Field(default=300, ge=1, description="A process that has grown by so much is replaced")
-    idle_timeout_s: float = Field(default=300.0, gt=0, description="A process unused for so long is closed")
-    boot_timeout_s: float = Field(default=60.0, gt=0, description="A process that does not answer by then is replaced")
-    step_timeout_s: float = Field(default=20.0, gt=0, description="Longest wait for one control request to a process")
+    self_check: bool = Field(default=True, description="Test a new CLI on loopback before its first request")
+    max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Maximum number of processes")
+    spare_workers: int = Field(default=1, ge=0, description="Number of processes to start in advance")
+    max_calls_per_worker: int = Field(default=400, ge=1, description="Calls after which a process is replaced")
+    max_worker_growth_mib: int = Field(default=300, ge=1, description="Memory growth that replaces a process")
+    idle_timeout_s: float = Field(default=300.0, gt=0, description="Time after which an unused process is closed")
+    boot_timeout_s: float = Field(default=60.0, gt=0, description="Maximum time for a process to start")
+    step_timeout_s: float = Field(default=20.0, gt=0, description="Maximum time for one step of a process")
 
     @field_validator("send_login_to", mode="before")
     @classmethod
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
 def from_environment() -> Settings:
     """Return the current settings from the environment. Cached: parsing takes 0.25 ms if a variable has changed.
 
-    Raises `SettingsError` for the first invalid setting.
+    Raises `SettingsError` for the first invalid setting, and if the CLI that a setting names is not a program.
     """
     # `get`, because another thread may remove a variable after the names were listed.
     ours = [(name, os.environ.get(name)) for name in list(os.environ) if name.startswith(PREFIX)]
@@ -95,12 +95,27 @@ def from_environment() -> Settings:
         return _from(tuple(ours))
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise SettingsError(f"{PREFIX}{str(wrong['loc'][0]).upper()} cannot be used: {wrong['msg']}.") from None
+        raise SettingsError(f"{PREFIX}{str(wrong['loc'][0]).upper()} is not valid: {wrong['msg']}.") from None
 
 
 @lru_cache(maxsize=8)
 def _from(_variables: tuple[tuple[str, str | None], ...]) -> Settings:
+    settings = _parsed()
+    if settings.cli_path is not None:
+        _check_program(settings.cli_path)
+    return settings
+
+
+def _parsed() -> Settings:
     for _ in range(_TRIES):
         with suppress(KeyError):  # another thread removed a variable while pydantic read `os.environ`
             return Settings()
     return Settings()
+
+
+def _check_program(path: Path) -> None:
+    wrong = "no such file" if not path.exists() else "not a program"
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise SettingsError(
+            f"{PREFIX}CLI_PATH={path}: {wrong}. Correct the path, or unset the variable to use the SDK's own CLI."
+        )

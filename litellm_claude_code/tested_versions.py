@@ -41,7 +41,7 @@ def warning(name: str, version: str) -> str:
     if version not in COMPROMISED.get(name, ()):
         return ""
     return (
-        f"{name} {version} was a compromised release: install another version, and replace every key and login "
+        f"{name} {version} was a compromised release. Install another version, and replace every key and login "
         "that this machine's programs could read."
     )
 

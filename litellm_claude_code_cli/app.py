@@ -21,7 +21,7 @@ _ANOTHER_PROGRAMS = {"ignore_unknown_options": True, "allow_interspersed_args": 
 
 app = typer.Typer(
     name=PROGRAM,
-    help="litellm and DSPy on Claude Code: the model prefix `claude_code/`, from the command line.",
+    help="Call Claude through Claude Code from litellm and DSPy. Model names start with `claude_code/`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

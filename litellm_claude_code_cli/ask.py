@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import mimetypes
 import sys
@@ -20,28 +21,38 @@ def ask(
     prompt: Annotated[
         str | None,
         typer.Argument(
-            metavar="PROMPT", help="The question. Text piped to stdin is appended to it; `-` stands for stdin alone."
+            metavar="PROMPT", help="The question. Text piped to stdin is appended to it; `-` means stdin alone."
         ),
     ] = None,
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="NAME", help="See `litellm-claude-code models`.", autocompletion=complete_model
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="The model. `litellm-claude-code models` lists them.",
+            autocompletion=complete_model,
         ),
     ] = "sonnet",
     system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="The system prompt.")] = None,
-    stream: Annotated[bool, typer.Option(help="Print the answer as it comes, or once it is whole.")] = True,
+    stream: Annotated[bool, typer.Option(help="Print the answer as it arrives, or when it is complete.")] = True,
     json_schema: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Have the answer be JSON of this schema."),
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="Ask for JSON that matches the schema in this file."
+        ),
     ] = None,
     image: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Show the model an image. May be repeated."),
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Attach an image. Can be repeated."),
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(metavar="TOKENS", min=1, help="Longest answer.")] = None,
-    timeout_s: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Longest wait.")] = 600,
-    usage: Annotated[bool, typer.Option("--usage", help="Say on stderr what the answer took.")] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option(metavar="TOKENS", min=1, help="Maximum length of the answer.")
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Maximum time to wait for the answer.")
+    ] = 600,
+    usage: Annotated[bool, typer.Option("--usage", help="Print tokens and cost to stderr.")] = False,
 ) -> None:
     """Ask Claude a question. Only the answer goes to stdout.
 
@@ -77,10 +88,23 @@ def ask(
     with told_in_one_line():
         litellm = load_litellm()
         boot_no_spares()
+        _announce_check()
         answer = _print_stream(litellm, request) if stream else _print_whole(litellm, request)
         if usage:
             print(_took(litellm, answer), file=sys.stderr)
     _check(answer, schema)
+
+
+def _announce_check() -> None:
+    """Say on a terminal why the first answer takes longer."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return
+    from litellm_claude_code.selfcheck import is_check_due
+    from litellm_claude_code.settings import SettingsError, from_environment
+
+    with contextlib.suppress(SettingsError):  # the call raises it, too
+        if is_check_due(from_environment()):
+            print("Testing this version of Claude Code on loopback, once. This takes a few seconds.", file=sys.stderr)
 
 
 def _with_stdin(prompt: str | None) -> str:
@@ -90,11 +114,11 @@ def _with_stdin(prompt: str | None) -> str:
         try:
             piped = sys.stdin.buffer.read().decode()
         except UnicodeDecodeError:
-            raise typer.BadParameter("stdin is not text in UTF-8.") from None
+            raise typer.BadParameter("stdin is not UTF-8 text. Convert it first.") from None
     given = "" if prompt in (None, "-") else prompt
     text = "\n\n".join(part for part in (given, piped) if part and part.strip())
     if not text:
-        raise typer.BadParameter('there is no question: give one, as in `ask "What is 2 + 2?"`, or pipe it in.')
+        raise typer.BadParameter('there is no question. Give one, as in `ask "What is 2 + 2?"`, or pipe it in.')
     return text
 
 
@@ -104,14 +128,18 @@ def _read_schema(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise typer.BadParameter(f"{path} is not JSON: {error}.", param_hint="--json-schema") from None
     if not isinstance(schema, dict):
-        raise typer.BadParameter(f"{path} holds no JSON schema: it is not an object.", param_hint="--json-schema")
+        raise typer.BadParameter(
+            f"{path} is not a JSON schema. It must contain a JSON object.", param_hint="--json-schema"
+        )
     return schema
 
 
 def _read_image(path: Path) -> dict[str, Any]:
     kind = mimetypes.guess_type(path.name)[0]
     if kind is None or not kind.startswith("image/"):
-        raise typer.BadParameter(f"{path} is no image, by its name.", param_hint="--image")
+        raise typer.BadParameter(
+            f"{path} is not an image, judging by its name. Use a .png, .jpg, .gif or .webp file.", param_hint="--image"
+        )
     data = base64.b64encode(path.read_bytes()).decode()
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
 
@@ -160,15 +188,17 @@ def _check(answer: Any, schema: dict[str, Any] | None) -> None:
     """Exit with an error if the answer is cut off, declined, or does not match the schema."""
     choice = answer.choices[0]
     if choice.finish_reason == "length":
-        fail(ExitCode.INCOMPLETE, "the answer is incomplete: it reached --max-tokens, or the longest the model gives.")
+        fail(
+            ExitCode.INCOMPLETE, "the answer is incomplete, because it reached --max-tokens or the model's own maximum."
+        )
     if choice.finish_reason == "content_filter":
-        fail(ExitCode.REFUSED, "the model declined to answer.")
+        fail(ExitCode.REFUSED, "the model declined to answer. Rephrase the question, or try another model.")
     if schema is not None:
         import jsonschema
 
         try:
             jsonschema.validate(json.loads(choice.message.content or ""), schema)
         except ValueError:
-            fail(ExitCode.INCOMPLETE, "the answer is not JSON.")
+            fail(ExitCode.INCOMPLETE, "the answer is not JSON, although --json-schema asks for it.")
         except jsonschema.ValidationError as error:
-            fail(ExitCode.INCOMPLETE, f"the answer is JSON, but not of the schema: see {error.json_path}.")
+            fail(ExitCode.INCOMPLETE, f"the answer is JSON, but does not match the schema at {error.json_path}.")

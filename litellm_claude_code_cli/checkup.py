@@ -55,8 +55,8 @@ def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Findi
     yield _limits(payer, model)
     yield _loopback()
     if is_offline or not is_asking or payer.verdict == "bad":
-        why = "--offline" if is_offline else "--no-call" if not is_asking else "nobody would pay for it"
-        yield Finding(about="call", verdict="skipped", sentences=[f"No model was asked: {why}."])
+        why = "of --offline" if is_offline else "of --no-call" if not is_asking else "there is no working login"
+        yield Finding(about="call", verdict="skipped", sentences=[f"No model was called, because {why}."])
     else:
         yield _call(model)
     yield settings
@@ -103,14 +103,14 @@ def _self_check() -> Finding:
     sentences = [
         f"Claude Code CLI {report.cli_version} with claude-agent-sdk {report.sdk_version}"
         f"{', which this package was tested with' if is_tested else ''}.",
-        "The self-check on loopback passed just now.",
-        f"It is {report.cli}.",
+        "The self-check on loopback passed.",
+        f"Its path is {report.cli}.",
     ]
     return Finding(about="cli", verdict="good", sentences=sentences, data=data)
 
 
 def _skipped_login() -> Finding:
-    return Finding(about="login", verdict="skipped", sentences=["--offline: no login is looked at, nobody pays."])
+    return Finding(about="login", verdict="skipped", sentences=["The login was not checked, because of --offline."])
 
 
 def _login() -> Finding:
@@ -123,11 +123,11 @@ def _login() -> Finding:
         return Finding(about="login", verdict="bad", sentences=[describe(error)[1]])
     data = dict(identity)
     if not identity["is_logged_in"]:
-        return Finding(about="login", verdict="bad", sentences=["Nobody is logged in.", HOW_TO_PAY], data=data)
+        return Finding(about="login", verdict="bad", sentences=["Not logged in.", HOW_TO_PAY], data=data)
     sentences = [_payment(identity)]
     if identity["payer"] == "subscription":
-        extra = "go on with" if identity["allows_overage"] else "stop before"
-        sentences.append(f"Where its limits are reached, calls {extra} extra usage, which is billed.")
+        behaviour = "continue on" if identity["allows_overage"] else "fail rather than use"
+        sentences.append(f"At a limit, calls {behaviour} extra usage, which is billed.")
         if os.environ.get("ANTHROPIC_API_KEY"):
             sentences.append("The ANTHROPIC_API_KEY in the environment is not used.")
     is_surprise = identity["payer"] == "api_key" and os.environ.get("LITELLM_CLAUDE_CODE_AUTH") != "api_key"
@@ -141,15 +141,13 @@ def _payment(identity: Identity) -> str:
     known = f" ({', '.join(details)})" if details else ""
     match identity["payer"]:
         case "subscription":
-            return (
-                f"A Claude subscription pays{known}: calls count against its limits and are not charged by the token."
-            )
+            return f"A Claude subscription pays{known}: calls count against its limits and are not billed per token."
         case "api_key":
             return f"An API key pays{known}: every token is billed at API prices."
         case "gateway":
-            return f"The gateway at {identity['base_url']} pays{known}: what a call costs is for it to say."
+            return f"The gateway at {identity['base_url']} pays{known}: its operator sets the prices."
         case "cloud":
-            return f"A cloud account pays{known}, through {identity['cloud']}: every token is billed at its prices."
+            return f"A cloud account pays{known}, through {identity['cloud']}: tokens are billed at its prices."
 
 
 def _limits(login: Finding, model: str) -> Finding:
@@ -161,7 +159,9 @@ def _limits(login: Finding, model: str) -> Finding:
     from litellm_claude_code.limits.subscription import LimitStatus, sentences
 
     if login.verdict == "bad" or login.data.get("payer") != "subscription":
-        return Finding(about="limits", verdict="skipped", sentences=["No subscription pays, so there are none of one."])
+        return Finding(
+            about="limits", verdict="skipped", sentences=["No subscription pays, so there are no limits to show."]
+        )
     try:
         provider.warm_up(full_name(model))
     except Exception as error:
@@ -172,7 +172,7 @@ def _limits(login: Finding, model: str) -> Finding:
     said, data = sentences(status, time.time()), dict(status)
     if not said:
         nothing = (
-            "The CLI tells nothing of them: with a token of `claude setup-token` it does not, until one is reached."
+            "The CLI reports no limits. With a token from `claude setup-token`, it reports a limit when it is reached."
         )
         return Finding(about="limits", verdict="skipped", sentences=[nothing], data=data)
     is_near = status["status"] != "allowed" or status["overage"]["is_in_use"]
@@ -198,9 +198,10 @@ def _loopback() -> Finding:
         about="overhead",
         verdict="good",
         sentences=[
-            f"{warm_ms:.0f} ms a call on a warm process (median of {_ROUND_TRIPS}); {first_ms:.0f} ms the first, with "
-            "its boot. Measured on loopback, where answers take no time.",
-            f"About {tokens} tokens a request: the {len(own)} characters in which Claude Code says what it is.",
+            f"{warm_ms:.0f} ms per call on a running process (median of {_ROUND_TRIPS}), and {first_ms:.0f} ms for the "
+            "first call, which starts one. Measured on loopback, where answers take no time.",
+            f"About {tokens} tokens per request, for the {len(own)} characters that Claude Code adds to the system "
+            "prompt.",
         ],
         data={"first_ms": first_ms, "warm_ms": warm_ms, "tokens": tokens, "characters": len(own)},
     )
@@ -221,7 +222,7 @@ def _call(model: str) -> Finding:
         about="call",
         verdict="good",
         sentences=[
-            f"{response.model} answered in {took_ms:.0f} ms, on a process that was ready: "
+            f"{response.model} answered in {took_ms:.0f} ms, on a running process: "
             f"{used.prompt_tokens} tokens in, {used.completion_tokens} out."
         ],
         data={

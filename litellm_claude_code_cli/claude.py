@@ -14,16 +14,16 @@ from .provider import load_litellm
 
 def claude(
     arguments: Annotated[
-        list[str] | None, typer.Argument(help="What you would write after `claude`.", show_default=False)
+        list[str] | None, typer.Argument(help="Arguments for Claude Code.", show_default=False)
     ] = None,
 ) -> None:
-    """Run Claude Code itself: the CLI in the SDK's wheel, or that of LITELLM_CLAUDE_CODE_CLI_PATH.
+    """Run Claude Code itself: the CLI in the SDK's wheel, or the one that LITELLM_CLAUDE_CODE_CLI_PATH names.
 
     Use it once, to log in. All arguments after `claude` are passed to Claude Code.
 
     ```
     litellm-claude-code claude auth login     # in the browser; Claude Code keeps the login
-    litellm-claude-code claude setup-token    # a token for CLAUDE_CODE_OAUTH_TOKEN, where there is no browser
+    litellm-claude-code claude setup-token    # a token for CLAUDE_CODE_OAUTH_TOKEN, for machines without a browser
     litellm-claude-code claude --version
     ```
     """
@@ -39,4 +39,4 @@ def claude(
     try:
         os.execv(cli, [str(cli), *(arguments or [])])
     except OSError as error:
-        fail(ExitCode.UNEXPECTED, f"{cli} cannot be started: {error.strerror}")
+        fail(ExitCode.UNEXPECTED, f"cannot start {cli}: {error.strerror}.")

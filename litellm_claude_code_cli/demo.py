@@ -7,4 +7,4 @@ from .exits import ExitCode, fail
 
 def demo() -> None:
     """Say that the demo is in the source checkout."""
-    fail(ExitCode.USAGE, "The demo is not installed any more: run `make demo` in a checkout of the source code.")
+    fail(ExitCode.USAGE, "The demo is no longer installed. Run `make demo` in a checkout of the source code.")

@@ -54,18 +54,22 @@ def told_in_one_line() -> Iterator[None]:
 def describe(error: Exception) -> tuple[ExitCode, str]:
     """Return the exit code for an exception, and a sentence about it.
 
-    An exception that is not one of litellm's is a bug: the sentence says where it was raised.
+    Invalid settings are usage errors. Any other exception that is not one of litellm's is a bug: the sentence says
+    where it was raised.
     """
     error = getattr(error, "original_exception", None) or error
     from litellm_claude_code import cause_of
+    from litellm_claude_code.settings import SettingsError
 
+    if isinstance(error, SettingsError):
+        return ExitCode.USAGE, str(error)
     code = next((code for kind, code in _table() if isinstance(error, kind)), None)
     if (cause := cause_of(error)) is not None and cause.kind == "billing_error":
         code = ExitCode.NOBODY_PAYS
     if code is None:
         place = traceback.extract_tb(error.__traceback__)[-1:]
         where = f" in {place[0].filename}, line {place[0].lineno}" if place else ""
-        return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}{where}. This is a bug; please report it."
+        return ExitCode.UNEXPECTED, f"unexpected {type(error).__name__}{where}. This is a bug. Please report it."
     return code, _sentence(error)
 
 

@@ -38,13 +38,13 @@ class Model(TypedDict):
 
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of a table.")] = False,
 ) -> None:
-    """List the models: names, what they stand for, context, prices, capabilities.
+    """List the models: names, the model behind each alias, context, prices, capabilities.
 
-    The installed Claude Code decides which model an alias stands for, so an alias moves on to new models. A full id
-    does not change; ids that are not listed work, too. Agents are those in the files that LITELLM_CLAUDE_CODE_PROFILES
-    names. No request is made.
+    The installed Claude Code decides which model an alias means, so an alias moves on to new models. A full id does not
+    change, and ids that are not listed work, too. LITELLM_CLAUDE_CODE_PROFILES names files of agents, which are listed
+    with the models. No request is made.
 
     ```
     litellm-claude-code models
@@ -102,7 +102,7 @@ def _print_table(listed: list[Model], *, agents: list[str]) -> None:
     table.add_column(f"{PREFIX}/…", no_wrap=True)
     for title in ("context", "answer", "$ in", "$ out"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("takes")
+    table.add_column("supports")
     for model in listed:
         name = model["name"].removeprefix(f"{PREFIX}/")
         table.add_row(
@@ -115,9 +115,9 @@ def _print_table(listed: list[Model], *, agents: list[str]) -> None:
         )
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS, highlight=False)
     console.print(table)
-    console.print(f"\nAll take {', '.join(shared)}. Prices are the API's, for a million tokens.")
+    console.print(f"\nAll support {', '.join(shared)}. Prices are API prices, in dollars per million tokens.")
     if agents:
-        console.print(f"Agents, behind any of these names ({ALIASES[0]}@{agents[0]}): {', '.join(agents)}.")
+        console.print(f"Agents: {', '.join(agents)}. Each works with any model, as in {ALIASES[0]}@{agents[0]}.")
 
 
 def _thousands(tokens: int | None) -> str:

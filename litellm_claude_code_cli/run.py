@@ -20,13 +20,13 @@ _AT_START_UP: Final = Path(__file__).with_name("at_start_up")
 def run(
     arguments: Annotated[
         list[str],
-        typer.Argument(help="What you would give to `python`: a script, or `-m` and a module, and its arguments."),
+        typer.Argument(help="The arguments of `python`: a script, or `-m` and a module, and then its arguments."),
     ],
 ) -> None:
     r"""Run a Python program with `claude_code/…` models, without changing the program.
 
-    Write after `run` what you would write after `python`. If the program takes the name of a model, for litellm or
-    DSPy, it now takes `claude_code/sonnet`, for example:
+    Write after `run` what you would write after `python`. If the program accepts a model name for litellm or DSPy,
+    you can now give it `claude_code/sonnet`, for example:
 
     ```
     litellm-claude-code run -m evolution.skills.evolve_skill \

@@ -11,9 +11,11 @@ from .exits import ExitCode, fail
 
 
 def stand_in(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 means any free port.")] = 0,
     delay_s: Annotated[float, typer.Option(min=0, help="Time to the first byte of each answer, in seconds.")] = 0.0,
-    text: Annotated[str | None, typer.Option(help="What to answer. By default the last user message.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The text of every answer. By default, the last user message is repeated.")
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(

@@ -474,7 +474,7 @@ async def test_one_run_at_a_time_in_a_folder_unless_the_profile_says_it_is_safe(
     stand_in.respond = respond
     one, other = sorted(await asyncio.gather(ask("alone"), ask("alone")), key=len)
     assert one == "Done."
-    assert "another run of an agent is at work in the folder" in other
+    assert "another run is using the folder" in other
     assert "parallel=True" in other
     may_end.clear()
     stand_in.reset()

@@ -31,7 +31,7 @@ def test_an_agent_does_not_run_on_a_cli_that_fails_the_self_check(
     litellm_claude_code.close()
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(cli))
     litellm_claude_code.profile("agent")
-    with pytest.raises(litellm.APIConnectionError, match="does not do what litellm_claude_code relies on"):
+    with pytest.raises(litellm.APIConnectionError, match="does not behave as litellm_claude_code needs"):
         litellm.completion(**request(stand_in))
     assert stand_in.requests == []
     litellm_claude_code.close()

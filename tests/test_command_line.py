@@ -20,6 +20,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import litellm_claude_code
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.models import ALIASES
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
 from litellm_claude_code_cli import checkup, provider
@@ -91,7 +92,7 @@ def test_usage_goes_to_stderr(gateway: StandIn) -> None:
     ("said", "code", "told"),
     [
         ('{"city": "Paris"}', ExitCode.OK, None),
-        ('{"city": 75}', ExitCode.INCOMPLETE, r"not of the schema.*\$\.city"),
+        ('{"city": 75}', ExitCode.INCOMPLETE, r"does not match the schema at \$\.city"),
         ("Paris!", ExitCode.INCOMPLETE, "not JSON"),
     ],
 )
@@ -124,7 +125,7 @@ FAILURES: dict[str, tuple[Answer | Failure, ExitCode, str]] = {
     "an error in the stream": (
         Answer(content=[Text("word " * 20)], error_after=(6, Failure(529))),
         ExitCode.UNAVAILABLE,
-        "told to fail|overloaded|Overloaded",
+        "fails this request on purpose|overloaded|Overloaded",
     ),
     "an answer too late": (Answer(content=[Text("late")], delay_s=30), ExitCode.TIMEOUT, "timeout of 1 s"),
     "a refusal": (answer("I cannot.", stop_reason="refusal"), ExitCode.REFUSED, "declined"),
@@ -168,10 +169,10 @@ def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path
     for arguments, told in [
         (["ask"], "there is no question"),
         (["ask", "-"], "there is no question"),
-        (["ask", "Hello?", "--image", tmp_path / "notes.txt"], "is no image"),
+        (["ask", "Hello?", "--image", tmp_path / "notes.txt"], "is not an image"),
         (["ask", "Hello?", "--image", tmp_path / "none.png"], "does not exist"),
         (["ask", "Hello?", "--json-schema", tmp_path / "notes.txt"], "is not JSON"),
-        (["ask", "Hello?", "--json-schema", tmp_path / "list.json"], "not an object"),
+        (["ask", "Hello?", "--json-schema", tmp_path / "list.json"], "must contain a JSON object"),
         (["ask", "two", "words"], "unexpected extra argument"),
         (["answer"], "No such command"),
         (["run"], "Missing argument"),
@@ -183,11 +184,34 @@ def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path
     assert gateway.requests == []
 
 
-def test_an_answer_cannot_steer_the_terminal(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.TextIOWrapper):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_the_wait_for_a_first_check_is_explained_on_a_terminal_only(
+    gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(stderr: io.TextIOWrapper) -> str:
+        litellm_claude_code.close()
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.redirect_stderr(stderr):
+            ask("Hello?", stream=False, timeout_s=60, model="sonnet")
+            stderr.flush()
+        return stderr.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(sys, "stdin", None)
+    for name in ("new", "newer"):
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec {find_cli()} "$@"\n')
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(tmp_path / "new"))
+    assert asked(Terminal(io.BytesIO())).startswith("Testing this version of Claude Code on loopback, once.")
+    assert asked(Terminal(io.BytesIO())) == ""
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(tmp_path / "newer"))
+    assert asked(io.TextIOWrapper(io.BytesIO())) == ""
+    litellm_claude_code.close()
+
+
+def test_an_answer_cannot_steer_the_terminal(gateway: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)  # as in a process without one
     gateway.script("\x1b[31mred\x07\r\n\té")
     seen = io.BytesIO()
@@ -230,7 +254,7 @@ def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
 
     agent = next(model for model in json.loads(listed("--json")) if model["name"] == "claude_code/haiku@writer")
     assert (agent["model"], "tools" in agent["capabilities"]) == ("claude-haiku-5-5", False)
-    assert listed().endswith("Agents, behind any of these names (sonnet@reader): reader, writer.\n")
+    assert listed().endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
 
 
 @pytest.mark.parametrize("way", ["the SDK's", "the one of the setting"])
@@ -247,6 +271,21 @@ def test_claude_code_itself_is_at_hand(way: str, tmp_path: Path) -> None:
         assert "claude setup-token" in ran.stdout
     else:
         assert (ran.returncode, ran.stdout, ran.stderr) == (7, "another setup-token --help\n", "")
+
+
+def test_a_cli_path_without_a_program_is_told_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").write_text("no program")
+    for path, wrong in [("/nope", "no such file"), (tmp_path / "notes", "not a program"), (tmp_path, "not a program")]:
+        litellm_claude_code.close()
+        monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(path))
+        told = f"LITELLM_CLAUDE_CODE_CLI_PATH={path}: {wrong}"
+        assert_told(run("ask", "Hello?"), ExitCode.REFUSED, told)
+        assert_told(run("claude"), ExitCode.USAGE, told)
+        found = findings(run("doctor", "--offline", "--json"))
+        assert (list(found), found["settings"]["verdict"]) == (["versions", "settings"], "bad")
+        assert found["settings"]["sentences"][0].startswith(told)
 
 
 def findings(result: Result) -> dict[str, Any]:
@@ -284,8 +323,27 @@ def test_a_doctor_takes_newer_versions_as_good_and_a_compromised_one_as_bad(
     assert "litellm 1.107.0 was a compromised release" in " ".join(bad.sentences)
 
 
-def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
+def test_a_healthy_doctor_prints_one_tick_and_who_pays(gateway: StandIn) -> None:
     result = run("doctor")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "✓ Everything works (checked: versions, cli, login, overhead, call, settings).\n"
+        f"    The gateway at {gateway.base_url} pays (from ANTHROPIC_AUTH_TOKEN): its operator sets the prices.\n"
+    )
+
+
+def test_a_doctor_prints_the_details_of_a_problem_only(gateway: StandIn) -> None:
+    gateway.script(Failure(401, message="expired"))
+    result = run("doctor")
+    assert result.exit_code == ExitCode.UNEXPECTED
+    problem, sentence, *rest = result.stdout.splitlines()
+    assert problem == "✗ Call"
+    assert "expired" in sentence
+    assert rest == ["✓ No problem with: versions, cli, login, overhead, settings."]
+
+
+def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
+    result = run("doctor", "--verbose")
     assert result.exit_code == 0, result.output
     titles = re.findall(r"^[✓!✗-] (.*)$", result.stdout, re.MULTILINE)
     assert [title.split(" (")[0] for title in titles] == [
@@ -294,7 +352,7 @@ def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
         "Who pays",
         "Limits",
         "Overhead",
-        "A call",
+        "Call",
         "Settings",
     ]
     assert f"The gateway at {gateway.base_url} pays (from ANTHROPIC_AUTH_TOKEN)" in result.stdout
@@ -305,7 +363,7 @@ def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
 
 def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: AnthropicHost, stand_in: StandIn) -> None:
     default_endpoint.usage = usage(42)
-    result = run("doctor", "--no-call")
+    result = run("doctor", "--no-call", "--verbose")
     assert result.exit_code == 0, result.output
     assert re.search(
         r"A Claude subscription pays \(ada@example.org, Ada Ltd, plan max.*, from .*\.json\)", result.stdout
@@ -333,7 +391,7 @@ def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
 def test_a_doctor_notices_a_setting_and_a_cli_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
     found = findings(run("doctor", "--offline", "--json"))
-    assert "LITELLM_CLAUDE_CODE_MAX_WORKERS cannot be used" in found["settings"]["sentences"][0]
+    assert "LITELLM_CLAUDE_CODE_MAX_WORKERS is not valid" in found["settings"]["sentences"][0]
     monkeypatch.delenv("LITELLM_CLAUDE_CODE_MAX_WORKERS")
     litellm_claude_code.close()
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", "/bin/false")

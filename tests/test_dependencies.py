@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +80,15 @@ def test_a_version_that_was_not_tested_is_told_by_what_is_known_of_it() -> None:
     assert "older than the oldest tested version, 0.2.170" in remark("claude-agent-sdk", "0.2.99")
     assert "between the tested versions" in remark("litellm", "1.108.11")
     assert remark("starlette", "9") == ""
+
+
+def test_the_adapter_names_the_missing_extra() -> None:
+    """With `dspy` set to None in `sys.modules`, Python raises the error of a module that is not installed."""
+    code = "import sys; sys.modules['dspy'] = None; import dspy_adapter"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].endswith('Run: pip install "litellm_claude_code[dspy]"')
+    assert "During handling" not in ran.stderr
 
 
 def test_every_locked_file_is_known_by_its_hash() -> None:

@@ -497,7 +497,7 @@ def test_waiting_for_a_limits_reset_is_counted_and_shown(
     assert numbers["limit_waits"] == 1
     assert 1 < numbers["limit_wait_s"] <= numbers["elapsed_s"]
     assert "1 calls waited for a usage limit" in str(run)
-    assert "Claude's usage limit is reached: 1 call waits for its reset at " in capfd.readouterr().err
+    assert "Claude's usage limit is reached: 1 call is waiting for the reset at " in capfd.readouterr().err
 
 
 def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, login: Any) -> None:

@@ -267,7 +267,7 @@ ONE_CALL = """
 def test_the_hooks_of_a_policy_are_refused_and_do_not_run(tmp_path: Path) -> None:
     hook = {"type": "command", "command": f"env > {tmp_path}/ran"}
     told = under_a_policy(ONE_CALL, {"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}}, tmp_path)
-    assert f"{POLICY_FILE} sets hooks, a program that Claude Code would start" in told
+    assert f"{POLICY_FILE} sets hooks, so Claude Code would start a program" in told
     assert "0 requests" in told
     assert not (tmp_path / "ran").exists()
 

@@ -159,5 +159,5 @@ def test_a_user_agent_asks_for_nothing(stand_in: StandIn) -> None:
 
 def test_a_setting_that_is_none_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
-    with pytest.raises(litellm.BadRequestError, match="LITELLM_CLAUDE_CODE_MAX_WORKERS cannot be used"):
+    with pytest.raises(litellm.BadRequestError, match="LITELLM_CLAUDE_CODE_MAX_WORKERS is not valid"):
         ask(stand_in)

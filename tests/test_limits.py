@@ -265,30 +265,30 @@ def test_changing_a_status_changes_nothing(limits: SubscriptionLimits) -> None:
             FIVE_HOUR,
             NOW,
             "The 5-hour limit of the Claude subscription is reached; it resets at 10:37 (in 37 min). Calls fail at "
-            "once until then. To go on: wait with LITELLM_CLAUDE_CODE_ON_LIMIT=wait; or pay with a key: `api_key=` on "
-            "the call.",
+            "once until then. To continue, set LITELLM_CLAUDE_CODE_ON_LIMIT=wait to wait for the reset, or pay with a "
+            "key by giving the call `api_key=`.",
         ),
         (
             OVERAGE,
             RESET - 42,
             "The 5-hour limit of the Claude subscription is reached, and extra usage, billed on top of it, has begun; "
-            "it resets at 10:37 (in 42 s). Calls fail at once until then. To go on: wait with "
-            "LITELLM_CLAUDE_CODE_ON_LIMIT=wait; or pay for extra usage with LITELLM_CLAUDE_CODE_ALLOW_OVERAGE=true; or "
-            "pay with a key: `api_key=` on the call.",
+            "it resets at 10:37 (in 42 s). Calls fail at once until then. To continue, set "
+            "LITELLM_CLAUDE_CODE_ON_LIMIT=wait to wait for the reset, or set LITELLM_CLAUDE_CODE_ALLOW_OVERAGE=true to "
+            "pay for extra usage, or pay with a key by giving the call `api_key=`.",
         ),
         (
             OPUS,
             NOW,
             "The weekly Opus limit of the Claude subscription is reached; it resets on 2026-11-25 at 01:00 "
-            "(in 4 d 15 h). Calls fail at once until then. To go on: wait with LITELLM_CLAUDE_CODE_ON_LIMIT=wait; or "
-            "take another model; or pay with a key: `api_key=` on the call.",
+            "(in 4 d 15 h). Calls fail at once until then. To continue, set LITELLM_CLAUDE_CODE_ON_LIMIT=wait to wait "
+            "for the reset, or use another model, or pay with a key by giving the call `api_key=`.",
         ),
         (
             WEEKLY_WITHOUT_RESET,
             NOW,
-            "The weekly limit of the Claude subscription is reached; when it resets is not known (the next try is in "
-            "1 min). Calls fail at once until then. To go on: wait with LITELLM_CLAUDE_CODE_ON_LIMIT=wait; or pay with "
-            "a key: `api_key=` on the call.",
+            "The weekly limit of the Claude subscription is reached; its reset time is unknown (the next try is in "
+            "1 min). Calls fail at once until then. To continue, set LITELLM_CLAUDE_CODE_ON_LIMIT=wait to wait for the "
+            "reset, or pay with a key by giving the call `api_key=`.",
         ),
     ],
 )

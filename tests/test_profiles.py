@@ -98,18 +98,18 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"tolls": ["Read"]}, "tolls: there is no such field; there are"),
-        ({"tools": "Read"}, "tools: give a list: tools=['Read']."),
+        ({"tolls": ["Read"]}, "tolls: there is no such field. The fields are"),
+        ({"tools": "Read"}, "tools: must be a list, as in tools=['Read']."),
         ({"tools": ["not a tool!"]}, "tools: 'not a tool!' names no tool"),
         ({"cwd": "/no/such/folder"}, "cwd: the folder '/no/such/folder' does not exist."),
         ({"add_dirs": ["/no/such/folder"]}, "add_dirs: the folder '/no/such/folder' does not exist."),
-        ({"name": "20250514"}, "it starts with a letter"),
-        ({"name": "re@viewer"}, "it starts with a letter"),
+        ({"name": "20250514"}, "Start with a letter"),
+        ({"name": "re@viewer"}, "Start with a letter"),
         ({"max_turns": 0}, "max_turns: Input should be greater than or equal to 1."),
         ({"max_budget_usd": "much"}, "max_budget_usd: Input should be a valid number"),
         ({"permission_mode": "yolo"}, "permission_mode: Input should be 'default'"),
-        ({"permission_mode": "bypassPermissions"}, "say so a second time, with allow_bypass_permissions=True"),
-        ({"system_prompt": "A", "append_system_prompt": "B"}, "give one of them"),
+        ({"permission_mode": "bypassPermissions"}, "set allow_bypass_permissions=True"),
+        ({"system_prompt": "A", "append_system_prompt": "B"}, "Use one of them"),
         ({"agents": {"scout": {"description": "d", "prompt": "p"}}}, "add it to `tools`"),
         ({"agents": {"scout": {"description": "d"}}, "tools": ["Agent"]}, "agents.scout.prompt: Field required."),
         (
@@ -119,14 +119,14 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
             },
             "allow_bypass_permissions",
         ),
-        ({"hooks": {"OnTuesday": []}}, "hooks: 'OnTuesday' is no event: use one of"),
+        ({"hooks": {"OnTuesday": []}}, "hooks: 'OnTuesday' is not an event. Use one of"),
         ({"can_use_tool": "no.such:function"}, "can_use_tool: Invalid python path"),
         ({"mcp_servers": {"calc": {"command": "/no/such/program"}}}, "the program '/no/such/program' was not found"),
-        ({"mcp_servers": {"calc": {"type": "http", "url": "calc"}}}, "'calc' is no address of a server"),
-        ({"mcp_servers": {"calc": {"type": "carrier"}}}, "a server's type is 'stdio', 'http', 'sse' or 'python'"),
-        ({"mcp_servers": {"calc": [1]}}, "an in-process server is a list of functions"),
-        ({"mcp_servers": {"near": [len]}}, "'len' cannot be a tool: give it parameters with types that JSON has"),
-        ({"mcp_servers": {"a b": [len]}}, "'a b' is no name for a server"),
+        ({"mcp_servers": {"calc": {"type": "http", "url": "calc"}}}, "'calc' is not a URL of a server"),
+        ({"mcp_servers": {"calc": {"type": "carrier"}}}, "a server's type must be 'stdio', 'http', 'sse' or 'python'"),
+        ({"mcp_servers": {"calc": [1]}}, "an in-process server must be a list of functions"),
+        ({"mcp_servers": {"near": [len]}}, "'len' cannot be a tool: its parameters must have types that JSON supports"),
+        ({"mcp_servers": {"a b": [len]}}, "'a b' is not a valid server name"),
         ({"env": {"ANTHROPIC_API_KEY": "sk-secret"}}, "ANTHROPIC_API_KEY is not for a profile"),
         ({"pass_env": ["ANTHROPIC_AUTH_TOKEN"]}, "ANTHROPIC_AUTH_TOKEN is not for a profile"),
         ({"env": {"_CLAUDE_CODE_X": "1"}}, "_CLAUDE_CODE_X is not for a profile"),
@@ -180,8 +180,8 @@ def test_a_file_defines_profiles_with_paths_of_its_own_folder(tmp_path: Path) ->
     [
         ("[reviewer\n", "are not TOML"),
         ('reviewer = "Read"\n', "'reviewer' is no table"),
-        ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'a' cannot be used"),
-        ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'b' cannot be used"),
+        ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'a' is not valid"),
+        ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'b' is not valid"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file_and_the_profile(tmp_path: Path, text: str, sentence: str) -> None:
@@ -194,7 +194,7 @@ def test_a_mistake_in_a_file_names_the_file_and_the_profile(tmp_path: Path, text
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="cannot be read"):
+    with pytest.raises(ProfileError, match="Cannot read"):
         litellm_claude_code.load_profiles(tmp_path / "none.toml")
 
 
@@ -222,7 +222,7 @@ def test_a_date_behind_the_at_sign_is_a_vertex_version(name: str, split: tuple[s
 
 def test_an_unknown_name_is_not_found_and_the_known_ones_are_listed() -> None:
     litellm_claude_code.profile("reader")
-    with pytest.raises(litellm.NotFoundError, match=r"no agent profile 'reviewer'\. Defined here: 'reader'"):
+    with pytest.raises(litellm.NotFoundError, match=r"no agent profile 'reviewer'; .*: 'reader'"):
         litellm.completion("claude_code/sonnet@reviewer", messages=[{"role": "user", "content": "x"}], max_retries=0)
 
 

@@ -112,10 +112,10 @@ async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script:
 
 TRAFFIC = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 VARIABLES = {
-    "CLAUDE_CODE_DISABLE_THINKING": "It sends `thinking` that nobody asked for: ",
-    "CLAUDE_CODE_MAX_RETRIES": "The status 529 is followed by another request: ",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "The status 400 is followed by another request: ",
-    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "A stream cut off is followed by another request: ",
+    "CLAUDE_CODE_DISABLE_THINKING": "It sends `thinking`, which is not in the call: ",
+    "CLAUDE_CODE_MAX_RETRIES": "It sends another request after an error 529: ",
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "It sends another request after an error 400: ",
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "It sends another request after a stream that is cut off: ",
     TRAFFIC: "It makes requests of its own (HEAD /api/hello): ",
 }
 
@@ -131,7 +131,7 @@ def test_a_variable_without_effect_is_named(script: Script, name: str) -> None:
 
 def test_a_title_asked_for_in_secret_is_noticed(script: Script) -> None:
     report = check(script(f'unset {TRAFFIC} CLAUDE_CODE_DISABLE_TERMINAL_TITLE\nexec {CLI} "$@"'))
-    assert report.problems[0].startswith("It asks the model for itself: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
+    assert report.problems[0].startswith("It makes a model request of its own: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
 
 
 DROPPING = """
@@ -144,9 +144,9 @@ os.execv({cli!r}, [{cli!r}, *arguments])
 
 
 FLAGS = {
-    "--max-budget-usd": (2, "An answer that ends at max_tokens is followed by another request: --max-budget-usd"),
-    "--tools": (2, "It sends `tools` that nobody asked for: --tools"),
-    "--include-partial-messages": (1, "The events of an answer do not come out whole: --include-partial-messages"),
+    "--max-budget-usd": (2, "It sends another request after an answer that ends at max_tokens: --max-budget-usd"),
+    "--tools": (2, "It sends `tools`, which is not in the call: --tools"),
+    "--include-partial-messages": (1, "It does not deliver all events of an answer: --include-partial-messages"),
 }
 
 
@@ -161,24 +161,24 @@ def test_a_flag_without_effect_is_named(script: Script, flag: str) -> None:
 STEPS = {
     "the body is dropped": (
         "env.pop('CLAUDE_CODE_EXTRA_BODY', None)",
-        "The `max_tokens`, `messages`, `output_config`, `stop_sequences`, `thinking`, `tool_choice`, `tools` on the "
-        "wire are not those asked for: CLAUDE_CODE_EXTRA_BODY has no effect.",
+        "`max_tokens`, `messages`, `output_config`, `stop_sequences`, `thinking`, `tool_choice`, `tools` in its "
+        "request differ from the call: CLAUDE_CODE_EXTRA_BODY has no effect.",
     ),
     "caching stays on": (
         "if env.get('DISABLE_PROMPT_CACHING'): env['DISABLE_PROMPT_CACHING'] = ''",
-        "It sets cache marks that nobody asked for: DISABLE_PROMPT_CACHING",
+        "It sets cache marks, although the call has none: DISABLE_PROMPT_CACHING",
     ),
     "caching stays off": (
         "if 'DISABLE_PROMPT_CACHING' in env: env['DISABLE_PROMPT_CACHING'] = '1'",
-        "It sets no cache marks where they are asked for: DISABLE_PROMPT_CACHING",
+        "It does not set the cache marks of the call: DISABLE_PROMPT_CACHING",
     ),
     "the effort is another": (
         "if 'CLAUDE_CODE_EFFORT_LEVEL' in env: env['CLAUDE_CODE_EFFORT_LEVEL'] = 'high'",
-        "It sends `output_config` that nobody asked for: CLAUDE_CODE_EFFORT_LEVEL has no effect.",
+        "It sends `output_config`, which is not in the call: CLAUDE_CODE_EFFORT_LEVEL has no effect.",
     ),
     "the model is dropped": (
         "request.get('settings', {}).pop('model', None)",
-        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
+        "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
     "the system prompt is dropped": (
         "request.pop('system_prompt', None); request.pop('only_if_model_is_current', None)",
@@ -187,17 +187,18 @@ STEPS = {
     ),
     "the system prompt is refused": (
         INSTEAD.format(when="subtype == 'set_model'", reply={"subtype": "error", "error": "unknown"}),
-        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
+        "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
     "rewinding is claimed and not done": (
         INSTEAD.format(
             when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {"rewound": True}}
         ),
-        "Its own system blocks are not those that a fresh process writes: /clear or rewind_conversation has no effect.",
+        "After a call, its own system blocks differ from those of a new process: /clear or rewind_conversation has no "
+        "effect.",
     ),
     "rewinding is not done": (
         INSTEAD.format(when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {}}),
-        "It does not end a call and forget it by `/clear` and `rewind_conversation`: ",
+        "It does not remove a call by `/clear` and `rewind_conversation`: ",
     ),
     "settings are refused": (
         INSTEAD.format(when="subtype == 'apply_flag_settings'", reply={"subtype": "error", "error": "unknown"}),
@@ -205,7 +206,7 @@ STEPS = {
     ),
     "the body is refused": (
         INSTEAD.format(when="env.get('CLAUDE_CODE_EXTRA_BODY')", reply={"subtype": "error", "error": "not allowed"}),
-        "It cannot be given a request by `apply_flag_settings` and `set_model`: ",
+        "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
 }
 
@@ -280,18 +281,18 @@ def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None
         "DISABLE_PROMPT_CACHING": "",
     }
     told = sentence_under({"env": env}, tmp_path)
-    assert f"{FILE} sets {', '.join(env)}, which would change who pays, where requests go or what is sent" in told
-    assert f"The policy in {FILE} sets {', '.join(env)}, which a worker needs for itself" in told
+    assert f"{FILE} sets {', '.join(env)}, which can change who pays, where requests go or what they contain" in told
+    assert f"The policy in {FILE} sets {', '.join(env)}, which this package must set" in told
 
 
 @pytest.mark.parametrize("name", ["apiKeyHelper", "awsAuthRefresh"])
 def test_a_policy_whose_program_would_see_requests_is_refused(tmp_path: Path, name: str) -> None:
     told = sentence_under({name: f"touch {tmp_path}/ran; echo of-the-company"}, tmp_path)
-    assert f"sets {name}, a program that Claude Code would start with the request in its environment" in told
-    assert f"There is a policy in {FILE}, which may be why." in told
+    assert f"sets {name}, so Claude Code would start a program that can read the request" in told
+    assert f"The policy in {FILE} may be the cause." in told
 
 
 def test_a_policy_that_bars_models_is_named(tmp_path: Path) -> None:
     told = sentence_under({"availableModels": ["opus"]}, tmp_path)
-    assert "It cannot be given a request by `apply_flag_settings` and `set_model`" in told
-    assert f"There is a policy in {FILE}, which may be why." in told
+    assert "It does not accept a request by `apply_flag_settings` and `set_model`" in told
+    assert f"The policy in {FILE} may be the cause." in told

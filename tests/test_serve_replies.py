@@ -56,7 +56,7 @@ def test_what_the_model_says_is_left_alone() -> None:
 def test_no_error_speaks_python(message: str) -> None:
     for shape in ("openai", "anthropic"):
         told = json.loads(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))  # type: ignore[arg-type]
-        assert told["error"]["message"].startswith("The request could not be read")
+        assert told["error"]["message"].startswith("A field of the request has an invalid type")
 
 
 def test_the_hosts_of_a_configuration_are_known() -> None:

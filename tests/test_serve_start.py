@@ -1,6 +1,7 @@
 """How `serve` begins: which key is in force, whom it may be shown to, and what it refuses to start with."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,14 @@ from litellm_claude_code.proxy.config import ConfigError, deployments, master_ke
 from litellm_claude_code.proxy.server import Options, check_exposure, choose_key, serve
 
 LONG = "0123456789abcdef"
+WITHOUT = """
+import sys
+class Without:
+    def __init__(self, finder): self.finder = finder
+    def find_spec(self, name, *more):
+        return None if name.split(".")[0] == "{name}" else self.finder.find_spec(name, *more)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+"""
 
 
 def test_a_key_is_always_in_force(tmp_path: Path) -> None:
@@ -74,25 +83,18 @@ def test_a_configuration_that_serves_nothing_is_refused(tmp_path: Path, content:
     file = tmp_path / "config.yaml"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml"):
-        serve(Options(config=file))
+    with pytest.raises(ConfigError, match=r"config\.yaml"), socket.socket() as unbound:
+        serve(Options(config=file), unbound)
 
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert_refused(["--port", port], f"Cannot listen on 127.0.0.1, port {port}")
-    without_it = (
-        "import sys\n"
-        "class Without:\n"
-        "    def __init__(self, finder): self.finder = finder\n"
-        "    def find_spec(self, name, *more):\n"
-        "        return None if name.split('.')[0] == 'fastapi' else self.finder.find_spec(name, *more)\n"
-        "sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]\n"
-    )
-    assert_refused([], 'pip install "litellm_claude_code[proxy]"', before=without_it)
+        assert_refused(["--port", port], "Choose another --port", before=WITHOUT.format(name="litellm"))
+    for host in ("192.0.2.1", "no-such-host.invalid", "a..b"):
+        assert_refused(["--host", host], f"Cannot listen on {host}", before=WITHOUT.format(name="litellm"))
+    assert_refused([], 'pip install "litellm_claude_code[proxy]"', before=WITHOUT.format(name="fastapi"))
 
 
 def assert_refused(options: list[str], said: str, before: str = "") -> None:

@@ -140,13 +140,13 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
     session_id = record_of(ask("key-of-ann"))["session_id"]
     before = len(stand_in.requests)
     for key, name in (("key-of-bob", "agent"), (None, "agent"), ("key-of-ann", "other")):
-        with pytest.raises(litellm.BadRequestError, match="there is no conversation"):
+        with pytest.raises(litellm.BadRequestError, match="has no conversation"):
             ask(key, name, session_id=session_id)
     with pytest.raises(litellm.BadRequestError, match="keeps no conversations"):
         ask("key-of-ann", "forgetful", session_id=session_id)
     with pytest.raises(litellm.BadRequestError, match="is not an id"):
         ask("key-of-ann", session_id="../../etc/passwd")
-    with pytest.raises(litellm.BadRequestError, match="there is no conversation"):
+    with pytest.raises(litellm.BadRequestError, match="has no conversation"):
         ask("key-of-ann", session_id=str(uuid.uuid4()))
     history = [user("Hi"), {"role": "assistant", "content": "Hello"}, user("Go on.")]
     with pytest.raises(litellm.BadRequestError, match="give only the new message"):
@@ -182,7 +182,7 @@ def test_a_client_is_the_key_it_came_with_and_not_what_it_says_of_it(told: dict[
 
 def test_a_proxy_that_tells_no_clients_apart_keeps_no_conversations(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder, sessions=True)
-    with pytest.raises(litellm.PermissionDeniedError, match="does not tell its clients apart"):
+    with pytest.raises(litellm.PermissionDeniedError, match="cannot tell which client"):
         litellm.completion(**request(stand_in, proxy_server_request={"body": {}}))
     assert stand_in.requests == []
 

@@ -71,7 +71,7 @@ class StdioServer(_Frozen):
     @classmethod
     def _is_there(cls, command: str) -> str:
         if shutil.which(command) is None:
-            raise ValueError(f"the program {command!r} was not found: give its full path")
+            raise ValueError(f"the program {command!r} was not found. Give its full path")
         return command
 
 
@@ -86,7 +86,7 @@ class RemoteServer(_Frozen):
     @classmethod
     def _is_a_url(cls, url: str) -> str:
         if not re.match(r"https?://[^/]+", url):
-            raise ValueError(f"{url!r} is no address of a server: it begins with http:// or https://")
+            raise ValueError(f"{url!r} is not a URL of a server. Start it with http:// or https://")
         return url
 
 
@@ -103,7 +103,8 @@ class PythonServer(_Frozen):
         are_tools = isinstance(value, (list, tuple)) and value
         if not is_server and not (are_tools and all(callable(t) or isinstance(t, SdkMcpTool) for t in value)):
             raise ValueError(
-                "an in-process server is a list of functions, or what `claude_agent_sdk.create_sdk_mcp_server` returns"
+                "an in-process server must be a list of functions, or a result of "
+                "`claude_agent_sdk.create_sdk_mcp_server`"
             )
         for one in value if are_tools and isinstance(value, (list, tuple)) else []:
             if not isinstance(one, SdkMcpTool):
@@ -167,8 +168,8 @@ class Sandbox(_Frozen):
         missing = [program for program in ("bwrap", "socat") if shutil.which(program) is None]
         if self.enabled and sys.platform == "linux" and missing:
             raise ValueError(
-                f"{' and '.join(missing)} must be installed for a sandbox (packages bubblewrap and socat); without it "
-                "Claude Code would run the commands outside of one"
+                f"{' and '.join(missing)} must be installed for a sandbox (packages bubblewrap and socat). Otherwise "
+                "Claude Code would run commands outside it"
             )
         return self
 
@@ -197,46 +198,46 @@ class Profile(_Frozen):
 
     name: str
     tools: tuple[str, ...] | Literal["default"] = Field(
-        default=(), description="Claude Code's own tools there are for the agent; 'default' for all of them"
+        default=(), description="Claude Code's own tools that the agent has; 'default' means all of them"
     )
     allowed_tools: tuple[str, ...] = Field(
-        default=(), description="Tools, or rules such as 'Bash(git log:*)', that run without being asked about"
+        default=(), description="Tools, or rules such as 'Bash(git log:*)', that are allowed without asking"
     )
-    disallowed_tools: tuple[str, ...] = Field(default=(), description="Tools, or rules, that never run")
+    disallowed_tools: tuple[str, ...] = Field(default=(), description="Tools, or rules, that are never allowed")
     mcp_servers: Mapping[str, McpServer] = Field(default_factory=dict)
-    cwd: Path | None = Field(default=None, description="Where the agent works; None for an empty folder")
-    add_dirs: tuple[Path, ...] = Field(default=(), description="Further folders it may reach")
+    cwd: Path | None = Field(default=None, description="Working folder; None for an empty one")
+    add_dirs: tuple[Path, ...] = Field(default=(), description="Other folders that the agent may access")
     setting_sources: tuple[SettingSource, ...] = Field(
-        default=(), description="Whose settings, CLAUDE.md, skills and hooks are loaded: 'project', 'local', 'user'"
+        default=(), description="Settings, CLAUDE.md, skills and hooks to load: 'project', 'local', 'user'"
     )
     skills: tuple[str, ...] | Literal["all"] = ()
-    plugins: tuple[Path, ...] = Field(default=(), description="Folders of plugins")
+    plugins: tuple[Path, ...] = Field(default=(), description="Plugin folders")
     permission_mode: PermissionMode = "default"
     allow_bypass_permissions: bool = Field(
-        default=False, description="The second yes that permission_mode='bypassPermissions' needs"
+        default=False, description="Must be true if permission_mode is 'bypassPermissions'"
     )
     can_use_tool: ImportString[Any] | None = Field(
-        default=None, description="Asked about each tool call that no rule decides; the SDK's `CanUseTool`"
+        default=None, description="Called for each tool call that no rule decides; the SDK's `CanUseTool`"
     )
-    system_prompt: str | None = Field(default=None, description="In place of Claude Code's own")
-    append_system_prompt: str | None = Field(default=None, description="After Claude Code's own")
+    system_prompt: str | None = Field(default=None, description="Replaces Claude Code's own")
+    append_system_prompt: str | None = Field(default=None, description="Follows Claude Code's own")
     max_turns: int | None = Field(default=None, ge=1)
-    max_budget_usd: float | None = Field(default=None, gt=0, description="For each run")
-    max_retries: int = Field(default=4, ge=0, description="How often Claude Code repeats one failed model request")
+    max_budget_usd: float | None = Field(default=None, gt=0, description="Maximum cost of one run")
+    max_retries: int = Field(default=4, ge=0, description="Maximum retries of a failed model request")
     effort: EffortLevel | None = None
     thinking: Literal["adaptive", "disabled"] | Annotated[int, Field(ge=1024)] | None = Field(
         default=None,
-        description="None as Claude Code does; a number is a budget in tokens, for the models that take it",
+        description="None for Claude Code's default; a number is a budget in tokens, for models that support one",
     )
     agents: Mapping[str, Subagent] = Field(default_factory=dict)
     hooks: Mapping[str, tuple[Hook, ...]] = Field(default_factory=dict)
     sandbox: Sandbox | None = None
-    env: Mapping[str, str] = Field(default_factory=dict, repr=False, description="Variables its process gets besides")
-    pass_env: tuple[str, ...] = Field(default=(), description="Names of this process's variables that it keeps")
-    sessions: bool = Field(default=False, description="Keep conversations, so that `session_id=` can go on with one")
-    parallel: bool = Field(default=False, description="Several runs at once in its folder disturb nobody")
+    env: Mapping[str, str] = Field(default_factory=dict, repr=False, description="Additional variables for the process")
+    pass_env: tuple[str, ...] = Field(default=(), description="Names of variables to copy from this process")
+    sessions: bool = Field(default=False, description="Keep conversations, so that `session_id=` can resume one")
+    parallel: bool = Field(default=False, description="Allow several runs at once in the folder")
     content: Literal["final", "all"] = Field(
-        default="final", description="What is the answer's text: what follows the last tool call, or all of it"
+        default="final", description="Text of the answer: only after the last tool call, or all of it"
     )
     on_event: ImportString[Callable[[dict[str, Any]], object]] | None = Field(
         default=None, description="Called with each event of a run, as it happens"
@@ -247,7 +248,7 @@ class Profile(_Frozen):
     def _is_a_name(cls, name: str) -> str:
         if not NAME.fullmatch(name):
             raise ValueError(
-                f"{name!r} is no name for a profile: it starts with a letter, and goes on with letters, digits, '_', "
+                f"{name!r} is not a valid profile name. Start with a letter, and continue with letters, digits, '_', "
                 "'-' and '.'"
             )
         return name
@@ -265,7 +266,7 @@ class Profile(_Frozen):
     @classmethod
     def _is_a_list(cls, value: object, info: Any) -> object:
         if isinstance(value, str) and value not in (DEFAULT_TOOLS, "all"):
-            raise ValueError(f"give a list: {info.field_name}=[{value!r}]")
+            raise ValueError(f"must be a list, as in {info.field_name}=[{value!r}]")
         return value
 
     @field_validator("tools", "allowed_tools", "disallowed_tools")
@@ -273,17 +274,19 @@ class Profile(_Frozen):
     def _are_rules(cls, value: Any) -> Any:
         for rule in () if isinstance(value, str) else value:
             if not re.fullmatch(r"[A-Za-z_*][\w*.:-]*(\(.*\))?", rule.strip(), re.DOTALL):
-                raise ValueError(f"{rule!r} names no tool: write 'Read', 'Bash(git log:*)' or 'mcp__server__tool'")
+                raise ValueError(
+                    f"{rule!r} is not a tool or a rule. Write 'Read', 'Bash(git log:*)' or 'mcp__server__tool'"
+                )
         return value
 
     @field_validator("mcp_servers", mode="before")
     @classmethod
     def _as_servers(cls, value: object) -> object:
         if not isinstance(value, Mapping):
-            raise ValueError("give a table of servers by their names")
+            raise ValueError("must be a table of servers by name")
         for name in value:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
-                raise ValueError(f"{name!r} is no name for a server: use letters, digits, '_' and '-'")
+                raise ValueError(f"{name!r} is not a valid server name. Use letters, digits, '_' and '-'")
         return {
             name: {"type": "python", "object": server}
             if _kind_of_server(server) == "python" and not _is_table(server)
@@ -308,7 +311,7 @@ class Profile(_Frozen):
             return value
         for event in value:
             if event not in _HOOK_EVENTS:
-                raise ValueError(f"{event!r} is no event: use one of {', '.join(sorted(_HOOK_EVENTS))}")
+                raise ValueError(f"{event!r} is not an event. Use one of {', '.join(sorted(_HOOK_EVENTS))}")
         return {
             event: [vars(one) if isinstance(one, HookMatcher) else one for one in hooks]
             for event, hooks in value.items()
@@ -319,21 +322,21 @@ class Profile(_Frozen):
     def _leaves_the_login_alone(cls, value: Any) -> Any:
         for name in value:
             if name.startswith(_NOT_FOR_THE_PROFILE):
-                raise ValueError(f"{name} is not for a profile: who pays is decided by the call and the settings")
+                raise ValueError(f"{name} cannot be set in a profile. The call and the settings decide who pays")
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Profile:
         if self.system_prompt is not None and self.append_system_prompt is not None:
-            raise ValueError("system_prompt replaces what append_system_prompt is appended to: give one of them")
+            raise ValueError("system_prompt and append_system_prompt exclude each other. Use one of them")
         bypassing = [self.permission_mode, *(one.permissionMode for one in self.agents.values())]
         if _BYPASS in bypassing and not self.allow_bypass_permissions:
             raise ValueError(
-                "permission_mode='bypassPermissions' approves whatever the model comes up with: if that is meant, "
-                "say so a second time, with allow_bypass_permissions=True"
+                "permission_mode='bypassPermissions' allows every tool call of the model. To confirm it, set "
+                "allow_bypass_permissions=True"
             )
         if self.agents and isinstance(self.tools, tuple) and not {"Agent", "Task"} & set(self.tools):
-            raise ValueError("subagents are started with the tool 'Agent': add it to `tools`")
+            raise ValueError("subagents need the tool 'Agent'. Add it to `tools`")
         return self
 
     @classmethod
@@ -343,7 +346,7 @@ class Profile(_Frozen):
             return cls(**fields)
         except ValidationError as error:
             sentences = [_sentence(mistake) for mistake in error.errors(include_url=False)]
-            raise ProfileError(f"The profile {fields.get('name')!r} cannot be used: {' '.join(sentences)}") from None
+            raise ProfileError(f"The profile {fields.get('name')!r} is not valid. {' '.join(sentences)}") from None
 
 
 def _is_table(server: object) -> bool:
@@ -355,7 +358,7 @@ def _sentence(mistake: Any) -> str:
     text = str(mistake["msg"]).removeprefix("Value error, ").rstrip(".")
     if mistake["type"] == "extra_forbidden":
         known = Profile.model_fields.keys() - {"name"} if len(mistake["loc"]) == 1 else ()
-        text = "there is no such field" + (f"; there are {', '.join(sorted(known))}" if known else "")
+        text = "there is no such field" + (f". The fields are {', '.join(sorted(known))}" if known else "")
     elif mistake["type"] == "union_tag_invalid":
-        text = "a server's type is 'stdio', 'http', 'sse' or 'python'"
+        text = "a server's type must be 'stdio', 'http', 'sse' or 'python'"
     return f"{where}: {text}."

@@ -54,8 +54,8 @@ def find(name: str, *, model: str) -> Profile:
         return _profiles[name]
     known = ", ".join(f"'{each}'" for each in sorted(_profiles)) or "none"
     raise NotFoundError(
-        f"There is no agent profile '{name}'. Defined here: {known}. Define it where it runs, with "
-        f"litellm_claude_code.profile({name!r}, …) or in a file that {PROFILES_VARIABLE} names.",
+        f"There is no agent profile '{name}'; the defined profiles are: {known}. Define it with "
+        f"litellm_claude_code.profile({name!r}, …), or in a file that {PROFILES_VARIABLE} names.",
         model=model,
         llm_provider=PROVIDER,
     )
@@ -87,9 +87,9 @@ def read_profiles(path: str | os.PathLike[str]) -> list[Profile]:
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ProfileError(f"The profiles in {file} cannot be read: {error.strerror}.") from None
+        raise ProfileError(f"Cannot read the profiles in {file}: {error.strerror}.") from None
     except ValueError as error:
-        raise ProfileError(f"The profiles in {file} are not TOML: {error}.") from None
+        raise ProfileError(f"The profiles in {file} are not valid TOML: {error}.") from None
     found, mistakes = [], []
     with _importable(file.parent.resolve()):
         for name, table in tables.items():
@@ -105,7 +105,7 @@ def read_profiles(path: str | os.PathLike[str]) -> list[Profile]:
 
 def _made(name: str, table: object, *, folder: Path) -> Profile | ProfileError:
     if not isinstance(table, dict):
-        return ProfileError(f"'{name}' is no table: a profile begins with [{name}].")
+        return ProfileError(f"'{name}' must be a table. Start it with [{name}].")
     try:
         return Profile.checked(**_resolved({**table, "name": name}, folder))
     except ProfileError as error:

@@ -44,7 +44,10 @@ class Conversation:
     def working_folder(self) -> Path:
         """Return the conversation's own working folder. Raises `CallFailed` if it has none."""
         if self.folder is None or not self.folder.isdecimal():
-            raise _refused("this conversation began in a folder that the profile no longer names", status=400)
+            raise _refused(
+                "this conversation's folder is no longer the profile's. Start a new one, without `session_id`",
+                status=400,
+            )
         return folder_of_conversation(self.folder)
 
 
@@ -60,8 +63,8 @@ def begin(session_id: str, *, profile: str, owner: str, has_folder: bool = False
     """
     if not owner:
         raise _refused(
-            "this proxy does not tell its clients apart (it has no keys), so that none can own a conversation: give "
-            "it keys, or the profile sessions=False",
+            "this proxy has no keys, so it cannot tell which client a conversation belongs to. Add keys, or define the "
+            "profile with sessions=False",
             status=403,
         )
     folder = new_folder_of_conversation().name if has_folder else None
@@ -75,7 +78,7 @@ def resume(session_id: str, *, profile: str, owner: str) -> Conversation:
     noted = _read(session_id)
     if not owner or noted.get("profile") != profile or noted.get("owner") != _digest(owner):
         # The same error as for an unknown id, so that clients cannot probe for the conversations of others.
-        raise _refused(f"there is no conversation {session_id} of the profile '{profile}' to go on with", status=400)
+        raise _refused(f"the profile '{profile}' has no conversation {session_id} to continue", status=400)
     return Conversation(
         id=session_id,
         is_new=False,
@@ -108,7 +111,7 @@ async def exclusive_lock(what: str, name: str, *, hint: str) -> AsyncIterator[No
     until = time.monotonic() + _PATIENCE_S
     while not _is_taken(lock):
         if time.monotonic() > until:
-            text = f"another run of an agent is at work in the {what} {name}: {hint}"
+            text = f"another run is using the {what} {name}: {hint}"
             raise CallFailed(Failure(kind="busy", status=429, text=text, retry_after_s=1.0))
         await anyio.sleep(_LOOK_EVERY_S)
     try:

@@ -25,10 +25,10 @@ def as_tool(function: Callable[..., Any]) -> SdkMcpTool[Any]:
         checked = validate_call(function)
     except (PydanticUserError, TypeError) as error:
         raise ValueError(
-            f"{name!r} cannot be a tool: give it parameters with types that JSON has ({type(error).__name__})"
+            f"{name!r} cannot be a tool: its parameters must have types that JSON supports ({type(error).__name__})"
         ) from None
     if schema["type"] != "object":
-        raise ValueError(f"{name!r} cannot be a tool: its parameters must be given by name")
+        raise ValueError(f"{name!r} cannot be a tool: its parameters must accept keyword arguments")
 
     async def call(given: dict[str, Any]) -> dict[str, Any]:
         value = await call_user_function(checked, **given)

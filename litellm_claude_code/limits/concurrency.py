@@ -23,7 +23,7 @@ class ConcurrencyLimiter:
 
     def __init__(self, maximum: int, *, dice: random.Random | None = None) -> None:
         if maximum < 1:
-            raise ValueError(f"at least one call must be allowed, not {maximum}")
+            raise ValueError(f"the maximum must be at least 1, not {maximum}")
         self.maximum = maximum
         self.allowed = maximum
         """How many calls may be in flight, from 1 to `maximum`."""

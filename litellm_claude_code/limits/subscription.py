@@ -82,16 +82,16 @@ class ReachedLimit:
         if self.resets_at is not None:
             reset = f"it resets {_moment(self.resets_at, now=now, tz=tz)}"
         else:
-            reset = f"when it resets is not known (the next try is in {_duration(self.wait_s(now))})"
+            reset = f"its reset time is unknown (the next try is in {_duration(self.wait_s(now))})"
         ways = [
-            "wait with LITELLM_CLAUDE_CODE_ON_LIMIT=wait",
-            *(["pay for extra usage with LITELLM_CLAUDE_CODE_ALLOW_OVERAGE=true"] if self.is_overage else []),
-            *(["take another model"] if self.model else []),
-            "pay with a key: `api_key=` on the call",
+            "set LITELLM_CLAUDE_CODE_ON_LIMIT=wait to wait for the reset",
+            *(["set LITELLM_CLAUDE_CODE_ALLOW_OVERAGE=true to pay for extra usage"] if self.is_overage else []),
+            *(["use another model"] if self.model else []),
+            "pay with a key by giving the call `api_key=`",
         ]
         return (
             f"The {name} of the Claude subscription is reached{begun}; {reset}. "
-            f"Calls fail at once until then. To go on: {'; or '.join(ways)}."
+            f"Calls fail at once until then. To continue, {', or '.join(ways)}."
         )
 
 
@@ -211,11 +211,11 @@ def sentences(status: LimitStatus, now: float, *, tz: tzinfo | None = None) -> l
         is_reached = any(reached["window"] == name for reached in status["reached"])
         resets = "" if window["resets_at"] is None else f"resets {_moment(window['resets_at'], now=now, tz=tz)}"
         parts = [*(["reached"] if is_reached else []), used, resets]
-        said.append(f"{_NAMES.get(name, name)}: {', '.join(filter(None, parts)) or 'nothing more was said'}")
+        said.append(f"{_NAMES.get(name, name)}: {', '.join(filter(None, parts)) or 'no details'}")
     if status["overage"]["is_in_use"]:
         said.append("extra usage, billed on top of the subscription, has begun")
     elif status["overage"]["is_enabled"]:
-        said.append("extra usage, billed on top of the subscription, is switched on in the account")
+        said.append("extra usage, billed on top of the subscription, is enabled for the account")
     return said
 
 

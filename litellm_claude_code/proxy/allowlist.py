@@ -95,8 +95,8 @@ def find_route(method: str, path: str, query: str) -> Route:
         return Route(path=path)
     if method == "GET" and path == "/health":
         return _health(query)
-    raise Refused(404, f"Not served here. Served are: {', '.join(path for path in _POSTS if path.startswith('/v1'))}, "
-                  "/v1/models, /health.")  # fmt: skip
+    served = [*(path for path in _POSTS if path.startswith("/v1")), "/v1/models"]
+    raise Refused(404, f"This server does not have this endpoint. Use {', '.join(served)} or /health.")
 
 
 def _health(query: str) -> Route:
@@ -106,21 +106,20 @@ def _health(query: str) -> Route:
     match parse_qsl(query, keep_blank_values=True):
         case [("model", model)] if _MODEL.fullmatch(model):
             return Route(path="/health", query=urlencode({"model": model}), asks_model=True)
-    raise Refused(400, "/health takes the name of one model: /health?model=sonnet.")
+    raise Refused(400, "/health accepts only the name of one model, as in /health?model=sonnet.")
 
 
 def read_body(value: object, route: Route) -> Body:
     """Return the fields of a body, without those that are null. Raises `Refused` if the body is not allowed."""
     if not isinstance(value, dict):
-        raise Refused(400, "The body is not a JSON object.")
+        raise Refused(400, "The body must be a JSON object.")
     body = {field: value for field, value in value.items() if value is not None}
     unknown = sorted(body.keys() - (route.fields or frozenset()))
     if unknown:
-        raise Refused(
-            400, f"Not taken here: {', '.join(name[:40] for name in unknown[:10])}. Leave it out, or ask who runs this."
-        )
+        names = ", ".join(f"`{name[:40]}`" for name in unknown[:10])
+        raise Refused(400, f"The request has fields that this server does not accept: {names}. Leave them out.")
     if not isinstance(body.get("model"), str) or not _MODEL.fullmatch(body["model"]):
-        raise Refused(400, "`model` is not the name of one model: see /v1/models.")
+        raise Refused(400, "`model` must be the name of one model. /v1/models lists them.")
     _check_metadata(body.get("metadata"))
     check_shapes(body, route.path)
     _check_tools(body.get("tools"))
@@ -139,11 +138,11 @@ def _check_metadata(metadata: object) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise Refused(400, "`metadata` holds more than text: give an object of strings.")
+        raise Refused(400, "`metadata` must be an object whose values are strings.")
 
 
 def _check_tools(tools: object) -> None:
     for tool in tools if isinstance(tools, list) else []:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind is not None and not (isinstance(kind, str) and _TOOLS.fullmatch(kind)):
-            raise Refused(400, "A tool is of a type that is not taken here: declare tools of type `function`.")
+            raise Refused(400, "A tool has a type that this server does not support. Use the type `function`.")

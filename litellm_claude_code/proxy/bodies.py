@@ -69,7 +69,9 @@ class Bodies:
             finally:
                 self._unfinished.remove(body)
         if body.is_evicted:
-            raise Refused(408, "The body arrived too slowly, and others needed the memory it took. Send it again.")
+            raise Refused(
+                408, "The body arrived too slowly, and the server needed the memory for other requests. Send it again."
+            )
         raise Refused(408, f"The body did not arrive within {self._within_s:g} s. Send it again.")
 
     def _check_declared(self, headers: Headers) -> None:
@@ -78,10 +80,12 @@ class Bodies:
             raise self._too_large()
         encodings = [value.strip().lower() for name, value in headers if name == b"content-encoding"]
         if any(encoding not in (b"", b"identity") for encoding in encodings):
-            raise Refused(415, "Compressed bodies are not taken here: send it without Content-Encoding.")
+            raise Refused(415, "Compressed bodies are not supported. Send the body without Content-Encoding.")
 
     def _too_large(self) -> Refused:
-        return Refused(413, f"The body is larger than the {self._max_bytes} bytes taken here.")
+        return Refused(
+            413, f"The body is larger than {self._max_bytes} bytes, the maximum of this server. Send a smaller one."
+        )
 
     async def _receive_all(self, receive: Receive, body: _Unfinished) -> None:
         while True:
@@ -122,7 +126,9 @@ def parse(content: bytes, headers: Headers) -> object:
     except Refused:
         raise
     except UnicodeEncodeError:
-        raise Refused(400, "The body holds a lone surrogate, which is no character: clean the text first.") from None
+        raise Refused(
+            400, "The body contains a lone surrogate, which is not a character. Remove it from the text."
+        ) from None
     except (ValueError, RecursionError):
         raise _not_json(headers) from None
     _check_depth(value)
@@ -137,8 +143,8 @@ def write(body: dict[str, Any]) -> bytes:
 def _not_json(headers: Headers) -> Refused:
     kinds = [value.split(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
     if all(kind == b"application/json" for kind in kinds):
-        return Refused(400, "The body is not JSON in UTF-8.")
-    return Refused(415, "The body is not JSON in UTF-8: no other kind of body is taken here.")
+        return Refused(400, "The body is not valid JSON in UTF-8.")
+    return Refused(415, "The body is not JSON. Send JSON in UTF-8, with `content-type: application/json`.")
 
 
 def _no_number(_name: str) -> NoReturn:
@@ -148,13 +154,13 @@ def _no_number(_name: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise Refused(400, "The body holds a number that is too large.")
+        raise Refused(400, "The body contains a number that is too large. Use a smaller one.")
     return number
 
 
 def _exact(text: str) -> int:
     if len(text) > 17 or abs(int(text)) > _LARGEST_EXACT_INTEGER:
-        raise Refused(400, "The body holds an integer beyond 2**53: give it as a string.")
+        raise Refused(400, "The body contains an integer beyond 2**53. Send it as a string.")
     return int(text)
 
 
@@ -164,7 +170,7 @@ def _check_depth(value: object) -> None:
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return
-    raise Refused(400, f"The body is nested more than {_DEEPEST} levels deep.")
+    raise Refused(400, f"The body is nested more than {_DEEPEST} levels deep. Use fewer levels.")
 
 
 def _inside(value: object) -> Iterable[Any]:

@@ -44,15 +44,15 @@ def read(path: Path) -> Config:
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+        raise ConfigError(f"Cannot read {path}: {error.strerror}.") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path} is not YAML{where}.") from None
+        raise ConfigError(f"{path} is not valid YAML{where}.") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_list"), list) or not config["model_list"]:
         raise ConfigError(
-            f"{path} lists no models: give it a `model_list`. `litellm-claude-code serve --print-config` prints one "
-            "to start from."
+            f"{path} has no models in `model_list`. Add one; `litellm-claude-code serve --print-config` prints an "
+            "example."
         )
     return config
 

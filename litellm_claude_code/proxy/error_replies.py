@@ -17,6 +17,7 @@ _KINDS: Final = {
     413: "request_too_large",
     429: "rate_limit_error",
 }
+INTERNAL_ERROR: Final = "The server had an internal error. The operator finds the place in its log."
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _PYTHONS: Final = re.compile(
     r"object (has no attribute|is not (iterable|subscriptable|callable))|\b(Type|Attribute|Key|Index|Value)Error\b"
@@ -90,7 +91,7 @@ class Replies:
         message = error.get("message") if isinstance(error, dict) else None
         if not isinstance(message, str) or not isinstance(error, dict):
             detail = body.get("detail") if isinstance(body, dict) else None
-            told = self._text(detail) if isinstance(detail, str) else "The proxy failed; its log says where."
+            told = self._text(detail) if isinstance(detail, str) else INTERNAL_ERROR
             return error_body(status, told, shape)
         if _TRACEBACK in message or _is_pythons(message):
             return error_body(status, self._text(message), shape)
@@ -134,7 +135,7 @@ class Replies:
     def _text(self, message: str) -> str:
         message = message.split(_TRACEBACK)[0].strip()
         if _is_pythons(message):
-            return "The request could not be read: something in it is not of the form it should have."
+            return "A field of the request has an invalid type or form. Check the request against the API's reference."
         return self._addresses.sub("address withheld", message)
 
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .allowlist import OPEN, Body, Route, find_route, read_body, requests_in
 from .bodies import Bodies, ClientLeft, parse, write
-from .error_replies import Refused, Replies, Shape, error_body, health_counts, shape_of
+from .error_replies import INTERNAL_ERROR, Refused, Replies, Shape, error_body, health_counts, shape_of
 
 _log: Final = logging.getLogger(__name__)
 Header = tuple[bytes, bytes]
@@ -165,7 +165,7 @@ class Gate:
             # Only the type: the text of the exception may quote the request.
             _log.error("%s %s: %s", scope["method"], path, type(error).__name__)
             if exchange.status is None:
-                await exchange.refuse(Refused(500, "Something went wrong here; the log says where."))
+                await exchange.refuse(Refused(500, INTERNAL_ERROR))
         finally:
             self._release(exchange)
             took_s = time.monotonic() - exchange.began
@@ -183,7 +183,7 @@ class Gate:
         path = scope["path"]
         is_known = any(secrets.compare_digest(key, self._key) for key in _keys_in(scope["headers"]))
         if not is_known and path not in OPEN:
-            raise Refused(401, "No key, or not the right one: send `Authorization: Bearer …` or `x-api-key: …`.")
+            raise Refused(401, "The key is missing or wrong. Send it as `Authorization: Bearer …` or `x-api-key: …`.")
         if b"%" in scope.get("raw_path", b"") and not path.startswith("/v1/models/"):
             path = "(an escaped path)"  # a reverse proxy in front may take an escaped path for another path
         return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
@@ -195,7 +195,7 @@ class Gate:
             try:
                 self._check(body)
             except ValueError:
-                raise Refused(400, "The request holds a setting of litellm's, in `metadata` perhaps.") from None
+                raise Refused(400, "The request sets a litellm option, possibly in `metadata`. Leave it out.") from None
             self._admit(exchange, requests_in(body))
             content = write(body)
         elif route.asks_model:
@@ -227,11 +227,10 @@ class Gate:
     def _admit(self, exchange: _Exchange, weight: int) -> None:
         """Count a request as `weight` model requests. Raises `Refused` if the limit would be exceeded."""
         if weight > self._limits.max_requests:
-            raise Refused(
-                400, f"That is {weight} requests to the model; at most {self._limits.max_requests} go at once."
-            )
+            most = self._limits.max_requests
+            raise Refused(400, f"The request asks for {weight} answers, but this server allows {most}. Split it.")
         if self._under_way - exchange.weight + weight > self._limits.max_requests:
-            raise Refused(429, "Too many requests are under way here. Try again soon.", retry_after_s=_BUSY_S)
+            raise Refused(429, "The server has too many requests in progress. Try again soon.", retry_after_s=_BUSY_S)
         self._under_way += weight - exchange.weight
         exchange.weight = weight
 

@@ -33,10 +33,10 @@ from .gate import Gate, Limits
 from .logs import keep_quiet
 
 TERMS: Final = """\
-You are about to serve calls on your own Claude login to other machines.
-A Claude subscription is for its owner's own use. Anthropic's terms and usage limits say what automated use of it they
-allow, and whether it may answer for anybody else; they change, and this program does not know them. Read them first:
-https://www.anthropic.com/legal/consumer-terms. An API key, a gateway or a cloud login serves others in the same way."""
+Your own Claude login is about to pay for calls from other machines.
+A Claude subscription is for its owner. Anthropic's terms and usage limits say which automated use is allowed, and
+whether a subscription may be used for other people. They change, and this program does not know them. Read them first:
+https://www.anthropic.com/legal/consumer-terms. To serve other people, use an API key, a gateway or a cloud login."""
 
 _KEY_VARIABLE: Final = "LITELLM_MASTER_KEY"
 _SHORTEST_KEY: Final = 16
@@ -52,8 +52,6 @@ class Options:
     """The options of the command line."""
 
     host: str = "127.0.0.1"
-    port: int = 4000
-    """0 for any free port."""
     config: Path | None = None
     profiles: Path | None = None
     """A file of agent profiles. The generated configuration serves them; a given `config` must list them itself."""
@@ -74,8 +72,11 @@ class Key:
     """Whether it was generated for this run, and must be shown to the user."""
 
 
-def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in progress. Raises `ConfigError` if it cannot start."""
+def serve(options: Options, listening: socket.socket) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT, then finish the requests in progress.
+
+    Raises `ConfigError` if it cannot start.
+    """
     settings = _settings()
     names = [*models.names(), *_agents(options)]
     config = proxy_config.generate(names) if options.config is None else proxy_config.read(options.config)
@@ -94,7 +95,7 @@ def serve(options: Options) -> None:
     hosts = proxy_config.upstream_hosts(config, os.environ)
     inner_key = named_key or f"sk-{secrets.token_urlsafe(32)}"
     signal.signal(signal.SIGTERM, _leave)
-    with _listening(options) as listening, _configured(options, config, inner_key), contextlib.closing(provider):
+    with _configured(options, config, inner_key), contextlib.closing(provider):
         threading.Thread(target=_warm_up, args=(config,), daemon=True).start()
         chatter = io.StringIO()
         with contextlib.redirect_stdout(chatter):
@@ -140,15 +141,16 @@ def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) 
         try:
             value = options.master_key_file.read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{options.master_key_file} cannot be read: {type(error).__name__}.") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"Cannot read {options.master_key_file}: {reason}.") from None
     elif environ.get(_KEY_VARIABLE):
         value = environ[_KEY_VARIABLE]
     elif named is None:
         return Key(value=f"sk-{secrets.token_urlsafe(32)}", is_made=True)
     if not value or len(value) < _SHORTEST_KEY or not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigError(
-            f"The master key is too short or not plain text: give one of {_SHORTEST_KEY} ASCII characters or more, "
-            "without spaces (`openssl rand -hex 32` makes one)."
+            f"The master key is too short or not plain text. Use at least {_SHORTEST_KEY} printable ASCII characters "
+            "without spaces; `openssl rand -hex 32` makes such a key."
         )
     return Key(value=value, is_made=False)
 
@@ -159,9 +161,9 @@ def check_exposure(options: Options, payers: set[Any]) -> None:
         return
     if not options.shares_login:
         raise ConfigError(
-            f"--host {options.host} can be reached from other machines, and your own Claude login would pay for their "
-            'calls. Have a key, a gateway or a cloud login pay (README, "Who pays"); stay on 127.0.0.1; or say '
-            "--share-my-login, after having read Anthropic's terms."
+            f"With --host {options.host}, your own Claude login would pay for calls from other machines. Use a key, a "
+            'gateway or a cloud login (README, "Who pays") or --host 127.0.0.1, or read Anthropic\'s terms and then '
+            "add --share-my-login."
         )
     print(f"{TERMS}\n", flush=True)
 
@@ -171,23 +173,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-@contextlib.contextmanager
-def _listening(options: Options) -> Iterator[socket.socket]:
-    """Provide the socket. It is bound first, so that a port conflict shows before anything slow begins."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            yield listening
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {options.host}, port {options.port}: {error.strerror}. --port 0 takes a free one."
-        ) from None
 
 
 @contextlib.contextmanager
@@ -213,8 +198,8 @@ def _proxy() -> tuple[ASGIApp, Callable[[dict[str, Any]], object]]:
         return _litellm.proxy_app(), _litellm.check_client_body
     except ImportError as error:
         raise ConfigError(
-            f"litellm's proxy is not installed ({error.name or 'a part of it'} is missing): "
-            'pip install "litellm_claude_code[proxy]"'
+            f"litellm's proxy is not installed ({error.name or 'a part of it'} is missing). "
+            'Run: pip install "litellm_claude_code[proxy]"'
         ) from None
 
 
@@ -252,10 +237,10 @@ def _ready(listening: socket.socket, key: Key, payers: set[Any], config: Config,
     host, port = listening.getsockname()[:2]
     names = [str(entry.get("model_name")) for entry in config["model_list"]]
     out = sys.__stdout__ or sys.stderr
-    print(f"litellm's proxy over claude_code/ serves on http://{host}:{port}", file=out)
+    print(f"serving claude_code/ models on http://{host}:{port}", file=out)
     print(f"who pays: {', '.join(sorted(payers)) or 'no claude_code/ model is configured'}", file=out)
     if key.is_made:
-        print(f"key, made for this run and shown only here: {key.value}", file=out)
+        print(f"key, generated for this run and shown only here: {key.value}", file=out)
     print(f"models: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}", file=out)
     out.flush()
 
@@ -268,7 +253,7 @@ def _warm_up(config: Config) -> None:
     try:
         provider.warm_up(str(first["model"]), api_base=first["api_base"], api_key=first["api_key"])
     except Exception as error:
-        _log.warning("No Claude Code process could be started: %s", error)
+        _log.warning("Claude Code could not be started in advance: %s", error)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:

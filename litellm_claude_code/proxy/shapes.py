@@ -40,7 +40,7 @@ def _is(kind: type | tuple[type, ...], noun: str) -> Check:
     return check
 
 
-_text: Final = _is(str, "text")
+_text: Final = _is(str, "a string")
 _flag: Final = _is(bool, "true or false")
 _object: Final = _is(dict, "an object")
 
@@ -52,7 +52,7 @@ def _anything(_value: Any, _where: str) -> None:
 def _whole(least: int) -> Check:
     def check(value: Any, where: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            _fail(where, f"a whole number from {least}")
+            _fail(where, f"an integer of at least {least}")
 
     return check
 
@@ -76,7 +76,7 @@ def _one_of(*words: str) -> Check:
 def _list(each: Check, *, noun: str = "a list", is_empty_ok: bool = True) -> Check:
     def check(value: Any, where: str) -> None:
         if not isinstance(value, list) or not (value or is_empty_ok):
-            _fail(where, noun if is_empty_ok else f"{noun} that is not empty")
+            _fail(where, noun if is_empty_ok else f"{noun} with at least one element")
         for position, item in enumerate(value):
             each(item, f"{where}[{position}]")
 
@@ -121,7 +121,7 @@ def _either(noun: str, *choices: tuple[type, Check]) -> Check:
     return check
 
 
-def _text_or_list_of(part: Check, noun: str = "text or a list of parts") -> Check:
+def _text_or_list_of(part: Check, noun: str = "a string or a list of parts") -> Check:
     return _either(noun, (str, _anything), (list, _list(part)))
 
 
@@ -137,7 +137,7 @@ _SOURCE: Final = _by(
 )
 
 # OpenAI's chat completions.
-_URL: Final = _either("text or an object with a `url`", (str, _anything), (dict, _record({"url": _text})))
+_URL: Final = _either("a string or an object with a `url`", (str, _anything), (dict, _record({"url": _text})))
 _USERS_PART: Final = _by(
     "type",
     {
@@ -224,11 +224,11 @@ def _tool(value: Any, where: str) -> None:
         _NAMED(value, where)
 
 
-_STOP: Final = _either("text or a list of texts", (str, _anything), (list, _list(_text)))
+_STOP: Final = _either("a string or a list of strings", (str, _anything), (list, _list(_text)))
 _EFFORT: Final = _record({}, {"effort": _text, "summary": _text, "generate_summary": _text})
 _THINKING: Final = _by("type", {"enabled": _record({"budget_tokens": _whole(1)})})
 _FORMAT: Final = _by("type", {}, takes_others=True)
-_CHOICE: Final = _either("a word or an object with a `type`", (str, _anything), (dict, _by("type", {})))
+_CHOICE: Final = _either("a string or an object with a `type`", (str, _anything), (dict, _by("type", {})))
 
 _COMMON: Final[Mapping[str, Check]] = {
     "messages": _list(_CHAT_MESSAGE, noun="a list of messages", is_empty_ok=False),
@@ -244,7 +244,7 @@ _COMMON: Final[Mapping[str, Check]] = {
     "top_p": _number(0, 1),
     "presence_penalty": _number(-2, 2),
     "frequency_penalty": _number(-2, 2),
-    "seed": _is(int, "a whole number"),
+    "seed": _is(int, "an integer"),
     "stream": _flag,
     "store": _flag,
     "drop_params": _flag,
@@ -256,10 +256,10 @@ _COMMON: Final[Mapping[str, Check]] = {
     "tools": _list(_tool, noun="a list of tools"),
     "tool_choice": _CHOICE,
     "functions": _list(_NAMED),
-    "function_call": _either("a word or an object with a `name`", (str, _anything), (dict, _record({"name": _text}))),
+    "function_call": _either("a string or an object with a `name`", (str, _anything), (dict, _record({"name": _text}))),
     "response_format": _FORMAT,
     "thinking": _THINKING,
-    "reasoning_effort": _either("a word", (str, _anything), (dict, _EFFORT)),
+    "reasoning_effort": _either("a string or an object", (str, _anything), (dict, _EFFORT)),
     "reasoning": _EFFORT,
     "text": _record({}, {"format": _FORMAT, "verbosity": _text}),
     "output_config": _record({}, {"effort": _text, "format": _FORMAT}),
@@ -282,9 +282,9 @@ _COMMON: Final[Mapping[str, Check]] = {
     "web_search_options": _object,
     "system": _text_or_list_of(_by("type", {"text": _TEXT_PART})),
     "input": _either(
-        "text or a list of items", (str, _anything), (list, _list(_item, noun="a list of items", is_empty_ok=False))
+        "a string or a list of items", (str, _anything), (list, _list(_item, noun="a list of items", is_empty_ok=False))
     ),
-    "prompt": _either("text or a list of texts", (str, _anything), (list, _list(_text, is_empty_ok=False))),
+    "prompt": _either("a string or a list of strings", (str, _anything), (list, _list(_text, is_empty_ok=False))),
 }
 _ANTHROPICS: Final[Mapping[str, Check]] = {
     "messages": _list(_MESSAGE, noun="a list of messages", is_empty_ok=False),

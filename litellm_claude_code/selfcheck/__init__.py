@@ -8,8 +8,8 @@ compared with the calls. No real login is used, and nothing leaves the machine.
 - `policies.py` reads managed settings, which may explain a problem.
 """
 
-from .check import ensure_checked
+from .check import ensure_checked, is_check_due
 from .report import Report
 from .run import self_check
 
-__all__ = ["Report", "ensure_checked", "self_check"]
+__all__ = ["Report", "ensure_checked", "is_check_due", "self_check"]

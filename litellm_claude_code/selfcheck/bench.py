@@ -188,11 +188,15 @@ class Bench:
         if seen.failure is not None and seen.failure.kind == "timeout":
             raise Lost(f"it does not answer a call: {said}")
         if worker.failure is not None and not seen.requests:
-            raise Lost(f"it cannot be given a request by `apply_flag_settings` and `set_model`: {said}")
+            raise Lost(f"it does not accept a request by `apply_flag_settings` and `set_model`: {said}")
         if worker.failure is not None:
-            raise Lost(f"it does not end a call and forget it by `/clear` and `rewind_conversation`: {said}")
+            raise Lost(f"it does not remove a call by `/clear` and `rewind_conversation`: {said}")
         if not seen.requests:
-            raise Lost(f"its request does not arrive on loopback ({said})", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
+            raise Lost(
+                f"its request does not reach the self-check on loopback ({said})",
+                "ANTHROPIC_BASE_URL",
+                "ANTHROPIC_API_KEY",
+            )
         told = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
         self.cli_version = told.group(1) if told else self.cli_version
 

@@ -10,7 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import claude_agent_sdk
 
@@ -43,6 +43,16 @@ async def ensure_checked(settings: Settings) -> None:
         raise CallFailed(Failure(kind="self_check", text=verdict.wrong))
 
 
+def is_check_due(settings: Settings) -> bool:
+    """Return whether the next call runs the self-check first, which takes a few seconds."""
+    if not settings.self_check:
+        return False
+    verdict = _verdicts.get(settings.cli_path)
+    if verdict is not None:
+        return verdict.until < time.monotonic()
+    return _fingerprint(settings) not in _remembered()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Verdict:
     """The result that this Python process uses, until `time.monotonic()` is past `until`."""
@@ -67,8 +77,7 @@ def _checking(settings: Settings) -> asyncio.Task[_Verdict]:
 
 async def _judge(settings: Settings) -> _Verdict:
     verdict, mark = _Verdict(), _fingerprint(settings)
-    noted = recall(_REMEMBERED)
-    known = noted if isinstance(noted, list) else []
+    known = _remembered()
     if mark not in known:
         report = await self_check(settings)
         if report.is_good:
@@ -77,6 +86,12 @@ async def _judge(settings: Settings) -> _Verdict:
             verdict = _Verdict(wrong=report.sentence(), refused=report.refused, until=_good_until(report))
     _verdicts[settings.cli_path] = verdict
     return verdict
+
+
+def _remembered() -> list[Any]:
+    """Return the fingerprints of the states that passed."""
+    noted = recall(_REMEMBERED)
+    return noted if isinstance(noted, list) else []
 
 
 def _good_until(report: Report) -> float:

@@ -32,16 +32,16 @@ def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
     wrong = sorted(key for key in keys if seen.body.get(key, _ABSENT) != expected.get(key, _ABSENT))
     problems = more_than_one(seen, "an answer")
     if "model" in wrong:
-        text = f"it asks the model {seen.body.get('model')!r} instead of {expected['model']!r}"
+        text = f"it calls the model {seen.body.get('model')!r} instead of {expected['model']!r}"
         problems.append(Problem(text, ("`model` in `apply_flag_settings`",)))
     not_as_asked = [key for key in wrong if key in seen.asked and key != "model"]
     if not_as_asked:
-        text = f"the {', '.join(f'`{key}`' for key in not_as_asked)} on the wire are not those asked for"
+        text = f"{', '.join(f'`{key}`' for key in not_as_asked)} in its request differ from the call"
         attachments = ("CLAUDE_CODE_DISABLE_ATTACHMENTS",) if not_as_asked == ["messages"] else ()
         problems.append(Problem(text, ("CLAUDE_CODE_EXTRA_BODY", *attachments)))
     for key in wrong:
         if key not in seen.asked:
-            problems.append(Problem(f"it sends `{key}` that nobody asked for", _IN_BODY.get(key, ())))
+            problems.append(Problem(f"it sends `{key}`, which is not in the call", _IN_BODY.get(key, ())))
     return [*problems, *_system_differences(seen, is_marked=is_marked)]
 
 
@@ -51,11 +51,11 @@ def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
     if seen.system and [block.get("text") for block in given] != [seen.system]:
         problems.append(Problem("the system prompt does not arrive as written", _PROMPTING))
     if not seen.system and given:
-        problems.append(Problem("it sends a system prompt where none was given", _PROMPTING))
+        problems.append(Problem("it sends a system prompt, although the call has none", _PROMPTING))
     if len(own) != 2 or any("\n" in block.get("text", "") for block in own):
-        problems.append(Problem("its own system blocks are not two lines that say what it is"))
+        problems.append(Problem("its own system blocks are not the two expected lines"))
     if not is_marked and "cache_control" in json.dumps(seen.body):
-        problems.append(Problem("it sets cache marks that nobody asked for", CACHING))
+        problems.append(Problem("it sets cache marks, although the call has none", CACHING))
     return problems
 
 
@@ -66,7 +66,7 @@ def more_than_one(seen: Seen, what: str, *switches: str) -> list[Problem]:
     """
     problems = []
     if len(seen.bodies) > 1:
-        problems.append(Problem(f"{what} is followed by another request", switches))
+        problems.append(Problem(f"it sends another request after {what}", switches))
     if len(seen.requests) > len(seen.bodies):
-        problems.append(Problem("it asks the model for itself", ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE",)))
+        problems.append(Problem("it makes a model request of its own", ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE",)))
     return problems

@@ -21,9 +21,9 @@ def policies() -> list[str]:
     for file in policy_files():
         set_there = ", ".join(sorted(needed & _variables(file)))
         told.append(
-            f"The policy in {file} sets {set_there}, which a worker needs for itself: have it taken out."
+            f"The policy in {file} sets {set_there}, which this package must set. Ask your administrator to remove it."
             if set_there
-            else f"There is a policy in {file}, which may be why."
+            else f"The policy in {file} may be the cause."
         )
     return told
 

@@ -38,15 +38,24 @@ class Report:
         found = f"The Claude Code CLI {version} ({self.cli or 'not found'}, claude-agent-sdk {self.sdk_version})"
         if self.refused is not None:
             return " ".join([f"{found} was not checked.", *self.problems, *self.policies])
-        return " ".join([f"{found} does not do what litellm_claude_code relies on.", *self.problems, *self._advice()])
+        return " ".join(
+            [
+                f"{found} failed the self-check: it does not behave as litellm_claude_code needs.",
+                *self.problems,
+                *self._advice(),
+            ]
+        )
 
     def _advice(self) -> list[str]:
         sdk, cli = list(CLI_BY_SDK.items())[-1]
-        known = f"Known to work: claude-agent-sdk {sdk} with the CLI {cli} in its wheel"
         advice = [*self.policies]
         if CLI_BY_SDK.get(self.sdk_version) == self.cli_version and not self.policies:
-            advice.append("These versions are known to work: look for a policy, or a wrapper of the CLI, in between.")
-        return [*advice, f"{known}: pip install 'claude-agent-sdk=={sdk}', and no LITELLM_CLAUDE_CODE_CLI_PATH."]
+            advice.append("These versions are known to work, so look for a policy, or for a wrapper around the CLI.")
+        return [
+            *advice,
+            f"The CLI {cli} is known to work: run `pip install 'claude-agent-sdk=={sdk}'`, which contains it, and "
+            "unset LITELLM_CLAUDE_CODE_CLI_PATH.",
+        ]
 
 
 @dataclass(frozen=True)

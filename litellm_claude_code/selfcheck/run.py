@@ -45,7 +45,7 @@ async def self_check(settings: Settings) -> Report:
         problems.append(lost.problem)
         is_finished, refused = False, lost.refused
     except RuntimeError as error:  # from the stand-in, if it cannot listen
-        problems.append(Problem(f"it cannot be checked: {error}"))
+        problems.append(Problem(f"the self-check cannot run: {error}"))
         is_finished = False
     cli = find_cli(settings.cli_path)
     return Report(

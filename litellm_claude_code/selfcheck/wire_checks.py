@@ -46,10 +46,10 @@ async def _check_rich_body(bench: Bench) -> list[Problem]:
     seen = await bench.ask(_RICH)
     problems = differences(seen)
     if any(_credentials(request) != (KEY, None) for request in seen.requests):
-        problems.append(Problem("it sends another credential than the key it is given", ("ANTHROPIC_API_KEY",)))
+        problems.append(Problem("it sends a credential other than the given key", ("ANTHROPIC_API_KEY",)))
     if seen.text != ANSWER or seen.stop_reason != "end_turn":
         switches = () if seen.events else ("--include-partial-messages",)
-        problems.append(Problem("the events of an answer do not come out whole", switches))
+        problems.append(Problem("it does not deliver all events of an answer", switches))
     return problems
 
 
@@ -64,9 +64,9 @@ async def _check_reset(bench: Bench) -> list[Problem]:
     problems = [*differences(second), *differences(fresh)]
     reset = ("/clear", "rewind_conversation")
     if _TRACE in json.dumps(second.body):
-        problems.append(Problem("a second call holds words of the first", reset))
+        problems.append(Problem("a second call contains text of the first", reset))
     if system_blocks(second.body)[0] != system_blocks(fresh.body)[0]:
-        problems.append(Problem("its own system blocks are not those that a fresh process writes", reset))
+        problems.append(Problem("after a call, its own system blocks differ from those of a new process", reset))
     return problems
 
 
@@ -86,7 +86,7 @@ async def _check_endings(bench: Bench) -> list[Problem]:
         seen = await bench.ask(PLAIN, answer)
         problems += more_than_one(seen, f"an answer {name}", *switches)
         if len(seen.bodies) == 1 and seen.stop_reason != answer.stop_reason:
-            problems.append(Problem(f"an answer {name} does not come out with its `stop_reason`"))
+            problems.append(Problem(f"it does not deliver the `stop_reason` of an answer {name}"))
     return problems
 
 
@@ -100,11 +100,11 @@ async def _check_left_out(bench: Bench) -> list[Problem]:
     seen = await bench.ask(text='{"messages": [')
     problems = []
     if seen.failure is None:
-        problems.append(Problem("it asks a question of its own, whose answer is taken for the call's", LEAVING_OUT))
+        problems.append(Problem("it makes a request of its own and delivers its answer as the call's", LEAVING_OUT))
     for request in bench.stand_in.requests[before:]:
         own = json.dumps(request.body.get("messages"))
         if LEFT_OUT_BLOCK["type"] not in own or request.body.get("max_tokens") != 1:
-            problems.append(Problem("a request of its own is one that the API would answer", LEAVING_OUT))
+            problems.append(Problem("it makes a request of its own that the API would answer", LEAVING_OUT))
     return [*problems, *differences(await bench.ask())]
 
 
@@ -115,18 +115,18 @@ async def _check_failures(bench: Bench) -> list[Problem]:
     retries, betas = "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"
     fallback, cut = "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", Answer(content=[Text("It is")], cut_after=0)
     failures: list[tuple[str, Reply, int | None, tuple[str, ...]]] = [
-        ("the status 529", Failure(529), 529, (retries,)),
-        ("the status 400", Failure(400), 400, (betas, retries)),
-        ("a stream cut off", cut, None, (fallback, retries)),
+        ("an error 529", Failure(529), 529, (retries,)),
+        ("an error 400", Failure(400), 400, (betas, retries)),
+        ("a stream that is cut off", cut, None, (fallback, retries)),
     ]
     problems = []
     for name, reply, status, switches in failures:
         seen = await bench.ask(PLAIN, reply)
         problems += more_than_one(seen, name, *switches)
         if len(seen.bodies) == 1 and seen.failure is None:
-            problems.append(Problem(f"{name} is taken for an answer"))
+            problems.append(Problem(f"it delivers {name} as an answer"))
         elif len(seen.bodies) == 1 and seen.failure is not None and seen.failure.status != status:
-            problems.append(Problem(f"{name} is told as the status {seen.failure.status}"))
+            problems.append(Problem(f"it reports {name} with the status {seen.failure.status}"))
     return problems
 
 
@@ -135,7 +135,7 @@ async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
     marked = await bench.ask(model="haiku", cache_ttl="1h")
     problems = differences(marked, is_marked=True)
     if '"1h"' not in json.dumps(marked.body.get("system")):
-        problems.append(Problem("it sets no cache marks where they are asked for", CACHING))
+        problems.append(Problem("it does not set the cache marks of the call", CACHING))
     return [*problems, *differences(await bench.ask())]
 
 
@@ -160,7 +160,7 @@ async def _check_login(bench: Bench) -> list[Problem]:
         seen = await bench.ask_with_token(Path(folder), later={"env": nowhere})
     problems = []
     if any(_credentials(request) != (None, f"Bearer {TOKEN}") for request in seen.requests):
-        problems.append(Problem("it sends another credential than the token it is given", ("CLAUDE_CODE_OAUTH_TOKEN",)))
+        problems.append(Problem("it sends a credential other than the given token", ("CLAUDE_CODE_OAUTH_TOKEN",)))
     if any(_OAUTH not in request.headers.get("anthropic-beta", "").split(",") for request in seen.requests):
         switches = ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",)
         problems.append(Problem(f"it leaves out the beta {_OAUTH}, without which the API refuses a login", switches))

@@ -137,7 +137,7 @@ class Failure:
     status: int
     _: KW_ONLY
     type: ErrorType | None = None
-    message: str = "The stand-in was told to fail."
+    message: str = "The stand-in fails this request on purpose."
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
 
@@ -189,7 +189,7 @@ class Answer:
         if self.chunk_chars < 1:
             raise ValueError(f"chunk_chars must be at least 1, not {self.chunk_chars}")
         if sum(early is not None for early in (self.cut_after, self.hang_after, self.error_after)) > 1:
-            raise ValueError("an answer ends early in one way only: cut_after, hang_after or error_after")
+            raise ValueError("an answer can have only one of cut_after, hang_after and error_after")
 
 
 @dataclass(frozen=True, kw_only=True)

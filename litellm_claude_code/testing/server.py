@@ -111,7 +111,7 @@ class StandIn:
     def base_url(self) -> str:
         """The value for `api_base` or `ANTHROPIC_BASE_URL`. Raises RuntimeError before the first start."""
         if self._port == 0:
-            raise RuntimeError("the stand-in has no address yet: use it in a `with` statement, or call start()")
+            raise RuntimeError("the stand-in has no address yet. Use it in a `with` statement, or call start()")
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -299,7 +299,7 @@ class StandIn:
             given = await asyncio.get_running_loop().run_in_executor(self._threads, ask) if may_block else ask()
             reply = await given if isinstance(given, Awaitable) else given
             if not isinstance(reply, Reply):
-                raise TypeError(f"it returned {reply!r}, which is no answer")
+                raise TypeError(f"it returned {reply!r}, which is not an answer")
             return reply
         except Exception as error:
             # The message explains the client's error. The header keeps Anthropic's clients from retrying.

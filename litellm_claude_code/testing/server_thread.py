@@ -50,7 +50,9 @@ class ServerThread:
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(_STOP_TIMEOUT_S)
         if self._thread.is_alive():
-            raise RuntimeError(f"the stand-in's thread did not end within {_STOP_TIMEOUT_S} s: does `respond` block?")
+            raise RuntimeError(
+                f"the stand-in's thread did not end within {_STOP_TIMEOUT_S} s. Check whether `respond` blocks"
+            )
 
     def _run(self) -> None:
         try:
