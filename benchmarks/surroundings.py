@@ -104,7 +104,7 @@ def machine() -> dict[str, str]:
 
     path = find_cli()
     if path is None:
-        raise RuntimeError("no Claude Code CLI: pip install --force-reinstall claude-agent-sdk")
+        raise RuntimeError("the Claude Code CLI is not installed. Run `pip install --force-reinstall claude-agent-sdk`")
     cli = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load_1min, *_ = os.getloadavg()

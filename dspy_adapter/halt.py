@@ -15,11 +15,11 @@ from litellm_claude_code import cause_of
 Reason = Literal["login", "billing", "model", "limit", "budget"]
 
 _AGAIN: Final[dict[Reason, str]] = {
-    "login": "Log in, then start the same program again",
-    "billing": "Add credit or use another way to pay, then start the same program again",
-    "model": "Use a model that exists, then start the same program again",
-    "limit": 'Start the same program again after the reset, or give the LMs on_limit="wait"',
-    "budget": "Start the same program again with a larger budget, or after `budget.reset()`",
+    "login": "log in, then start the same program again",
+    "billing": "add credit or use another way to pay, then start the same program again",
+    "model": "use a model that exists, then start the same program again",
+    "limit": 'start the same program again after the reset, or give the LMs on_limit="wait"',
+    "budget": "start the same program again with a larger budget, or after `budget.reset()`",
 }
 
 
@@ -59,4 +59,4 @@ def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at
         if is_cached
         else "with cache=False, finished calls are repeated"
     )
-    return RunHalted(f"{what}\nSo far: {so_far}.\nTo continue: {_AGAIN[reason]} ({kept}).", reason, resets_at)
+    return RunHalted(f"{what}\nSo far: {so_far}.\nTo continue, {_AGAIN[reason]} ({kept}).", reason, resets_at)

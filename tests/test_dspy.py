@@ -358,7 +358,7 @@ def test_a_failure_that_every_call_would_meet_halts_the_run(
     stand_in: StandIn, lm: Any, failure: Failure, reason: str
 ) -> None:
     stand_in.respond = lambda _: failure
-    with pytest.raises(RunHalted, match=r"(?s)So far: .*To go on: ") as halted:
+    with pytest.raises(RunHalted, match=r"(?s)So far: .*To continue, ") as halted:
         ask()
     assert halted.value.reason == reason
     assert len(stand_in.requests) <= 2  # no retries; the CLI asks twice for a model that is not found

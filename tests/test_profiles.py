@@ -100,7 +100,7 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
     [
         ({"tolls": ["Read"]}, "tolls: there is no such field. The fields are"),
         ({"tools": "Read"}, "tools: must be a list, as in tools=['Read']."),
-        ({"tools": ["not a tool!"]}, "tools: 'not a tool!' names no tool"),
+        ({"tools": ["not a tool!"]}, "tools: 'not a tool!' is not a tool or a rule"),
         ({"cwd": "/no/such/folder"}, "cwd: the folder '/no/such/folder' does not exist."),
         ({"add_dirs": ["/no/such/folder"]}, "add_dirs: the folder '/no/such/folder' does not exist."),
         ({"name": "20250514"}, "Start with a letter"),
@@ -110,7 +110,7 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
         ({"permission_mode": "yolo"}, "permission_mode: Input should be 'default'"),
         ({"permission_mode": "bypassPermissions"}, "set allow_bypass_permissions=True"),
         ({"system_prompt": "A", "append_system_prompt": "B"}, "Use one of them"),
-        ({"agents": {"scout": {"description": "d", "prompt": "p"}}}, "add it to `tools`"),
+        ({"agents": {"scout": {"description": "d", "prompt": "p"}}}, "Add it to `tools`"),
         ({"agents": {"scout": {"description": "d"}}, "tools": ["Agent"]}, "agents.scout.prompt: Field required."),
         (
             {
@@ -127,10 +127,10 @@ def test_nothing_is_allowed_that_no_field_allows() -> None:
         ({"mcp_servers": {"calc": [1]}}, "an in-process server must be a list of functions"),
         ({"mcp_servers": {"near": [len]}}, "'len' cannot be a tool: its parameters must have types that JSON supports"),
         ({"mcp_servers": {"a b": [len]}}, "'a b' is not a valid server name"),
-        ({"env": {"ANTHROPIC_API_KEY": "sk-secret"}}, "ANTHROPIC_API_KEY is not for a profile"),
-        ({"pass_env": ["ANTHROPIC_AUTH_TOKEN"]}, "ANTHROPIC_AUTH_TOKEN is not for a profile"),
-        ({"env": {"_CLAUDE_CODE_X": "1"}}, "_CLAUDE_CODE_X is not for a profile"),
-        ({"env": {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": ""}}, "CLAUDE_CODE_HOST_AUTH_ENV_VAR is not for a profile"),
+        ({"env": {"ANTHROPIC_API_KEY": "sk-secret"}}, "ANTHROPIC_API_KEY cannot be set in a profile"),
+        ({"pass_env": ["ANTHROPIC_AUTH_TOKEN"]}, "ANTHROPIC_AUTH_TOKEN cannot be set in a profile"),
+        ({"env": {"_CLAUDE_CODE_X": "1"}}, "_CLAUDE_CODE_X cannot be set in a profile"),
+        ({"env": {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": ""}}, "CLAUDE_CODE_HOST_AUTH_ENV_VAR cannot be set in a profile"),
         ({"sandbox": {"enabeld": True}}, "sandbox.enabeld: there is no such field."),
     ],
 )
@@ -178,8 +178,8 @@ def test_a_file_defines_profiles_with_paths_of_its_own_folder(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[reviewer\n", "are not TOML"),
-        ('reviewer = "Read"\n', "'reviewer' is no table"),
+        ("[reviewer\n", "are not valid TOML"),
+        ('reviewer = "Read"\n', "'reviewer' must be a table"),
         ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'a' is not valid"),
         ("[a]\nturns = 3\n[b]\nmax_turns = 0\n", "The profile 'b' is not valid"),
     ],

@@ -76,9 +76,8 @@ def test_litellms_other_endpoints_are_not_served(client: httpx.Client) -> None:
             "/v1/responses/abc", "/health/readiness/details", "/debug/memory/summary")  # fmt: skip
     answers = [client.post(path, json=CHAT) for path in posts] + [client.get(path) for path in gets]
     answers += [client.request(method, "/v1/chat/completions", json=CHAT) for method in ("PUT", "DELETE", "OPTIONS")]
-    assert [(response.status_code, message_of(response)[:10]) for response in answers] == [(404, "Not served")] * len(
-        answers
-    )
+    refusals = {(response.status_code, message_of(response).split(".")[0]) for response in answers}
+    assert refusals == {(404, "This server does not have this endpoint")}
 
 
 @pytest.mark.parametrize(

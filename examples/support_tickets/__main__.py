@@ -12,11 +12,11 @@ os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 
 
 def demo(
-    live: Annotated[bool, typer.Option("--live", help="Use your own login, for some 210 calls.")] = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="Routes the tickets.")] = "haiku",
-    optimizer_model: Annotated[str, typer.Option(help="Writes instructions.")] = "sonnet",
-    budget: Annotated[int, typer.Option(min=1, help="Answers that GEPA may use.")] = 160,
-    threads: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 8,
+    live: Annotated[bool, typer.Option("--live", help="Use your own login, for about 210 calls.")] = False,
+    model: Annotated[str, typer.Option("--model", "-m", help="The model that routes the tickets.")] = "haiku",
+    optimizer_model: Annotated[str, typer.Option(help="The model that writes the instructions.")] = "sonnet",
+    budget: Annotated[int, typer.Option(min=1, help="Maximum number of answers that GEPA rates.")] = 160,
+    threads: Annotated[int, typer.Option(min=1, help="Number of calls at once.")] = 8,
 ) -> None:
     """Watch DSPy's GEPA improve a program that routes support tickets.
 

@@ -119,14 +119,14 @@ def _run(options: Options) -> int:
             except RunHalted as halted:
                 print(halted, file=sys.stderr)
                 return 1
-        print(f'Next: `--live` runs this on your own login; README.md has more of "{PROVIDER}/sonnet".')
+        print(f'Next: run this on your own login with `--live`. README.md shows more of "{PROVIDER}/sonnet".')
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     except ModuleNotFoundError as missing:
         if missing.name != "dspy":
             raise
-        print('The demo needs DSPy: pip install "litellm_claude_code[dspy]"', file=sys.stderr)
+        print('The demo needs DSPy. Run: pip install "litellm_claude_code[dspy]"', file=sys.stderr)
         return 1
     except AuthenticationError as refused:
         print(refused.message, file=sys.stderr)
@@ -139,12 +139,12 @@ def _reach(options: Options) -> Iterator[Mapping[str, Any]]:
     """Say who answers, give what `dspy.LM` needs to reach them, and say in the end what the numbers mean."""
     if options.is_live:
         payer = choose_login(api_key=None, api_base=None, settings=Settings(), model=options.model).payer
-        print(f"Live: Claude itself answers, about {options.budget + 50} calls, paid by your {payer}.", flush=True)
+        print(f"Live: Claude itself answers about {options.budget + 50} calls. Your {payer} pays.", flush=True)
         yield {}
         return
     print(
-        "Stand-in: no login is used and no quota spent; the Claude Code CLI is the real one, its answers are scripted, "
-        "by a little model that follows its prompt.",
+        "Stand-in: no login is used, and nothing is spent. The Claude Code CLI is real. Its answers are scripted, by a "
+        "small model that follows its prompt.",
         flush=True,
     )
     with StandIn(respond=respond) as stand_in:
