@@ -506,7 +506,7 @@ def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, lo
     budget.reset()
     lm = ClaudeCodeLM("sonnet", on_limit="wait", budget=budget, api_base=stand_in.base_url)
     began = time.time()
-    with dspy.context(lm=lm), pytest.raises(RunHalted, match="the 60 s of 'an hour' end before") as raised:
+    with dspy.context(lm=lm), pytest.raises(RunHalted, match="resets after the 60 s of the budget 'an hour'") as raised:
         ask()
     assert raised.value.reason == "limit"
     assert raised.value.resets_at == pytest.approx(began + 600, abs=30)
