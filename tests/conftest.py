@@ -15,11 +15,14 @@ asyncio.set_event_loop(None)  # otherwise litellm's OpenAI client creates one he
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell sets it for a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-import hypothesis  # noqa: E402 - the environment above must come first
+import filelock  # noqa: E402 - the environment above must come first
+import hypothesis  # noqa: E402
 import litellm  # noqa: E402
 import pytest  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
+from litellm_claude_code import Settings  # noqa: E402
+from litellm_claude_code.selfcheck import ensure_checked  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .support.anthropic_host import AnthropicHost  # noqa: E402
@@ -50,7 +53,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def one_stand_in() -> Iterator[StandIn]:
+def checked_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that remembers that the CLI has passed the self-check, which costs as much as importing litellm twice.
+
+    The pytest processes of one run share it.
+    """
+    file = HOME / "cache" / "litellm_claude_code" / "cli.json"
+    ours = tmp_path_factory.getbasetemp()
+    shared = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / file.name
+    with filelock.FileLock(shared.with_suffix(".lock")):
+        if not shared.exists():
+            asyncio.run(ensure_checked(Settings()))
+            shutil.copy(file, shared)
+    shutil.copy(shared, file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def one_stand_in(checked_cli: Path) -> Iterator[StandIn]:
     with StandIn() as stand_in:
         yield stand_in
     litellm_claude_code.provider.close()

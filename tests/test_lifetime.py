@@ -1,12 +1,11 @@
 """No Claude Code process outlives the Python process that started it, however that ends."""
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .support.processes import claude_processes, wait_until_ended
+from .support.scripts import Forker, Script, environment, forker
 from .support.waiting import wait_until
 
 HEAD = """
@@ -67,46 +66,37 @@ def respond(record: Any) -> Answer:
     return Answer(content=[Text("word " * 4000)], between_s=0.05) if "slow" in text else Answer(content=[Text("hello")])
 
 
-class Script:
-    """A Python process of a user's, and the Claude Code processes that it started."""
-
-    def __init__(self, stand_in: StandIn, home: Path, code: str, **env: str) -> None:
-        stand_in.respond = respond
-        self._home = home
-        self.cache = home / "cache" / "litellm_claude_code"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)],
-            env={**os.environ, "CLAUDE_CONFIG_DIR": str(home), "XDG_CACHE_HOME": str(home / "cache"), **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def wait_until_ready(self) -> None:
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n", self.process.communicate()
-
-    def claude_processes(self) -> list[int]:
-        return claude_processes(self._home)
-
-    def assert_nothing_is_left(self) -> None:
-        wait_until_ended(self._home)
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forker]:
+    with forker() as started:
+        yield started
 
 
 @pytest.fixture
-def script(stand_in: StandIn, tmp_path: Path) -> Any:
+def script(stand_in: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) -> Iterator[Callable[..., Script]]:
+    """Start a script in a home of its own, in which the CLI counts as checked."""
+    stand_in.respond = respond
     started: list[Script] = []
 
-    def start(code: str, **env: str) -> Script:
-        started.append(Script(stand_in, tmp_path, code, **env))
+    def start(code: str, *, is_checked: bool = True, **env: str) -> Script:
+        if is_checked:
+            remember_check(checked_cli, tmp_path)
+        started.append(forks.start(HEAD + code, stand_in.base_url, str(stand_in.api_key), home=tmp_path, **env))
         return started[-1]
 
     yield start
     for one in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(one.process.pid, signal.SIGKILL)
-        one.process.communicate()
+        one.kill_its_session()
+
+
+def remember_check(checked_cli: Path, home: Path) -> None:
+    folder = home / "cache" / "litellm_claude_code"
+    folder.mkdir(parents=True, mode=0o700)
+    shutil.copy(checked_cli, folder)
+
+
+def run_folders(home: Path) -> list[Path]:
+    return list((home / "cache" / "litellm_claude_code" / "run").iterdir())
 
 
 ENDS: dict[str, str] = {
@@ -119,13 +109,15 @@ ENDS: dict[str, str] = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("state", ["idle", "streaming"])
-def test_nothing_outlives_an_end_of_the_scripts_own(script: Callable[[str], Script], state: str, end: str) -> None:
+def test_nothing_outlives_an_end_of_the_scripts_own(
+    script: Callable[..., Script], tmp_path: Path, state: str, end: str
+) -> None:
     one = script(BUSY[state] + ENDS[end])
     one.wait_until_ready()
-    _, errors = one.process.communicate(timeout=60)
+    _, errors = one.wait()
     assert one.claude_processes() == []
     assert errors == "" or (end == "an exception" and errors.strip().endswith("RuntimeError: boom"))
-    assert list((one.cache / "run").iterdir()) == []
+    assert run_folders(tmp_path) == []
 
 
 SIGNALS = [
@@ -139,16 +131,16 @@ SIGNALS = [
 
 @pytest.mark.parametrize(("state", "number"), SIGNALS, ids=lambda value: getattr(value, "name", value))
 def test_nothing_outlives_a_signal(
-    script: Callable[[str], Script], stand_in: StandIn, state: str, number: signal.Signals
+    script: Callable[..., Script], stand_in: StandIn, state: str, number: signal.Signals
 ) -> None:
     one = script(BUSY[state] + "time.sleep(600)\n")
     one.wait_until_ready()
     wait_until(one.claude_processes)
     if state == "waiting for the first byte":
         stand_in.wait_for(timeout_s=60)
-    os.kill(one.process.pid, number)
-    one.process.wait(timeout=60)
-    one.assert_nothing_is_left()
+    os.kill(one.pid, number)
+    one.wait()
+    one.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("missing", [("setpriv",), ("setpriv", "setsid")], ids=" and ".join)
@@ -163,35 +155,48 @@ def test_nothing_outlives_a_kill_where_the_kernel_does_not_see_to_it(
     one.wait_until_ready()
     pids = [pid for pid in one.claude_processes() if psutil.Process(pid).name() == "claude"]  # and not its watchdog
     assert pids
-    assert all(os.getsid(pid) not in (one.process.pid, os.getsid(0)) for pid in pids)
-    one.process.kill()
-    one.process.wait(timeout=60)
-    one.assert_nothing_is_left()
+    assert all(os.getsid(pid) not in (one.pid, os.getsid(0)) for pid in pids)
+    os.kill(one.pid, signal.SIGKILL)
+    one.wait()
+    one.wait_until_nothing_is_left()
 
 
-def test_what_a_killed_script_left_is_swept_by_the_next(script: Callable[[str], Script]) -> None:
-    one = script(BUSY["idle"] + "time.sleep(600)\n")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_nothing_outlives_a_signal_while_the_cli_is_checked(
+    script: Callable[..., Script], number: signal.Signals
+) -> None:
+    one = script(BUSY["booting"] + "time.sleep(600)\n", is_checked=False)
     one.wait_until_ready()
-    one.process.kill()
-    one.process.wait()
-    assert len(list((one.cache / "run").iterdir())) == 1
-    other = script(BUSY["idle"])
-    other.wait_until_ready()
-    other.process.communicate(timeout=60)
-    assert list((one.cache / "run").iterdir()) == []
+    wait_until(one.claude_processes)
+    os.kill(one.pid, number)
+    one.wait()
+    one.wait_until_nothing_is_left()
 
 
-def test_nothing_outlives_a_kill_on_uvloop(script: Callable[[str], Script]) -> None:
+def test_what_a_killed_script_left_is_swept_by_the_next(stand_in: StandIn, checked_cli: Path, tmp_path: Path) -> None:
+    remember_check(checked_cli, tmp_path)
+
+    def run(code: str) -> int:
+        command = [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)]
+        return subprocess.run(command, env=environment(tmp_path), timeout=120).returncode
+
+    assert run(IDLE + "os.kill(os.getpid(), signal.SIGKILL)\n") == -signal.SIGKILL
+    assert len(run_folders(tmp_path)) == 1
+    assert run(IDLE) == 0
+    assert run_folders(tmp_path) == []
+
+
+def test_nothing_outlives_a_kill_on_uvloop(script: Callable[..., Script]) -> None:
     one = script(LOOPS["uvloop"] + BUSY["streaming with a forked child"] + "time.sleep(600)\n")
     one.wait_until_ready()
     assert one.claude_processes()
-    one.process.kill()
-    one.process.wait(timeout=60)
-    one.assert_nothing_is_left()
+    os.kill(one.pid, signal.SIGKILL)
+    one.wait()
+    one.wait_until_nothing_is_left()
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_forked_child_has_a_pool_of_its_own(script: Callable[[str], Script], loop: str) -> None:
+def test_a_forked_child_has_a_pool_of_its_own(script: Callable[..., Script], loop: str) -> None:
     one = script(
         LOOPS[loop]
         + """
@@ -207,13 +212,12 @@ before = litellm_claude_code.stats()["boots"]
 print(ask("parent").choices[0].message.content, litellm_claude_code.stats()["boots"] - before, flush=True)
 """
     )
-    out, errors = one.process.communicate(timeout=60)
-    assert (out, errors) == ("hello\nhello 0\n", "")
+    assert one.wait() == ("hello\nhello 0\n", "")
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_forked_child_that_exits_by_itself_leaves_the_parents_processes(
-    script: Callable[[str], Script], loop: str
+    script: Callable[..., Script], loop: str
 ) -> None:
     one = script(
         LOOPS[loop]
@@ -226,12 +230,11 @@ before = litellm_claude_code.stats()["boots"]
 print(ask("parent").choices[0].message.content, litellm_claude_code.stats()["boots"] - before, flush=True)
 """
     )
-    out, errors = one.process.communicate(timeout=60)
-    assert (out, errors) == ("hello 0\n", "")
+    assert one.wait() == ("hello 0\n", "")
 
 
 def test_ctrl_c_in_a_script_stops_the_request_and_the_next_call_works(
-    script: Callable[[str], Script], stand_in: StandIn
+    script: Callable[..., Script], stand_in: StandIn
 ) -> None:
     one = script(
         """
@@ -245,7 +248,6 @@ except KeyboardInterrupt:
     )
     one.wait_until_ready()
     assert stand_in.wait_for(count=2, timeout_s=60)
-    os.killpg(one.process.pid, signal.SIGINT)  # as a terminal or a notebook does it: to the whole group
-    out, errors = one.process.communicate(timeout=60)
-    assert (out, errors) == ("hello\n", "")
+    os.killpg(one.pid, signal.SIGINT)  # as a terminal or a notebook does it: to the whole group
+    assert one.wait() == ("ready\nhello\n", "")
     assert stand_in.wait_for_disconnect(1, timeout_s=60)
