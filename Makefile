@@ -11,7 +11,7 @@ DOCS := $(VENV)/docs
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test coverage soak oldest lint bench upstream docs dist lock clean
+.PHONY: help demo quick test coverage soak oldest lint bench upstream docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -20,11 +20,14 @@ help: ## list these commands
 demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses your login
 	@$(BIN)/python -m examples.support_tickets $(if $(filter-out 0,$(LIVE)),--live)
 
+quick: $(READY) ## the tests that start no process: a first verdict, within a minute
+	@$(BIN)/python -m pytest -m "not processes and not live" -n 2 --dist worksteal
+
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=20 --durations-min=5
 
 coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --cov --cov-report term --cov-report html
 
 soak: $(READY) ## two thousand calls of every kind, at eight in flight
 	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py

@@ -1,6 +1,7 @@
 """Fixtures of all tests: a temporary home folder, one stand-in for the Messages API, and checks for leftovers."""
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ asyncio.set_event_loop(None)  # otherwise litellm's OpenAI client creates one he
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell sets it for a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+gc.disable()  # until all is imported: a sixth of the time goes into collections that find nothing
 
 import filelock  # noqa: E402 - the environment above must come first
 import hypothesis  # noqa: E402
@@ -31,6 +34,9 @@ from .support.redis import redis_server  # noqa: E402
 from .support.served import Served, serving  # noqa: E402
 from .support.waiting import wait_until  # noqa: E402
 
+gc.enable()
+gc.freeze()  # so that a later collection takes a moment: litellm alone makes 400,000 objects
+
 # The speed of examples says nothing on a busy machine, and they share the stand-in on purpose.
 # In CI the examples are always the same, so that a change does not fail because of an older bug.
 hypothesis.settings.register_profile(
@@ -44,12 +50,40 @@ hypothesis.settings.load_profile("any machine")
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
-# These files take longest, so they start first, for the case that several processes share the tests.
-SLOWEST = ("test_soak", "test_optimizers", "test_lifetime", "test_agents", "test_selfcheck", "test_errors", "test_dspy")
+# What takes longest starts first, because several processes share the tests: files, or the groups that they name.
+SLOWEST = (
+    "test_selfcheck",
+    "serve",
+    "test_lifetime",
+    "test_optimizers",
+    "test_command_line",
+    "test_machine",
+    "test_agents",
+    "test_pool_machine",
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say which tests start processes, and keep those of a file together, or of files that share a server."""
+    for item in items:
+        if "one_stand_in" in getattr(item, "fixturenames", ()):
+            item.add_marker("processes")
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+    def place(item: pytest.Item) -> int:
+        marker = item.get_closest_marker("xdist_group")
+        return SLOWEST.index(marker.args[0]) if marker and marker.args[0] in SLOWEST else len(SLOWEST)
+
+    items.sort(key=place)
+    if "not processes" in config.option.markexpr:  # `make quick`
+        sys.addaudithook(refuse_to_start)
+
+
+def refuse_to_start(event: str, _: object) -> None:
+    if event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"):
+        raise RuntimeError("This test starts a process, but it has no mark that says so: pytest.mark.processes.")
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ def test_botocore_decodes_what_is_encoded_here_also_byte_by_byte() -> None:
     assert (second.headers, second.payload) == ({}, b"")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ALL)
 async def test_the_real_cli_is_answered(kind: type[AnyStandIn], tmp_path: Path) -> None:
     with kind(respond=lambda request: "Four.") as stand_in:
@@ -82,6 +83,7 @@ async def test_the_real_cli_is_answered(kind: type[AnyStandIn], tmp_path: Path) 
         assert "anthropic_version" not in body
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("kind", ALL)
 async def test_the_real_cli_reports_a_scripted_failure(kind: type[AnyStandIn], tmp_path: Path) -> None:
     with kind(respond=lambda request: Failure(429, message="Slowly.")) as stand_in:

@@ -245,6 +245,7 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
+@pytest.mark.processes
 def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_text('[reader]\ntools = ["Read"]\n[writer]\ntools = ["Write"]\n')
     environment = {**os.environ, "LITELLM_CLAUDE_CODE_PROFILES": str(tmp_path / "profiles.toml")}
@@ -257,6 +258,7 @@ def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
     assert listed().endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("way", ["the SDK's", "the one of the setting"])
 def test_claude_code_itself_is_at_hand(way: str, tmp_path: Path) -> None:
     environment = dict(os.environ)
@@ -381,6 +383,7 @@ def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> 
     assert found["overhead"]["verdict"] == "good"
 
 
+@pytest.mark.processes
 def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
     found = findings(run("doctor", "--json"))
     assert found["login"]["verdict"] == "bad"
@@ -388,6 +391,7 @@ def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
     assert found["call"]["verdict"] == "skipped"
 
 
+@pytest.mark.processes
 def test_a_doctor_notices_a_setting_and_a_cli_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
     found = findings(run("doctor", "--offline", "--json"))
@@ -401,6 +405,7 @@ def test_a_doctor_notices_a_setting_and_a_cli_that_are_none(monkeypatch: pytest.
     assert found["overhead"]["verdict"] == "bad"
 
 
+@pytest.mark.processes
 def test_help_completion_and_version_do_not_wait_for_litellm() -> None:
     code = """
 import sys
@@ -429,6 +434,7 @@ def test_demo_says_where_the_demo_is() -> None:
     assert " demo " not in run("--help").stdout
 
 
+@pytest.mark.processes
 def test_the_command_has_three_names() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "litellm_claude_code", "--version"], capture_output=True, text=True, timeout=60

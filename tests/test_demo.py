@@ -17,6 +17,8 @@ from .support.waiting import wait_until
 
 pytest.importorskip("dspy")
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 # Half of what `make demo` spends, which is enough to see the score rise.
 ARGUMENTS = ["--budget", "80"]

@@ -212,6 +212,7 @@ def test_a_cloud_profile_is_part_of_a_login() -> None:
     assert one.environment()["AWS_PROFILE"] == "a"
 
 
+@pytest.mark.processes
 def test_a_password_in_a_base_url_is_never_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://ada:PASSWORD@gateway.example/v1"
     with pytest.raises(litellm.AuthenticationError, match=r"https://gateway\.example/v1") as raised:
@@ -264,6 +265,7 @@ ONE_CALL = """
 """
 
 
+@pytest.mark.processes
 def test_the_hooks_of_a_policy_are_refused_and_do_not_run(tmp_path: Path) -> None:
     hook = {"type": "command", "command": f"env > {tmp_path}/ran"}
     told = under_a_policy(ONE_CALL, {"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}}, tmp_path)
@@ -299,6 +301,7 @@ WRITTEN_LATER = """
 """
 
 
+@pytest.mark.processes
 def test_a_policy_that_is_written_while_a_process_is_warm_is_refused(tmp_path: Path) -> None:
     told = under_a_policy(WRITTEN_LATER, {}, tmp_path)
     assert told.count("/etc/claude-code/managed-settings.d/late.json sets ANTHROPIC_BASE_URL") == 2

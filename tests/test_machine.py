@@ -162,6 +162,7 @@ SHAPES = ["[]", "null", "1", '"x"', "{", "[" * 100_000, "\x00", '{"cli": 1}', '{
 VALUES: list[Any] = [[], [1], 1, "x", {"sonnet": 1}, {"sonnet": ["x"]}, {"sonnet": None}, {"x": "y"}]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("shape", [*SHAPES, *VALUES], ids=lambda shape: str(shape)[:20])
 def test_notes_of_any_shape_are_no_obstacle(tmp_path: Path, shape: Any) -> None:
     code = """
@@ -201,6 +202,7 @@ for _ in range(300):
 """
 
 
+@pytest.mark.processes
 def test_programs_that_start_together_keep_their_folders(tmp_path: Path) -> None:
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", START_OFTEN]

@@ -27,6 +27,7 @@ def kinds(cell: Any) -> set[str]:
     return {kind for output in cell.outputs for kind in (output.get("data") or {output.output_type: ""})}
 
 
+@pytest.mark.processes
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ class AuthorizationServer(AnthropicHost):
             return {"access_token": token, "refresh_token": self.refresh, "expires_in": 302, "scope": scope}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("programs", [1, 2])
 def test_expiring_and_rotating_tokens_fail_no_call(tmp_path: Path, programs: int) -> None:
     with StandIn(api_key=None) as stand_in:

@@ -153,6 +153,7 @@ def test_every_mistake_of_a_profile_is_told_at_once() -> None:
     assert all(word in told for word in ("tolls", "cwd", "max_turns"))
 
 
+@pytest.mark.processes
 def test_a_server_that_does_not_start_is_told_when_the_profile_is_defined(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text("raise SystemExit('no')")
     servers = {"calc": {"command": sys.executable, "args": [str(tmp_path / "server.py")]}}

@@ -77,6 +77,7 @@ def test_the_enum_member_is_one_like_any_other() -> None:
     assert litellm.LlmProviders["CLAUDE_CODE"] is member
 
 
+@pytest.mark.processes
 def test_importing_starts_nothing_and_leaves_the_sdk_alone() -> None:
     code = """
 import json, os, socket, sys, threading

@@ -14,6 +14,8 @@ from litellm_claude_code.testing import StandIn
 
 from .support.processes import COMMAND
 
+pytestmark = pytest.mark.processes
+
 # What a program sees of how it was started. It never imports litellm, so that each start takes a moment only.
 REPORT = """
 import json, os, sys

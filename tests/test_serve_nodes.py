@@ -107,6 +107,7 @@ def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
         yield stand_ins, [first.result(), second.result()]
 
 
+@pytest.mark.processes
 def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path, redis_port: int) -> None:
     with contextlib.ExitStack() as stack, two_nodes(tmp_path) as (stand_ins, (first, second)):
         for stand_in in stand_ins:

@@ -87,6 +87,7 @@ def test_a_configuration_that_serves_nothing_is_refused(tmp_path: Path, content:
         serve(Options(config=file), unbound)
 
 
+@pytest.mark.processes
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

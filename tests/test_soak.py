@@ -16,12 +16,15 @@ from typing import Any
 
 import litellm
 import psutil
+import pytest
 
 import litellm_claude_code
 
 from .support.home import HOME
 from .support.processes import claude_processes
 from .support.requests import TOOLS
+
+pytestmark = pytest.mark.processes
 
 CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "240")), 8
 MARK = re.compile(r"mark-(\d+)-")

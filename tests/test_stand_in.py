@@ -752,6 +752,7 @@ def test_starting_and_stopping_take_little_time() -> None:
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.processes
 def test_the_stand_in_leaves_no_resource_warning_in_an_interpreter_of_its_own() -> None:
     program = """
 import logging
@@ -805,6 +806,7 @@ def test_the_logging_of_the_process_is_neither_used_nor_changed(caplog: pytest.L
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.processes
 def test_nothing_is_printed_where_logging_is_not_set_up(tmp_path: Path) -> None:
     program = """
 import sys; sys.path.insert(0, sys.argv[1])
@@ -819,6 +821,7 @@ with StandIn() as stand_in:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
+@pytest.mark.processes
 def test_importing_the_pytest_plugin_does_not_import_a_web_server() -> None:
     program = (
         "import sys, litellm_claude_code.testing.plugin; print('uvicorn' in sys.modules, 'starlette' in sys.modules)"
@@ -827,6 +830,7 @@ def test_importing_the_pytest_plugin_does_not_import_a_web_server() -> None:
     assert ran.stdout.split() == ["False", "False"]
 
 
+@pytest.mark.processes
 def test_the_pytest_fixture_gives_each_test_a_fresh_stand_in(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["litellm_claude_code.testing.plugin"]')
     (tmp_path / "test_it.py").write_text(
@@ -856,6 +860,7 @@ def test_it(claude_stand_in, number):
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_served_from_the_command_line_it_answers_records_and_ends(tmp_path: Path, ending: signal.Signals) -> None:
     record = tmp_path / "seen.jsonl"

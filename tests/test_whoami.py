@@ -12,6 +12,8 @@ from litellm_claude_code.testing import StandIn
 
 from .support.anthropic_host import log_in
 
+pytestmark = pytest.mark.processes
+
 TOKEN = "sk-ant-oat01-MARKED"
 
 
