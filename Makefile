@@ -29,8 +29,8 @@ test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
 coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --cov --cov-report term --cov-report html
 
-soak: $(READY) ## two thousand calls of every kind, at eight in flight
-	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py
+soak: $(READY) ## two thousand calls of every kind, at eight in flight, and a thousand malformed answers
+	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py tests/test_fuzz.py
 
 oldest: $(OLDEST_DSPY) ## what DSPy does, on the oldest DSPy that is supported
 	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest tests/test_dspy.py

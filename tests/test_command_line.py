@@ -249,13 +249,14 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
 def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_text('[reader]\ntools = ["Read"]\n[writer]\ntools = ["Write"]\n')
     environment = {**os.environ, "LITELLM_CLAUDE_CODE_PROFILES": str(tmp_path / "profiles.toml")}
-
-    def listed(*how: str) -> str:
-        return subprocess.run([*COMMAND, "models", *how], env=environment, capture_output=True, text=True).stdout
-
-    agent = next(model for model in json.loads(listed("--json")) if model["name"] == "claude_code/haiku@writer")
+    both = "from litellm_claude_code_cli.app import app; app(['models', '--json'], standalone_mode=False); app()"
+    command = [sys.executable, "-c", both, "models"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
+    listed, end = json.JSONDecoder().raw_decode(ran.stdout)
+    agent = next(model for model in listed if model["name"] == "claude_code/haiku@writer")
     assert (agent["model"], "tools" in agent["capabilities"]) == ("claude-haiku-5-5", False)
-    assert listed().endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
+    assert ran.stdout[end:].endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.
+")
 
 
 @pytest.mark.processes

@@ -1,6 +1,10 @@
-"""Answers that no API should give: always an answer or an exception of litellm's, and the next call works."""
+"""Answers that no API should give: always an answer or an exception of litellm's, and the next call works.
+
+`make soak` tries a thousand of them.
+"""
 
 import copy
+import os
 from typing import Any
 
 import litellm
@@ -13,6 +17,7 @@ from litellm_claude_code.testing import RawEvents, StandIn
 from .support.calls import ask
 from .support.requests import TOOLS
 
+CALLS = int(os.environ.get("SOAK_CALLS", "100"))
 USAGE = {"input_tokens": 9, "output_tokens": 1}
 STARTED = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": []}
 WHOLE: list[dict[str, Any]] = [
@@ -65,7 +70,7 @@ def broken(draw: st.DrawFn) -> list[dict[str, Any]]:
     return events
 
 
-@settings(max_examples=120)
+@settings(max_examples=CALLS // 2)
 @given(events=broken(), stream=st.booleans())
 def test_a_malformed_answer_is_an_answer_or_litellms_exception(
     stand_in: StandIn, events: list[dict[str, Any]], stream: bool

@@ -14,7 +14,7 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .support.scripts import Forker, Script, environment, forker
+from .support.scripts import Forker, Script, environment, forker, remember_check
 from .support.waiting import wait_until
 
 HEAD = """
@@ -80,19 +80,13 @@ def script(stand_in: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) 
 
     def start(code: str, *, is_checked: bool = True, **env: str) -> Script:
         if is_checked:
-            remember_check(checked_cli, tmp_path)
+            remember_check(checked_cli, tmp_path / "cache")
         started.append(forks.start(HEAD + code, stand_in.base_url, str(stand_in.api_key), home=tmp_path, **env))
         return started[-1]
 
     yield start
     for one in started:
         one.kill_its_session()
-
-
-def remember_check(checked_cli: Path, home: Path) -> None:
-    folder = home / "cache" / "litellm_claude_code"
-    folder.mkdir(parents=True, mode=0o700)
-    shutil.copy(checked_cli, folder)
 
 
 def run_folders(home: Path) -> list[Path]:
@@ -174,7 +168,7 @@ def test_nothing_outlives_a_signal_while_the_cli_is_checked(
 
 
 def test_what_a_killed_script_left_is_swept_by_the_next(stand_in: StandIn, checked_cli: Path, tmp_path: Path) -> None:
-    remember_check(checked_cli, tmp_path)
+    remember_check(checked_cli, tmp_path / "cache")
 
     def run(code: str) -> int:
         command = [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,3 +106,9 @@ def forker() -> Iterator[Forker]:
 def environment(home: Path, **env: str) -> dict[str, str]:
     """Return the environment of the tests with a configuration and cache folder in `home`, and with other changes."""
     return {**os.environ, "CLAUDE_CONFIG_DIR": str(home), "XDG_CACHE_HOME": str(home / "cache"), **env}
+
+
+def remember_check(checked_cli: Path, cache: Path) -> None:
+    """Copy the result of the run's self-check into another cache folder, so that a program need not repeat it."""
+    (cache / "litellm_claude_code").mkdir(parents=True, mode=0o700)
+    shutil.copy(checked_cli, cache / "litellm_claude_code")
