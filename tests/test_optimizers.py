@@ -19,10 +19,11 @@ import litellm_claude_code  # noqa: E402
 from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
 from litellm_claude_code.testing import Failure, RecordedRequest, StandIn  # noqa: E402
 
-from .support.dspy_runs import CHOOSE, OPTIMIZERS, Router, creative, is_right, quiet  # noqa: E402
+from .support.dspy_runs import CHOOSE, OPTIMIZERS, THREADS, Router, creative, is_right, quiet  # noqa: E402
 from .support.limits import limited  # noqa: E402
 
-BUDGET = Budget("test_optimizers", max_calls=50)
+BEFORE_THE_LIMIT, BUDGETED = 30, 25
+BUDGET = Budget("test_optimizers", max_calls=BUDGETED)
 
 Optimize = Callable[[Any, Any], Any]
 optimizers = pytest.mark.parametrize("optimize", OPTIMIZERS, ids=lambda optimize: optimize.__name__)
@@ -93,21 +94,21 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
     assert halted.value.reason == "login"
     dead = quiet(stand_in)
 
-    stand_in.respond = after(60, lambda: limited(3_600))
+    stand_in.respond = after(BEFORE_THE_LIMIT, lambda: limited(3_600))
     with pytest.raises(RunHalted, match="5-hour limit") as halted, track_run() as first:
         run(optimize, reach)
     assert halted.value.reason == "limit"
     assert 3_000 < halted.value.resets_at - time.time() < 3_700
     limit = quiet(stand_in)
-    assert limit - dead <= 60 + 8  # those in flight
+    assert limit - dead <= BEFORE_THE_LIMIT + THREADS  # those in flight
     answered = first.summary().calls - first.summary().failed
 
     litellm_claude_code.close()  # which forgets the limit, as its reset would
     stand_in.respond = creative
-    with pytest.raises(RunHalted, match="50 calls") as halted, track_run() as second:
+    with pytest.raises(RunHalted, match=f"{BUDGETED} calls") as halted, track_run() as second:
         run(optimize, reach, budget=BUDGET)
     assert halted.value.reason == "budget"
-    assert quiet(stand_in) - limit == BUDGET.spent.calls == 50
+    assert quiet(stand_in) - limit == BUDGET.spent.calls == BUDGETED
     assert second.summary().cached >= answered * 0.9
 
     stand_in.respond = interrupted_at(3)
@@ -118,8 +119,8 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
     stand_in.respond = creative
     with track_run() as last:
         program = run(optimize, reach)
-    assert last.summary().cached >= (60 + 50) * 0.9
+    assert last.summary().cached >= (BEFORE_THE_LIMIT + BUDGETED) * 0.9
     assert last.summary().failed == 0
     with dspy.context(lm=ClaudeCodeLM("haiku", **reach)):
-        score = dspy.Evaluate(devset=CHOOSE, metric=is_right, num_threads=8, display_progress=False)
+        score = dspy.Evaluate(devset=CHOOSE, metric=is_right, num_threads=THREADS, display_progress=False)
         assert score(program).score >= score(Router()).score
