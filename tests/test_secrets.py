@@ -118,6 +118,7 @@ class Ears:
         """Take in what can be seen at this moment: argument lists, objects and files."""
         for process in psutil.process_iter(["cmdline"]):
             self.said.append(" ".join(process.info["cmdline"] or []))
+        gc.unfreeze()  # what was made on import, too (conftest.py)
         for thing in gc.get_objects():
             module = type(thing).__module__ if isinstance(type(thing).__module__, str) else ""
             if module.startswith("litellm_claude_code.") and not module.startswith("litellm_claude_code.testing"):

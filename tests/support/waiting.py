@@ -10,15 +10,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _WITHIN_S = 90.0
-_EVERY_S = 0.01
 
 
 def wait_until(holds: Callable[[], T], show: Callable[[], object] | None = None, within_s: float = _WITHIN_S) -> T:
     """Return the first true value of `holds()`. After `within_s`, fail with a message that contains `show()`."""
-    deadline_s = time.monotonic() + within_s
+    began_s = time.monotonic()
     while not (value := holds()):
-        assert time.monotonic() < deadline_s, _description(holds, show)
-        time.sleep(_EVERY_S)
+        assert time.monotonic() < began_s + within_s, _description(holds, show)
+        time.sleep(_pause_s(began_s))
     return value
 
 
@@ -26,11 +25,16 @@ async def wait_until_async(
     holds: Callable[[], T], show: Callable[[], object] | None = None, within_s: float = _WITHIN_S
 ) -> T:
     """Wait as `wait_until` does, without blocking the event loop."""
-    deadline_s = time.monotonic() + within_s
+    began_s = time.monotonic()
     while not (value := holds()):
-        assert time.monotonic() < deadline_s, _description(holds, show)
-        await asyncio.sleep(_EVERY_S)
+        assert time.monotonic() < began_s + within_s, _description(holds, show)
+        await asyncio.sleep(_pause_s(began_s))
     return value
+
+
+def _pause_s(began_s: float) -> float:
+    """Return how long to wait before asking again: a tenth of the wait so far. To list processes takes milliseconds."""
+    return min(max(0.01, (time.monotonic() - began_s) / 10), 0.05)
 
 
 def _description(holds: Callable[[], object], show: Callable[[], object] | None) -> str:
