@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -140,13 +141,11 @@ def test_a_client_that_goes_away_stops_its_request(client: httpx.Client, stand_i
     stand_in.respond = lambda _request: Answer(content=[Text("Late.")], delay_s=3600)
     for path, body in (("/v1/chat/completions", CHAT), ("/v1/responses", POSTS["/v1/responses"])):
         before = len(stand_in.requests)
-        with ThreadPoolExecutor(1) as threads, httpx.Client(headers=client.headers, timeout=3600) as other:
-            asking = threads.submit(other.post, f"{client.base_url}{path}", json=body)
+        asked = client.build_request("POST", path, json=body)
+        lines = [f"POST {path} HTTP/1.1".encode(), *(b"%s: %s" % header for header in asked.headers.raw), b"", b""]
+        with socket.create_connection((asked.url.host, asked.url.port)) as leaving:
+            leaving.sendall(b"\r\n".join(lines) + asked.content)
             wait_until(lambda: len(stand_in.requests) == before + 1 and stand_in.in_flight)  # noqa: B023
-            for connection in list(other._transport._pool._connections):  # type: ignore[attr-defined]
-                connection._connection._network_stream.get_extra_info("socket").shutdown(2)
-            with pytest.raises(httpx.TransportError):
-                asking.result()
     wait_until(lambda: all(request.closed_early for request in stand_in.requests) and not stand_in.in_flight)
     assert len(stand_in.requests) == 4
     stand_in.respond = echo
