@@ -24,10 +24,10 @@ quick: $(READY) ## the tests that start no process: a first verdict, within a mi
 	@$(BIN)/python -m pytest -m "not processes and not live" -n 2 --dist worksteal
 
 test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=20 --durations-min=5
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5
 
 coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --cov --cov-report term --cov-report html
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html
 
 soak: $(READY) ## two thousand calls of every kind, at eight in flight, and a thousand malformed answers
 	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py tests/test_fuzz.py

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .support.home import HOME  # sets the environment, so it comes before litellm
 
@@ -22,6 +23,7 @@ import filelock  # noqa: E402 - the environment above must come first
 import hypothesis  # noqa: E402
 import litellm  # noqa: E402
 import pytest  # noqa: E402
+from xdist.scheduler import LoadFileScheduling  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
 from litellm_claude_code import Settings  # noqa: E402
@@ -50,12 +52,14 @@ hypothesis.settings.load_profile("any machine")
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
-# What takes longest starts first, because several processes share the tests: files, or the groups that they name.
+SHARING_A_SERVER = ("test_serve", "test_serve_gate", "test_serve_fence", "test_serve_real_proxy", "test_docs_serving")
+# What takes longest starts first, because several processes share the tests.
 SLOWEST = (
     "test_selfcheck",
-    "serve",
+    *SHARING_A_SERVER,
     "test_lifetime",
     "test_optimizers",
+    "test_serve_nodes",
     "test_command_line",
     "test_machine",
     "test_agents",
@@ -63,20 +67,26 @@ SLOWEST = (
 )
 
 
+class KeptTogether(LoadFileScheduling):  # `--dist loadgroup` would do, but xdist 3.8 loses the groups on pytest 9.2
+    """Gives the tests of a file to one process, and those of all files that share a server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(super()._split_scope(nodeid)).stem
+        return "serve" if file in SHARING_A_SERVER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> KeptTogether | None:
+    return KeptTogether(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests start processes, and keep those of a file together, or of files that share a server."""
+    """Mark the tests that start processes by a fixture, and start with the slowest files."""
     for item in items:
         if "one_stand_in" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-    def place(item: pytest.Item) -> int:
-        marker = item.get_closest_marker("xdist_group")
-        return SLOWEST.index(marker.args[0]) if marker and marker.args[0] in SLOWEST else len(SLOWEST)
-
-    items.sort(key=place)
+    place = {stem: number for number, stem in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
     if "not processes" in config.option.markexpr:  # `make quick`
         sys.addaudithook(refuse_to_start)
 
