@@ -255,8 +255,7 @@ def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
     listed, end = json.JSONDecoder().raw_decode(ran.stdout)
     agent = next(model for model in listed if model["name"] == "claude_code/haiku@writer")
     assert (agent["model"], "tools" in agent["capabilities"]) == ("claude-haiku-5-5", False)
-    assert ran.stdout[end:].endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.
-")
+    assert ran.stdout[end:].endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
 
 
 @pytest.mark.processes

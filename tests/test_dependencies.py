@@ -82,6 +82,7 @@ def test_a_version_that_was_not_tested_is_told_by_what_is_known_of_it() -> None:
     assert remark("starlette", "9") == ""
 
 
+@pytest.mark.processes
 def test_the_adapter_names_the_missing_extra() -> None:
     """With `dspy` set to None in `sys.modules`, Python raises the error of a module that is not installed."""
     code = "import sys; sys.modules['dspy'] = None; import dspy_adapter"
