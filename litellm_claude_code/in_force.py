@@ -87,11 +87,11 @@ class Guard:
         for file in policy_files():
             self._check(str(file), _read(file))
 
-    def check_process(self, told: Mapping[str, Any]) -> None:
+    def check_process(self, reply: Mapping[str, Any]) -> None:
         """Check the reply to `get_settings`. Raises `CallFailed`, which names the source and the refused settings."""
-        sources = told.get("sources")
+        sources = reply.get("sources")
         if not isinstance(sources, list):  # an older CLI shows only the effective settings
-            effective = told.get("effective") or {}
+            effective = reply.get("effective") or {}
             sources = [{"source": "policySettings", "settings": {**effective, "env": None}}]
         for one in sources:
             settings, source = one.get("settings"), one.get("source")
@@ -177,7 +177,7 @@ def _policy_name(settings: Mapping[str, Any]) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        told = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}

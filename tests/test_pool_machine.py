@@ -19,7 +19,7 @@ from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.pool.schedule import fits
 from litellm_claude_code.process.lease import Lease
-from litellm_claude_code.process.worker import Cycle, State
+from litellm_claude_code.process.worker import CallTiming, State
 from litellm_claude_code.settings import Settings
 
 SYSTEMS = ("", "A", "B")
@@ -33,7 +33,7 @@ class ScriptedWorker:
         self.login, self.system, self.state = login, "", State.BOOTING
         self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
         self.failure: CallFailed | None = None
-        self.cycle: Cycle | None = None
+        self.cycle: CallTiming | None = None
         self.asked_at: float | None = None
         self.lease: Lease | None = None
         self.is_closing_allowed = False
@@ -175,7 +175,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), api_s=st.sampled_from([0.0, 0.1, 10.0]))
     def reset_ends(self, data: Any, api_s: float) -> None:
         if worker := self._pick(data, State.RESETTING):
-            worker.cycle = Cycle(api_s=api_s, own_s=0.1)
+            worker.cycle = CallTiming(api_s=api_s, own_s=0.1)
             self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data(), is_sent=st.booleans())

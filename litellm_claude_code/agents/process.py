@@ -137,13 +137,13 @@ class AgentProcess:
 
     async def _until_servers_are_ready(self) -> None:
         while self._profile.mcp_servers:
-            told = (await self.control("mcp_status")).get("mcpServers") or []
-            failed = [server for server in told if server.get("status") in ("failed", "needs-auth")]
+            servers = (await self.control("mcp_status")).get("mcpServers") or []
+            failed = [server for server in servers if server.get("status") in ("failed", "needs-auth")]
             if failed:
                 sentences = (f"'{one['name']}' ({one.get('error') or one['status']})" for one in failed)
                 text = f"The profile '{self._profile.name}' has MCP servers that do not start: {', '.join(sentences)}"
                 raise CallFailed(Failure(kind="mcp", text=text))
-            if not any(server.get("status") == "pending" for server in told):
+            if not any(server.get("status") == "pending" for server in servers):
                 return
             await anyio.sleep(_LOOK_AT_SERVERS_EVERY_S)
 

@@ -146,10 +146,10 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
     finally:
         connecting.cancel()
         exited.cancel()
-    told = await client.get_server_info() or {}
-    if (why := wrong_login(login, told.get("account") or {})) is not None:
+    server_info = await client.get_server_info() or {}
+    if (why := wrong_login(login, server_info.get("account") or {})) is not None:
         raise CallFailed(Failure(kind="authentication_failed", text=why))
-    return told
+    return server_info
 
 
 def cli_of(settings: Settings) -> Path:

@@ -58,21 +58,21 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
     Raises `CallFailed` if the CLI does not report it, or if a settings file would change who pays or where calls go.
     """
     Guard(environment=login.environment()).check_files()
-    told = await _ask(login, settings)
-    method, cloud = told.get("authMethod"), told.get("apiProvider")
+    status = await _ask(login, settings)
+    method, cloud = status.get("authMethod"), status.get("apiProvider")
     is_cloud = method == "third_party"
     payer: Payer = "cloud" if is_cloud else login.payer
     if login.payer == "subscription" and method in _KEYS:
         payer = "api_key"
     return Identity(
         payer=payer,
-        is_logged_in=told.get("loggedIn") is True,
-        source=login.source or _source(told),
+        is_logged_in=status.get("loggedIn") is True,
+        source=login.source or _source(status),
         base_url=None if is_cloud else without_password(login.base_url or DEFAULT_BASE_URL),
         cloud=cloud if is_cloud else None,
-        email=told.get("email"),
-        organization=told.get("orgName"),
-        plan=told.get("planTier") or told.get("subscriptionType"),
+        email=status.get("email"),
+        organization=status.get("orgName"),
+        plan=status.get("planTier") or status.get("subscriptionType"),
         allows_overage=settings.allow_overage,
         overage=overage,
     )
@@ -90,20 +90,20 @@ async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
                 check=False,
                 start_new_session=True,
             )
-        told = json.loads(ran.stdout)
+        status = json.loads(ran.stdout)
     except ValueError:
         raise failed from None
     except Exception as error:
         raise from_sdk(error, is_sent=False) from None
-    if not isinstance(told, dict):
+    if not isinstance(status, dict):
         raise failed
-    return told
+    return status
 
 
-def _source(told: Mapping[str, Any]) -> str | None:
+def _source(status: Mapping[str, Any]) -> str | None:
     """Return where the CLI found the credential, for a login that leaves this to the CLI."""
-    if told.get("authMethod") != "claude.ai":
-        source = told.get("apiKeySource")
+    if status.get("authMethod") != "claude.ai":
+        source = status.get("apiKeySource")
         return str(source) if source else None
     folders = [os.environ.get(name) for name in ("CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_CONFIG_DIR")]
     folder = next((Path(folder) for folder in folders if folder), Path.home() / ".claude")

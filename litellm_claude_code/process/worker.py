@@ -1,7 +1,7 @@
 """One Claude Code process from boot to close. It serves one call after the other and is reset after each.
 
-A call is loaded (the Messages API body as a setting, the system prompt with a control request), fired (one user
-message) and read (the API's own events). Then the conversation is cleared, so that the next call sees nothing of it.
+A call is loaded (the Messages API body as a setting, the system prompt with a control request), sent (one user message,
+the prompt) and read (the API's own events). Then the conversation is cleared, so that the next call sees nothing of it.
 tests/test_wire.py pins the protocol against the real CLI. `pool/pool.py` assigns calls to workers.
 """
 
@@ -33,16 +33,16 @@ from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
 from .lease import Lease, Reading
 from .transport import Frame
 
-_FIRED_CHARACTERS: Final = 4_000
+_PROMPT_CHARACTERS: Final = 4_000
 # While this is set, the CLI 2.1.327 does not request the usage.
 _QUIET: Final = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 # The CLI's own default timeout for the API's response. It is raised for a call with a longer timeout.
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
 _INTERRUPT_AGAIN_AFTER_S: Final = 0.2
-_LINGER_S: Final = 1.0
+_ABANDONED_GRACE_S: Final = 1.0
 """How long after the call's timeout a process that has not accepted the call is closed."""
-_WEIGH_EVERY: Final = 8
+_MEASURE_MEMORY_EVERY: Final = 8
 """Measure memory once every so many calls. One measurement takes a fifth of a millisecond."""
 _CLOSE_POLITELY_S: Final = 1.0
 _CLOSE_WITHIN_S: Final = 5.0
@@ -59,7 +59,7 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cycle:
+class CallTiming:
     """How long a call held its worker, from its start until the worker was idle again."""
 
     api_s: float
@@ -83,7 +83,7 @@ class Worker:
         self.used_at = time.monotonic()
         self.growth_mib = 0.0
         """How much more memory the process holds than when it was first measured, after its first call."""
-        self.cycle: Cycle | None = None
+        self.cycle: CallTiming | None = None
         """How long the last call took, if it was answered. The pool reads it and sets it to None."""
         self.failure: CallFailed | None = None
         """Why the worker closed, unless its owner closed it."""
@@ -143,13 +143,13 @@ class Worker:
                 await self._launch.transport.connect()
                 await self._control("apply_flag_settings", settings={"env": {}})
                 self._guard.check_process(await self._control("get_settings"))
-                await self._shake_hands()
+                await self._initialize()
             self._guard.check_files()  # again, because a file may have been written while the CLI started
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
             self.used_at = time.monotonic()
-            self._become(State.IDLE)
+            self._set_state(State.IDLE)
 
     def _check_policies(self) -> None:
         """Raise `WorkerLost` if a policy file has changed: this CLI may not have read it yet, a new process will."""
@@ -164,21 +164,21 @@ class Worker:
                 await self._disarm()
             await self._load(turn.call)
             if turn.call.system != self.system:
-                await self._instruct(turn.call)
+                await self._set_system_prompt(turn.call)
             if not turn.is_abandoned:
-                await self._fire(turn)
+                await self._send_prompt(turn)
                 await self._read(turn)
-            self._become(State.RESETTING)
+            self._set_state(State.RESETTING)
             await self._reset()
         except Exception as error:
             self._give_up(error, is_sent=turn.is_sent)
         else:
             self.used_at = time.monotonic()
             is_answered = turn.is_over and turn.failed is None
-            self.cycle = Cycle(api_s=turn.api_s, own_s=self.used_at - began - turn.api_s) if is_answered else None
-            if self.calls % _WEIGH_EVERY == 1:
-                self._weigh()
-            self._become(State.IDLE)
+            self.cycle = CallTiming(api_s=turn.api_s, own_s=self.used_at - began - turn.api_s) if is_answered else None
+            if self.calls % _MEASURE_MEMORY_EVERY == 1:
+                self._measure_memory()
+            self._set_state(State.IDLE)
 
     def ask_usage(self, tell: Callable[[dict[str, Any]], None]) -> None:
         """Request the subscription's usage and pass the CLI's reply to `tell`.
@@ -199,20 +199,21 @@ class Worker:
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:
-            self._become(State.IDLE)
+            self._set_state(State.IDLE)
 
-    def _weigh(self) -> None:
+    def _measure_memory(self) -> None:
         with contextlib.suppress(psutil.Error):
             mib = psutil.Process(self.pid).memory_info().rss / 2**20
             self._first_mib = self._first_mib or mib
             self.growth_mib = mib - self._first_mib
 
-    async def _shake_hands(self) -> None:
+    async def _initialize(self) -> None:
         """Connect the SDK's client, and learn from the CLI's reply which models its aliases stand for."""
         transport = self._launch.transport
         self._client = ClaudeSDKClient(self._launch.options, transport=transport)
-        told = await launch.shake_hands(self._client, transport, login=self.login)
-        models.learn({model["value"]: model["resolvedModel"] for model in told.get("models", []) if _is_lasting(model)})
+        server_info = await launch.shake_hands(self._client, transport, login=self.login)
+        lasting = filter(_is_lasting, server_info.get("models", []))
+        models.learn({model["value"]: model["resolvedModel"] for model in lasting})
 
     async def _load(self, call: PlainCall) -> None:
         """Put the call's body in force. Settings merge, so every call sends the same keys.
@@ -229,34 +230,34 @@ class Worker:
             "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
         }
         settings = {"model": call.model, "env": env}
-        patience_s = self._patience_s(call)
-        load = self._control("apply_flag_settings", within_s=patience_s, settings=settings)
+        timeout_s = self._control_timeout_s(call)
+        load = self._control("apply_flag_settings", within_s=timeout_s, settings=settings)
         if not self.login.gets_settings:
             await load
             return
-        replies = await asyncio.gather(load, self._control("get_settings", within_s=patience_s))
+        replies = await asyncio.gather(load, self._control("get_settings", within_s=timeout_s))
         self._guard.check_process(replies[1])
 
-    async def _instruct(self, call: PlainCall) -> None:
+    async def _set_system_prompt(self, call: PlainCall) -> None:
         """Put the system prompt in force, unchanged. Takes half a millisecond, or 15 ms for three megabytes.
 
         The request must name the current model: for a different one the CLI makes a probe request.
         """
         await self._control(
             "set_model",
-            within_s=self._patience_s(call),
+            within_s=self._control_timeout_s(call),
             model=call.model,
             system_prompt=call.system,
             only_if_model_is_current=True,
         )
         self.system = call.system
 
-    async def _fire(self, turn: Lease) -> None:
+    async def _send_prompt(self, turn: Lease) -> None:
         """Make the CLI send its request. On the wire, the call's body replaces this message if it is in force."""
         turn.is_sent = True
-        text = turn.call.prompt[:_FIRED_CHARACTERS]
-        fired = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
-        await self._launch.transport.send(_user_message(fired, uuid=turn.id, client_composed=True))
+        text = turn.call.prompt[:_PROMPT_CHARACTERS]
+        content = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
+        await self._launch.transport.send(_user_message(content, uuid=turn.id, client_composed=True))
 
     async def _read(self, turn: Lease) -> None:
         """Deliver the call's events until it is over, then end the lease, with the failure if there is one.
@@ -318,8 +319,10 @@ class Worker:
         if not reply.get("rewound"):
             raise CLIConnectionError("the CLI did not rewind")
 
-    def _patience_s(self, call: PlainCall) -> float:
-        return min(self._settings.step_timeout_s, _LINGER_S + (math.inf if call.timeout_s is None else call.timeout_s))
+    def _control_timeout_s(self, call: PlainCall) -> float:
+        return min(
+            self._settings.step_timeout_s, _ABANDONED_GRACE_S + (math.inf if call.timeout_s is None else call.timeout_s)
+        )
 
     async def _control(self, subtype: str, *, within_s: float | None = None, **more: Any) -> dict[str, Any]:
         timeout_s = self._settings.step_timeout_s if within_s is None else within_s
@@ -354,7 +357,7 @@ class Worker:
         self.failure = failed
         self.close()
 
-    def _become(self, state: State) -> None:
+    def _set_state(self, state: State) -> None:
         if self.state is not State.CLOSED:
             self.state = state
             self._on_change(self)

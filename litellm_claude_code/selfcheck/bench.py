@@ -197,8 +197,8 @@ class Bench:
                 "ANTHROPIC_BASE_URL",
                 "ANTHROPIC_API_KEY",
             )
-        told = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
-        self.cli_version = told.group(1) if told else self.cli_version
+        agent = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
+        self.cli_version = agent.group(1) if agent else self.cli_version
 
     async def _settled(self, worker: Worker) -> None:
         """Wait until a worker is idle or closed. The worker's own timeouts limit this."""

@@ -17,21 +17,21 @@ def policies() -> list[str]:
     """
     own = ("CLAUDE_CODE_EXTRA_BODY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "API_TIMEOUT_MS", *CACHING)
     needed = {*Login(payer="gateway").environment(), *own}
-    told = []
+    sentences = []
     for file in policy_files():
         set_there = ", ".join(sorted(needed & _variables(file)))
-        told.append(
+        sentences.append(
             f"The policy in {file} sets {set_there}, which this package must set. Ask your administrator to remove it."
             if set_there
             else f"The policy in {file} may be the cause."
         )
-    return told
+    return sentences
 
 
 def _variables(file: Path) -> set[str]:
     try:
-        told = json.loads(file.read_text())
+        content = json.loads(file.read_text())
     except (OSError, ValueError):
         return set()
-    env = told.get("env") if isinstance(told, dict) else None
+    env = content.get("env") if isinstance(content, dict) else None
     return set(env) if isinstance(env, dict) else set()

@@ -67,8 +67,8 @@ async def ask_version(cli: Path | None) -> str:
     try:
         with anyio.move_on_after(_VERSION_WITHIN_S):
             ran = await anyio.run_process([cli, "--version"], check=False, stderr=subprocess.DEVNULL, env=env)
-            told = re.match(rb"\d[\w.\-]*", ran.stdout)
-            return told.group().decode() if told else ""
+            version = re.match(rb"\d[\w.\-]*", ran.stdout)
+            return version.group().decode() if version else ""
     except OSError:
         pass
     return ""
