@@ -7,24 +7,20 @@ text is kept only if it is about the API.
 
 from __future__ import annotations
 
-import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import httpx
 from litellm import exceptions
 
 from .cause import Cause, with_cause
-from .install import NO_CLI
 from .limits.subscription import ReachedLimit
 from .login import HOW_TO_PAY, Payer, without_password
 from .models import PROVIDER
-from .trusted import UntrustedFolder
 
 _FOLDER: Final = str(Path(__file__).parent)
 _LITELLMS_OWN: Final[tuple[type[Exception], ...]] = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
@@ -156,53 +152,6 @@ def _class_of(failure: Failure) -> Any:
     return _BY_KIND.get(failure.kind, exceptions.APIConnectionError)
 
 
-def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
-    """Convert an exception of the SDK or the operating system. `is_sent`: the request was already sent to the model."""
-    import claude_agent_sdk as sdk  # here, because it takes half a second; every caller has already imported it
-
-    if isinstance(error, CallFailed):
-        return error
-    if isinstance(error, sdk.CLINotFoundError):
-        return CallFailed(Failure(kind="cli_not_found", text=NO_CLI))
-    if (text := _of_the_machine(error)) is not None:
-        return CallFailed(Failure(kind="machine", text=text))
-    if isinstance(error, StepRefused):
-        failure = Failure(kind="lost", text=str(error))
-        return CallFailed(failure) if is_sent else WorkerLost(failure)
-    text = next((text for kind, text in _lost(sdk) if isinstance(error, kind)), None)
-    failure = Failure(kind="lost", text=text or f"unexpected {type(error).__name__}{_place(error)}")
-    failed = CallFailed(failure) if is_sent else WorkerLost(failure)
-    if text is None:
-        failed.__cause__ = InternalError(error)
-    return failed
-
-
-def _of_the_machine(error: BaseException | None) -> str | None:
-    """Return a sentence for an error that would also stop another process. Looks through the exception's causes."""
-    while error is not None:
-        if isinstance(error, UntrustedFolder):
-            return str(error)
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return "too many files are open in this process or on this machine: raise the limit (`ulimit -n`)"
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return f"{error.filename or 'a file'} cannot be written or run: {error.strerror}"
-        if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
-            return f"no process can be started: {error.strerror}. Lower LITELLM_CLAUDE_CODE_MAX_WORKERS or free memory"
-        error = error.__cause__
-    return None
-
-
-def _lost(sdk: ModuleType) -> list[tuple[type[BaseException], str]]:
-    """Return a text for each SDK exception, specific before general. The exceptions' own texts may quote a prompt."""
-    return [
-        (TimeoutError, "the process did not answer in time"),
-        (sdk.ProcessError, "the process ended"),
-        (sdk.CLIJSONDecodeError, "the process wrote something that is not JSON"),
-        (sdk.ClaudeSDKError, "the connection to the process broke"),
-        (OSError, "the connection to the process broke"),
-    ]
-
-
 class InternalError(Exception):
     """An unexpected exception: a bug in this package, or a changed interface of a dependency.
 
@@ -222,7 +171,7 @@ class ObserverFailed(Exception):
         self.error = error
 
 
-def _place(error: BaseException) -> str:
+def place_in_package(error: BaseException) -> str:
     """Return the innermost file and line of this package in an exception's traceback."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_FOLDER)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
@@ -241,7 +190,7 @@ def bugs_reported(model: str) -> Iterator[None]:
     except _LITELLMS_OWN:
         raise
     except Exception as error:
-        text = f"Claude Code: an unexpected {type(error).__name__} in litellm_claude_code{_place(error)}. "
+        text = f"Claude Code: an unexpected {type(error).__name__} in litellm_claude_code{place_in_package(error)}. "
         raise exceptions.APIConnectionError(
             f"{text}Please report it with its traceback.", model=model, llm_provider=PROVIDER
         ) from InternalError(error)

@@ -9,7 +9,8 @@ import litellm
 import openai
 import pytest
 
-from litellm_claude_code.errors import CallFailed, WorkerLost, from_sdk, to_litellm
+from litellm_claude_code.errors import CallFailed, WorkerLost, to_litellm
+from litellm_claude_code.process._sdk import from_sdk
 from litellm_claude_code.testing import Answer, Failure, RawBody, Reply, StandIn, Text
 
 from .support.requests import ASK
@@ -116,7 +117,7 @@ NOT_RAISED_HERE = {
 
 
 def test_every_exception_of_the_sdk_is_told() -> None:
-    assert SDK_ERRORS.keys() == MADE.keys() | NOT_RAISED_HERE.keys(), "the SDK has a new exception: add it to errors.py"
+    assert SDK_ERRORS.keys() == MADE.keys() | NOT_RAISED_HERE.keys(), "add the new exception to process/_sdk.py"
     for error in (*MADE.values(), OSError("SECRET"), TimeoutError("SECRET"), RuntimeError("SECRET")):
         for is_sent in (False, True):
             failed = from_sdk(error, is_sent=is_sent)

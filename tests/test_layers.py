@@ -70,6 +70,19 @@ WITHIN_FUNCTIONS = {
     ("testing", "testing.server"): _WEB,
     ("testing.plugin", "testing.server"): _WEB,
 }
+# The modules that import the SDK's public names. Its private ones are for `process._sdk` only: tests/test_sdk_seam.py.
+OF_THE_SDK = {
+    "agents.options",
+    "agents.process",
+    "agents.profile",
+    "agents.tools",
+    "agents.trace",
+    "process._sdk",
+    "process.launch",
+    "process.lease",
+    "process.transport",
+    "process.worker",
+}
 USERS = ("litellm_claude_code_cli", "dspy_adapter", "examples", "notebooks", "benchmarks")
 
 
@@ -178,6 +191,17 @@ def test_the_provider_imports_none_of_the_packages_that_use_it() -> None:
         names = {layer(found.module or found.name) for found in imports(file.read_text(), package="-")}
         allowed = {"litellm_claude_code_cli"} if module.endswith("__main__") else set()
         assert names & {*USERS} <= allowed, f"{module} imports a package that is built on it: turn the import round."
+
+
+def test_few_modules_import_the_sdk() -> None:
+    importers = {
+        short(module)
+        for module, file in MODULES.items()
+        for found in imports(file.read_text(), package="-")
+        if (found.module or found.name).split(".")[0] == "claude_agent_sdk"
+    }
+    assert importers - OF_THE_SDK == set(), "Use process/cli_process.py or process/_sdk.py, or add it to OF_THE_SDK."
+    assert OF_THE_SDK - importers == set(), "Take a module that no longer imports the SDK out of OF_THE_SDK."
 
 
 def sources(folder: str) -> Iterator[tuple[Path, str]]:

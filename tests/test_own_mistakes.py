@@ -11,8 +11,9 @@ import openai
 import pytest
 
 from litellm_claude_code import cause_of
-from litellm_claude_code.errors import CallFailed, WorkerLost, from_sdk
+from litellm_claude_code.errors import CallFailed, WorkerLost
 from litellm_claude_code.observer import observed_by
+from litellm_claude_code.process._sdk import from_sdk
 from litellm_claude_code.testing import RawEvents, StandIn
 
 from .support.limits import limited

@@ -23,12 +23,13 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 import psutil
-from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
+from claude_agent_sdk import ClaudeSDKClient
 
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
 from ..process import launch
+from ..process._sdk import Subprocess
 from ..process.folders import private_folder
 from ..process.transport import ControlTransport, Frame
 from ..settings import Settings
@@ -41,21 +42,6 @@ _END_POLITELY_S: Final = 5.0
 _TERMINATE_WITHIN_S: Final = 5.0
 _CLOSE_WITHIN_S: Final = 5.0
 _LOOK_AT_SERVERS_EVERY_S: Final = 0.05
-
-
-class AgentTransport(ControlTransport):
-    """The workers' transport, which adds the system prompt and the answer's schema to the SDK's `initialize`."""
-
-    initialize: Mapping[str, Any] = {}
-
-    async def write(self, data: str) -> None:
-        """Write one of the SDK's frames, with the extra fields added if it is `initialize`."""
-        if self.initialize and '"initialize"' in data:
-            frame = json.loads(data)
-            if frame.get("request", {}).get("subtype") == "initialize":
-                frame["request"].update(self.initialize)
-                self.initialize, data = {}, json.dumps(frame) + "\n"
-        await super().write(data)
 
 
 class AgentProcess:
@@ -97,8 +83,7 @@ class AgentProcess:
             extra_args={} if session_id else {"no-session-persistence": None},
             env=self._environment(max_tokens=max_tokens),
         )
-        self.transport = AgentTransport(launch.subprocess(flags, within=_within()))
-        self.transport.initialize = initialize or {}
+        self.transport = ControlTransport(Subprocess(flags, within=_within()), initialize=initialize)
         self._client = ClaudeSDKClient(options.dialogue, transport=self.transport)
 
     def _environment(self, *, max_tokens: int | None) -> dict[str, str]:
@@ -158,11 +143,11 @@ class AgentProcess:
     async def next(self) -> Frame:
         """Return the next frame of the conversation.
 
-        Raises the transport's exit error, or `CLIConnectionError`, if the process has ended.
+        Raises what ended the process, or `CLIConnectionError`, if it has ended.
         """
         frame = await self.transport.frames.get()
         if frame is None:
-            raise self.transport.exit_error or CLIConnectionError("the process has ended")
+            raise self.transport.ended()
         return frame
 
     async def end(self, *, politely: bool, has_started_something: bool) -> None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from ..call import Waiting
-from ..errors import CallFailed, Failure, RunFailed, from_sdk, timed_out
+from ..errors import CallFailed, Failure, RunFailed, timed_out
+from ..process._sdk import from_sdk
 from . import sessions
 from .call import AgentCall
 from .events import Activity, Begun, Finished, RunEvent, TextDelta

@@ -17,8 +17,9 @@ from typing import Any, Final
 import anyio
 
 from ..call import ApiEvent, Call, PlainCall, Waiting
-from ..errors import CallFailed, WorkerLost, closed, from_sdk, timed_out
+from ..errors import CallFailed, WorkerLost, closed, timed_out
 from ..login import Login
+from ..process._sdk import from_sdk
 from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..settings import Settings

@@ -9,23 +9,19 @@ import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any, Final
 
-import anyio
-from anyio.streams.text import TextReceiveStream, TextSendStream
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLIConnectionError, CLINotFoundError, __version__
-from claude_agent_sdk._internal._task_compat import spawn_detached
-from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLINotFoundError
 
 from ..auth import wrong_login
 from ..errors import CallFailed, Failure
 from ..install import NO_CLI, absolute_path, find_cli, find_program
 from ..login import Login
 from ..settings import Settings
+from ._sdk import SDK_VERSION, Subprocess
 from .folders import empty_folder, private_folder
 from .transport import ControlTransport
 
@@ -76,58 +72,8 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         stderr=stderr.append,
         env=environment(login),
     )
-    transport = ControlTransport(subprocess(options, within=bound_to_parent()), on_exit=on_exit)
+    transport = ControlTransport(Subprocess(options, within=bound_to_parent()), on_exit=on_exit)
     return Launch(transport=transport, options=options, stderr=stderr)
-
-
-class _Subprocess(SubprocessCLITransport):
-    """The SDK's subprocess transport, with `connect` replaced: this package starts and ends the process.
-
-    The SDK (0.2.184) has two problems here. It passes on this process's whole environment, and raises `KeyError` if
-    another thread removes a variable while it reads them. At exit it signals all processes that it has started. It does
-    so even in a forked child, although the processes belong to the parent; and if asyncio is checking at the same time
-    whether a process has ended, asyncio logs a warning on stderr.
-    """
-
-    def __init__(self, options: ClaudeAgentOptions, *, within: Sequence[str]) -> None:
-        super().__init__(prompt=_no_prompt(), options=options)
-        self._within = within
-
-    async def connect(self) -> None:
-        if self._process is not None:
-            return
-        options = self._options
-        try:
-            # In a session of its own the process does not receive a terminal's or notebook's Ctrl-C. The caller does.
-            self._process = process = await anyio.open_process(
-                [*self._within, *self._build_command()],
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                cwd=options.cwd,
-                env={**options.env, "PWD": str(options.cwd)},
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            if options.cwd and not Path(options.cwd).exists():  # noqa: ASYNC240 - one look, after a failure
-                raise CLIConnectionError(f"the working folder {options.cwd} does not exist") from error
-            raise CLINotFoundError(NO_CLI) from error
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._stdin_stream = TextSendStream(process.stdin)
-        self._stdout_stream = TextReceiveStream(process.stdout)
-        self._stderr_stream = TextReceiveStream(process.stderr)
-        self._stderr_task = spawn_detached(self._handle_stderr())
-        self._ready = True
-
-
-def subprocess(options: ClaudeAgentOptions, *, within: Sequence[str]) -> SubprocessCLITransport:
-    """Return the SDK's transport for a process that is spawned later, and whose prompts are sent later.
-
-    The process's environment is `options.env` and nothing else. `within` is put in front of the CLI's command line.
-    """
-    return _Subprocess(options, within=within)
 
 
 async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
@@ -141,7 +87,7 @@ async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, l
     try:
         await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
         if not connecting.done():
-            raise transport.exit_error or CLIConnectionError("the process has ended")
+            raise transport.ended()
         await connecting
     finally:
         connecting.cancel()
@@ -174,7 +120,7 @@ def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[s
         "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
         "CLAUDE_CODE_TMPDIR": str(private_folder()),
         **own,
-        "CLAUDE_AGENT_SDK_VERSION": __version__,
+        "CLAUDE_AGENT_SDK_VERSION": SDK_VERSION,
     }
 
 
@@ -200,8 +146,3 @@ def supervised() -> list[str] | None:
     if sys.platform != "linux" or not sys.executable or getattr(sys, "frozen", False):
         return None
     return [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid())]
-
-
-async def _no_prompt() -> AsyncIterator[dict[str, Any]]:
-    return
-    yield {}

@@ -8,17 +8,16 @@ fifth of the time that Python spends on a call. The SDK does the framing, the pr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import anyio
 from claude_agent_sdk import CLIConnectionError, Transport
 
 from ..errors import StepRefused
+from ._sdk import Subprocess, with_initialize_fields
 
 Frame = dict[str, Any]
 
@@ -28,8 +27,16 @@ _CONTROL: Final = frozenset({"control_request", "control_response", "control_can
 class ControlTransport(Transport):
     """The SDK's transport, extended by our own control requests. Use it on one event loop only."""
 
-    def __init__(self, inner: Transport, *, on_exit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        inner: Subprocess,
+        *,
+        initialize: Mapping[str, Any] | None = None,
+        on_exit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare the connection. The fields in `initialize` are added to the SDK's frame of this name."""
         self._inner = inner
+        self._initialize = initialize
         self._on_exit = on_exit
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         """The conversation's frames. `None` is a wake-up: check whether the process exited or the caller left."""
@@ -63,11 +70,11 @@ class ControlTransport(Transport):
     async def control(self, subtype: str, *, timeout_s: float, then: tuple[Frame, ...] = (), **fields: Any) -> Frame:
         """Send a control request, followed by the frames `then`. Return the body of the reply, or `{}` if it has none.
 
-        Raises `StepRefused` if the reply is not a success, `TimeoutError` after `timeout_s` seconds, and the
-        `exit_error` or `CLIConnectionError` if the process has ended.
+        Raises `StepRefused` if the reply is not a success, `TimeoutError` after `timeout_s` seconds, and the exception
+        of `ended` if the process has ended.
         """
         if self.exited.is_set():
-            raise self.exit_error or CLIConnectionError("the process has ended")
+            raise self.ended()
         key = f"litellm-{uuid.uuid4().hex}"
         reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._pending[key] = reply
@@ -85,8 +92,14 @@ class ControlTransport(Transport):
         body: Frame = response.get("response") or {}
         return body
 
+    def ended(self) -> Exception:
+        """Return the exception to raise because the process has ended: what ended it, if that is known."""
+        return self.exit_error or CLIConnectionError("the process has ended")
+
     async def write(self, data: str) -> None:
-        """Write data for the SDK's client."""
+        """Write data for the SDK's client, with our own fields if it is the frame `initialize`."""
+        if self._initialize and (extended := with_initialize_fields(data, self._initialize)) is not None:
+            self._initialize, data = None, extended
         await self._inner.write(data)
 
     async def read_messages(self) -> AsyncIterator[Frame]:
@@ -113,7 +126,7 @@ class ControlTransport(Transport):
             self._sdk_frames.put_nowait(None)
             for waiting in self._pending.values():
                 if not waiting.done():
-                    waiting.set_exception(self.exit_error or CLIConnectionError("the process has ended"))
+                    waiting.set_exception(self.ended())
             self._on_exit()
 
     def _take_control(self, frame: Frame) -> None:
@@ -137,30 +150,18 @@ class ControlTransport(Transport):
     @property
     def pid(self) -> int | None:
         """Return the process id, or None before the process is spawned."""
-        process = getattr(self._inner, "_process", None)
-        return process.pid if process is not None else None
+        return self._inner.pid
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to the process, if it still runs."""
-        process = getattr(self._inner, "_process", None)
-        if process is not None and process.returncode is None:
-            # asyncio's method polls the process first, and so may take the exit status before asyncio's child watcher,
-            # which then logs a warning on stderr that the status is unknown.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal)
+        self._inner.send_signal(signal)
 
     def disown(self) -> None:
         """Close a forked child's copies of the pipes. Only the files are closed: their event loop is the parent's.
 
-        uvloop does not expose the files, so they stay open. The process still ends with the parent, because of the
-        command prefix that it is launched with.
+        The process still ends with the parent, because of the command prefix that it is launched with.
         """
-        process = getattr(getattr(self._inner, "_process", None), "_process", None)
-        subprocess = getattr(process, "_transport", None)
-        pipes = [subprocess.get_pipe_transport(number) for number in range(3)] if subprocess is not None else []
-        for pipe in pipes:
-            if pipe is not None and (file := pipe.get_extra_info("pipe")) is not None:
-                file.close()
+        self._inner.close_pipes()
 
     def is_ready(self) -> bool:
         """Return whether the process can be written to."""

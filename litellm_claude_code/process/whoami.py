@@ -16,12 +16,13 @@ from typing import Any, Final, TypedDict
 import anyio
 
 from ..auth import DEFAULT_BASE_URL
-from ..errors import CallFailed, Failure, from_sdk
+from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..limits.rate_limit_info import Overage
 from ..login import Login, Payer, without_password
 from ..settings import Settings
 from . import launch
+from ._sdk import from_sdk
 from .folders import empty_folder
 
 

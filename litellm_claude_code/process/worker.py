@@ -24,11 +24,12 @@ from claude_agent_sdk import ClaudeSDKClient, CLIConnectionError
 
 from .. import models
 from ..call import PlainCall
-from ..errors import CallFailed, Failure, StepRefused, WorkerLost, from_sdk
+from ..errors import CallFailed, Failure, StepRefused, WorkerLost
 from ..in_force import Guard, policy_stamp
 from ..login import Login
 from ..settings import Settings
 from . import launch
+from ._sdk import from_sdk
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
 from .lease import Lease, Reading
 from .transport import Frame
@@ -336,7 +337,7 @@ class Worker:
         transport = self._launch.transport
         frame = await transport.frames.get()
         if frame is None and transport.exited.is_set():
-            raise transport.exit_error or CLIConnectionError("the process has ended")
+            raise transport.ended()
         return frame
 
     def _exited(self) -> None:

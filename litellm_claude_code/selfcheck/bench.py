@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from .. import models
 from ..auth import placed
 from ..call import ApiEvent, PlainCall
-from ..errors import CallFailed, Failure, from_sdk
+from ..errors import CallFailed, Failure
 from ..login import Login
+from ..process._sdk import from_sdk
 from ..process.guard import LEFT_OUT_BLOCK
 from ..process.worker import State, Worker
 from ..settings import Settings

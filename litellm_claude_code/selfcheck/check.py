@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import claude_agent_sdk
-
 from ..cache import recall, remember
 from ..errors import CallFailed, Failure
 from ..in_force import policy_files
 from ..install import find_cli
+from ..process._sdk import SDK_VERSION
 from ..settings import Settings
 from .report import Report
 from .run import self_check
@@ -114,7 +113,7 @@ def _fingerprint(settings: Settings) -> str:
         *sorted(package.glob("selfcheck/*.py")),
     ]
     files = [*([cli.resolve()] if cli else []), *own, *policy_files()]
-    return " ".join([claude_agent_sdk.__version__, *(_stamp(file) for file in files)])
+    return " ".join([SDK_VERSION, *(_stamp(file) for file in files)])
 
 
 def _stamp(file: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import claude_agent_sdk
 
 from ..install import find_cli
+from ..process._sdk import SDK_VERSION
 from ..settings import Settings
 from .bench import Bench, Lost
 from .policies import policies
@@ -51,7 +51,7 @@ async def self_check(settings: Settings) -> Report:
     return Report(
         cli=cli,
         cli_version=version or await ask_version(cli),
-        sdk_version=claude_agent_sdk.__version__,
+        sdk_version=SDK_VERSION,
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(policies()) if problems else (),
         is_finished=is_finished,

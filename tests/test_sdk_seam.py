@@ -1,0 +1,146 @@
+"""Every name inside claude-agent-sdk that process/_sdk.py uses is there, and no other module uses one."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from importlib import import_module
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
+
+import anyio
+import claude_agent_sdk
+import pytest
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, Transport
+
+from litellm_claude_code.install import find_cli
+
+ROOT = Path(__file__).parent.parent
+TRANSPORT = "claude_agent_sdk._internal.transport.subprocess_cli"
+
+
+def gone(name: str, use: str) -> str:
+    return f"claude-agent-sdk {claude_agent_sdk.__version__} has no {name}, which {use}: see process/_sdk.py"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "use"),
+    [
+        (TRANSPORT, "SubprocessCLITransport", "builds the command line and does the framing"),
+        (TRANSPORT, "_ACTIVE_CHILDREN", "the SDK signals at exit, and our processes must not be in"),
+        ("claude_agent_sdk._internal._task_compat", "spawn_detached", "runs the task that reads stderr"),
+    ],
+)
+def test_what_is_imported_from_the_inside_is_there(module: str, name: str, use: str) -> None:
+    try:
+        found = hasattr(import_module(module), name)
+    except ImportError:
+        found = False
+    assert found, gone(f"{module}.{name}", use)
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("_build_command", "makes the command line"),
+        ("_handle_stderr", "reads stderr"),
+        ("_options", "holds the options"),
+        ("_process", "`connect` sets, for reading, signals and the end"),
+        ("_stdin_stream", "`connect` sets, for writing"),
+        ("_stdout_stream", "`connect` sets, for reading"),
+        ("_stderr_stream", "`connect` sets, for `_handle_stderr`"),
+        ("_stderr_task", "`connect` sets, so that `close` ends it"),
+        ("_ready", "`connect` sets, so that `write` goes on"),
+    ],
+)
+def test_the_transport_has_what_our_connect_uses(name: str, use: str) -> None:
+    async def prompt() -> AsyncIterator[dict[str, Any]]:
+        return
+        yield {}
+
+    transport = import_module(TRANSPORT).SubprocessCLITransport
+    made = transport(prompt=prompt(), options=ClaudeAgentOptions(cli_path="/bin/true"))
+    assert hasattr(made, name), gone(f"SubprocessCLITransport.{name}", use)
+
+
+async def test_the_files_of_the_pipes_are_found_through_anyio_and_asyncio() -> None:
+    async with await anyio.open_process(["cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        step: Any = process
+        for name, whose in (("_process", "anyio's process"), ("_transport", "asyncio's process")):
+            assert hasattr(step, name), gone(f"`{name}` on {whose}", "closes a forked child's pipes")
+            step = getattr(step, name)
+        pipes = [step.get_pipe_transport(number).get_extra_info("pipe") for number in range(3)]
+        assert all(hasattr(pipe, "close") for pipe in pipes), gone("`pipe` on asyncio's", "is closed in a forked child")
+        process.terminate()
+
+
+class Script(Transport):
+    """Answers `initialize` and keeps what the SDK's client wrote."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self._can_read = anyio.Event()
+
+    async def connect(self) -> None: ...
+    async def close(self) -> None: ...
+    async def end_input(self) -> None: ...
+    def is_ready(self) -> bool:
+        return True
+
+    async def write(self, data: str) -> None:
+        self.written.append(data)
+        self._can_read.set()
+
+    async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        await self._can_read.wait()
+        response = {"subtype": "success", "request_id": json.loads(self.written[0])["request_id"], "response": {}}
+        yield {"type": "control_response", "response": response}
+
+
+async def test_the_first_frame_of_the_sdks_client_is_recognised_as_initialize() -> None:
+    with_initialize_fields: Callable[..., str | None] = import_module(
+        "litellm_claude_code.process._sdk"
+    ).with_initialize_fields
+    script = Script()
+    client = ClaudeSDKClient(ClaudeAgentOptions(), transport=script)
+    await client.connect()
+    await client.disconnect()
+    extended = with_initialize_fields(script.written[0], {"systemPrompt": "Be brief."})
+    assert extended is not None, gone("frame with `request.subtype` `initialize`", "carries an agent's system prompt")
+    assert extended.endswith("\n")
+    before, after = json.loads(script.written[0]), json.loads(extended)
+    assert after["request"].pop("systemPrompt") == "Be brief."
+    assert after == before
+    assert with_initialize_fields('{"request": {"subtype": "interrupt"}}\n', {"a": 1}) is None
+    assert with_initialize_fields('{"type": "user", "message": "about \\"initialize\\""}\n', {"a": 1}) is None
+    assert with_initialize_fields('{"type": "user", "message": "initialize"}\n', {"a": 1}) is None
+
+
+def test_the_wheel_has_the_cli() -> None:
+    folder = Path(claude_agent_sdk.__file__).parent / "_bundled"
+    use = "is the CLI unless LITELLM_CLAUDE_CODE_CLI_PATH names another (here it is install.py that looks)"
+    assert find_cli() == folder / "claude", gone("_bundled/claude", use)
+
+
+# What only the seam may hold. `install.py` looks for the CLI without importing the SDK.
+PRIVATE = {
+    r"claude_agent_sdk\._": (),
+    r"\b_ACTIVE_CHILDREN\b|\b_build_command\b|\b_handle_stderr\b|\b_std(in|out|err)_stream\b": (),
+    r"getattr\([^)]*\"_(process|transport)\"|\._process\._|get_pipe_transport": (),
+    r"['\"]initialize['\"]": (),
+    r"_bundled": ("install.py",),
+}
+
+
+@pytest.mark.parametrize("pattern", PRIVATE)
+def test_only_the_seam_goes_inside(pattern: str) -> None:
+    packages = (ROOT / "litellm_claude_code", ROOT / "litellm_claude_code_cli", ROOT / "dspy_adapter")
+    inside = {
+        str(file.relative_to(package))
+        for package in packages
+        for file in package.rglob("*.py")
+        if re.search(pattern, file.read_text())
+    }
+    assert inside - {"process/_sdk.py", *PRIVATE[pattern]} == set(), "Move it to process/_sdk.py."
