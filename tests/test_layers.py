@@ -73,15 +73,15 @@ WITHIN_FUNCTIONS = {
 # The modules that import the SDK's public names. Its private ones are for `process._sdk` only: tests/test_sdk_seam.py.
 OF_THE_SDK = {
     "agents.options",
-    "agents.process",
     "agents.profile",
     "agents.tools",
     "agents.trace",
     "process._sdk",
+    "process.cli_process",
     "process.launch",
     "process.lease",
+    "process.steps",
     "process.transport",
-    "process.worker",
 }
 USERS = ("litellm_claude_code_cli", "dspy_adapter", "examples", "notebooks", "benchmarks")
 

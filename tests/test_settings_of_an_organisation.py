@@ -3,14 +3,12 @@
 import asyncio
 import hashlib
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import litellm
 import pytest
-from claude_agent_sdk import ClaudeSDKClient
 
 import litellm_claude_code
 from litellm_claude_code.auth import choose_login
@@ -73,26 +71,23 @@ def test_settings_that_are_there_at_the_start_are_refused(other: StandIn) -> Non
 
 async def ask_without_a_look(login: Login) -> None:
     """Have a process make a request when the service's settings are in force in it, as if nobody had looked."""
-    prepared = launch.prepare(login, settings=Settings(), on_exit=lambda: None)
-    transport = prepared.transport
-    client = ClaudeSDKClient(prepared.options, transport=transport)
+    process = launch.plain_process(login, settings=Settings(), on_exit=lambda: None)
     try:
-        await launch.shake_hands(client, transport, login=login)
+        await process.spawn()
+        await process.initialize()
         for _ in range(500):  # the CLI does not tell when they have arrived
-            if "ANTHROPIC_BASE_URL" in json.dumps(await transport.control("get_settings", timeout_s=10)):
+            if "ANTHROPIC_BASE_URL" in json.dumps(await process.control("get_settings")):
                 break
             await asyncio.sleep(0.02)
         else:
             pytest.fail("the service's settings did not arrive")
         content = [{"type": "text", "text": "Hello"}]
         message = {"role": "user", "content": content}
-        await transport.send({"type": "user", "message": message, "parent_tool_use_id": None})
-        while (frame := await transport.frames.get()) is not None and frame.get("type") != "result":
+        await process.send({"type": "user", "message": message, "parent_tool_use_id": None})
+        while (frame := await process.next_frame()) is not None and frame.get("type") != "result":
             pass
     finally:
-        transport.send_signal(signal.SIGKILL)
-        await client.disconnect()
-        await transport.close()
+        await process.end(terminate_s=1)
 
 
 @pytest.mark.parametrize("payer", ["token", "login", "key"])

@@ -19,6 +19,7 @@ from claude_agent_sdk import (
     create_sdk_mcp_server,
 )
 
+from ..process.launch import LARGEST_FRAME_BYTES
 from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
 from .tools import as_tool, call_user_function
 
@@ -84,8 +85,6 @@ REFUSED: Final[Mapping[str, str]] = {
     "client_app": "the CLI sends its own identity unchanged",
 }
 
-_LARGEST_FRAME_BYTES: Final = 256 << 20
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -122,7 +121,7 @@ def to_options(profile: Profile) -> Options:
         sandbox=profile.sandbox.model_dump(exclude_none=True, mode="json") if profile.sandbox else None,  # type: ignore[arg-type]
         strict_mcp_config=True,
         include_partial_messages=True,
-        max_buffer_size=_LARGEST_FRAME_BYTES,
+        max_buffer_size=LARGEST_FRAME_BYTES,
     )
     dialogue = ClaudeAgentOptions(
         can_use_tool=_permission(profile.can_use_tool) if profile.can_use_tool else None,

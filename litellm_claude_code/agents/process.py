@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import tempfile
 import uuid
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,24 +21,22 @@ from typing import Any, Final
 import anyio
 import anyio.to_thread
 import psutil
-from claude_agent_sdk import ClaudeSDKClient
 
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
 from ..process import launch
-from ..process._sdk import Subprocess
+from ..process.cli_process import CliProcess
 from ..process.folders import private_folder
-from ..process.transport import ControlTransport, Frame
+from ..process.transport import Frame
 from ..settings import Settings
 from .folder import folder_of_run
 from .options import to_options
 from .profile import Profile, ProfileError
 
 MARK: Final = "LITELLM_CLAUDE_CODE_RUN"
-_END_POLITELY_S: Final = 5.0
+_SAVE_WITHIN_S: Final = 5.0
 _TERMINATE_WITHIN_S: Final = 5.0
-_CLOSE_WITHIN_S: Final = 5.0
 _LOOK_AT_SERVERS_EVERY_S: Final = 0.05
 
 
@@ -62,10 +58,8 @@ class AgentProcess:
         max_tokens: int | None = None,
     ) -> None:
         self._profile = profile
-        self._login = login
         self._settings = settings
         self._mark = uuid.uuid4().hex
-        self._stderr: deque[str] = deque(maxlen=20)
         self._servers_file: Path | None = None
         options = to_options(profile)
         if options.servers:
@@ -76,18 +70,24 @@ class AgentProcess:
             cwd=folder,
             mcp_servers=str(self._servers_file) if self._servers_file else {},
             cli_path=launch.cli_of(settings),
-            stderr=self._stderr.append,
             max_budget_usd=max_budget_usd,
             session_id=None if resumes else session_id,
             resume=session_id if resumes else None,
             extra_args={} if session_id else {"no-session-persistence": None},
-            env=self._environment(max_tokens=max_tokens),
+            env=self._environment(login, max_tokens=max_tokens),
         )
-        self.transport = ControlTransport(Subprocess(flags, within=_within()), initialize=initialize)
-        self._client = ClaudeSDKClient(options.dialogue, transport=self.transport)
+        self._process = CliProcess(
+            flags,
+            within=_within(),
+            login=login,
+            guard=Guard(environment=login.agent_environment(), is_agent=True),
+            settings=settings,
+            client_options=options.dialogue,
+            initialize=initialize,
+        )
 
-    def _environment(self, *, max_tokens: int | None) -> dict[str, str]:
-        profile, login = self._profile, self._login
+    def _environment(self, login: Login, *, max_tokens: int | None) -> dict[str, str]:
+        profile = self._profile
         own = {
             **login.agent_environment(),
             "CLAUDE_CODE_MAX_RETRIES": str(profile.max_retries),
@@ -105,24 +105,20 @@ class AgentProcess:
         Raises `CallFailed` if the process or one of the servers does not start, or if a setting is refused.
         """
         try:
-            guard = Guard(environment=self._login.agent_environment(), is_agent=True)
-            guard.check_files()  # before the spawn: the CLI may send the login as soon as it starts
             with anyio.fail_after(self._settings.boot_timeout_s):
-                await launch.shake_hands(self._client, self.transport, login=self._login)
-                guard.check_process(await self.control("get_settings"))
+                await self._process.boot()
                 await self._until_servers_are_ready()
         except CallFailed:
             raise
         except Exception as error:
-            # No prompt has been sent yet, so the CLI's output is safe to show.
-            said = self._login.redact(next(reversed(self._stderr), type(error).__name__))
+            said = self._process.last_line_of_stderr or type(error).__name__
             raise CallFailed(Failure(kind="lost", text=f"the agent's process did not start: {said}")) from error
         finally:
             self._remove_servers_file()
 
     async def _until_servers_are_ready(self) -> None:
         while self._profile.mcp_servers:
-            servers = (await self.control("mcp_status")).get("mcpServers") or []
+            servers = (await self._process.control("mcp_status")).get("mcpServers") or []
             failed = [server for server in servers if server.get("status") in ("failed", "needs-auth")]
             if failed:
                 sentences = (f"'{one['name']}' ({one.get('error') or one['status']})" for one in failed)
@@ -132,43 +128,22 @@ class AgentProcess:
                 return
             await anyio.sleep(_LOOK_AT_SERVERS_EVERY_S)
 
-    async def control(self, subtype: str, **fields: Any) -> dict[str, Any]:
-        """Send a control request and return its reply."""
-        return await self.transport.control(subtype, timeout_s=self._settings.step_timeout_s, **fields)
-
     async def send(self, frame: Frame) -> None:
         """Send a frame of the conversation."""
-        await self.transport.write(json.dumps(frame) + "\n")
+        await self._process.send(frame)
 
     async def next(self) -> Frame:
-        """Return the next frame of the conversation.
-
-        Raises what ended the process, or `CLIConnectionError`, if it has ended.
-        """
-        frame = await self.transport.frames.get()
-        if frame is None:
-            raise self.transport.ended()
+        """Return the next frame of the conversation. Raises what ended the process, if it has ended."""
+        while (frame := await self._process.next_frame()) is None:
+            pass
         return frame
 
     async def end(self, *, politely: bool, has_started_something: bool) -> None:
         """End the process, and with `has_started_something` also the processes that it has left behind.
 
-        With `politely`, its stdin is closed first, and it gets time to save the conversation. Then come SIGTERM and
-        SIGKILL. Every await on the process has a deadline.
+        With `politely`, it first gets time to save the conversation. Every await on the process has a deadline.
         """
-        transport = self.transport
-        if politely:
-            with contextlib.suppress(Exception), anyio.move_on_after(_END_POLITELY_S):
-                await transport.end_input()
-                await transport.exited.wait()
-        transport.send_signal(signal.SIGTERM)
-        with anyio.move_on_after(_TERMINATE_WITHIN_S):
-            if transport.pid is not None:
-                await transport.exited.wait()
-        transport.send_signal(signal.SIGKILL)
-        with contextlib.suppress(Exception), anyio.move_on_after(_CLOSE_WITHIN_S):
-            await self._client.disconnect()
-            await transport.close()
+        await self._process.end(politely_s=_SAVE_WITHIN_S if politely else 0, terminate_s=_TERMINATE_WITHIN_S)
         self._remove_servers_file()
         if has_started_something:
             await anyio.to_thread.run_sync(kill_marked, self._mark)

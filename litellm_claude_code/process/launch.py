@@ -5,27 +5,23 @@ None of it contains the caller's request, which is sent on stdin later (`worker.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, CLINotFoundError
+from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
 
-from ..auth import wrong_login
-from ..errors import CallFailed, Failure
+from ..in_force import Guard
 from ..install import NO_CLI, absolute_path, find_cli, find_program
 from ..login import Login
 from ..settings import Settings
-from ._sdk import SDK_VERSION, Subprocess
+from ._sdk import SDK_VERSION
+from .cli_process import CliProcess
 from .folders import empty_folder, private_folder
-from .transport import ControlTransport
 
-_LARGEST_FRAME_BYTES: Final = 256 << 20
+LARGEST_FRAME_BYTES: Final = 256 << 20
 _SHELL: Final = "/bin/sh"
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 # A shell script that replaces itself with the command in its arguments, and ends it once the process $1 is gone.
@@ -41,22 +37,11 @@ exec "$@"
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """A process that is ready to be spawned: `transport.connect()` spawns it."""
-
-    transport: ControlTransport
-    options: ClaudeAgentOptions = field(repr=False)
-    stderr: deque[str] = field(repr=False)
-    """The last lines of stderr. Show only those from the boot: later ones may quote a prompt."""
-
-
-def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> Launch:
-    """Prepare a process for spawning. `on_exit` is called when it has ended.
+def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> CliProcess:
+    """Return the process of a worker, ready to boot. `on_exit` is called when it has ended.
 
     Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
-    stderr: deque[str] = deque(maxlen=20)
     options = ClaudeAgentOptions(
         tools=[],
         setting_sources=[],
@@ -64,38 +49,15 @@ def prepare(login: Login, *, settings: Settings, on_exit: Callable[[], None]) ->
         max_turns=1,
         max_budget_usd=1e-9,
         include_partial_messages=True,
-        max_buffer_size=_LARGEST_FRAME_BYTES,
+        max_buffer_size=LARGEST_FRAME_BYTES,
         # The CLI may record the first system prompt and repeat it, but here each call has its own.
         extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
         cwd=empty_folder(),
         cli_path=cli_of(settings),
-        stderr=stderr.append,
         env=environment(login),
     )
-    transport = ControlTransport(Subprocess(options, within=bound_to_parent()), on_exit=on_exit)
-    return Launch(transport=transport, options=options, stderr=stderr)
-
-
-async def shake_hands(client: ClaudeSDKClient, transport: ControlTransport, *, login: Login) -> dict[str, Any]:
-    """Connect the SDK's client to a process and return the server info that the CLI reports.
-
-    Raises `CallFailed` if the process would pay in another way than `login`. If the process ends meanwhile, raises the
-    transport's `exit_error` or `CLIConnectionError`: the client would not notice.
-    """
-    connecting = asyncio.ensure_future(client.connect())
-    exited = asyncio.ensure_future(transport.exited.wait())
-    try:
-        await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
-        if not connecting.done():
-            raise transport.ended()
-        await connecting
-    finally:
-        connecting.cancel()
-        exited.cancel()
-    server_info = await client.get_server_info() or {}
-    if (why := wrong_login(login, server_info.get("account") or {})) is not None:
-        raise CallFailed(Failure(kind="authentication_failed", text=why))
-    return server_info
+    guard = Guard(environment=login.environment())
+    return CliProcess(options, within=bound_to_parent(), login=login, guard=guard, settings=settings, on_exit=on_exit)
 
 
 def cli_of(settings: Settings) -> Path:

@@ -63,6 +63,11 @@ class ControlTransport(Transport):
         await self._inner.connect()
         self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
 
+    async def until_spawned(self) -> None:
+        """Wait until a spawn that has begun is over, whether or not it succeeds."""
+        if self._spawning is not None:
+            await asyncio.gather(asyncio.shield(self._spawning), return_exceptions=True)
+
     async def send(self, *frames: Frame) -> None:
         """Write our own frames in a single write: each write through the SDK and asyncio costs more than the bytes."""
         await self._inner.write("".join(json.dumps(frame) + "\n" for frame in frames))
@@ -139,8 +144,7 @@ class ControlTransport(Transport):
 
     async def close(self) -> None:
         """End the process and stop reading. May be called twice: the SDK's client calls it if the handshake fails."""
-        if self._spawning is not None:
-            await asyncio.gather(self._spawning, return_exceptions=True)
+        await self.until_spawned()
         async with self._closing:
             await self._inner.close()
         if self._reader is not None:
@@ -156,11 +160,8 @@ class ControlTransport(Transport):
         """Send a signal to the process, if it still runs."""
         self._inner.send_signal(signal)
 
-    def disown(self) -> None:
-        """Close a forked child's copies of the pipes. Only the files are closed: their event loop is the parent's.
-
-        The process still ends with the parent, because of the command prefix that it is launched with.
-        """
+    def close_pipes(self) -> None:
+        """Close this Python process's ends of the pipes, without their event loop."""
         self._inner.close_pipes()
 
     def is_ready(self) -> bool:

@@ -1,0 +1,163 @@
+"""One Claude Code process: its boot, its frames and control requests, and its end. Workers and agents both use it.
+
+What is said to the process, and which of its frames matter, is left to `worker.py` and to `agents/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import anyio
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
+
+from ..auth import wrong_login
+from ..errors import CallFailed, Failure
+from ..in_force import Guard
+from ..login import Login
+from ..settings import Settings
+from ._sdk import Subprocess
+from .transport import ControlTransport, Frame
+
+_CLOSE_WITHIN_S: Final = 5.0
+
+
+class CliProcess:
+    """A process from `boot` to `end`. Use it on one event loop only."""
+
+    def __init__(
+        self,
+        options: ClaudeAgentOptions,
+        *,
+        within: Sequence[str],
+        login: Login,
+        guard: Guard,
+        settings: Settings,
+        client_options: ClaudeAgentOptions | None = None,
+        initialize: Mapping[str, Any] | None = None,
+        on_exit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare a process; nothing is spawned yet.
+
+        `options` make the command line, and `options.env` is the complete environment. `within` is put in front of the
+        command. The SDK's client gets `client_options` if they are not those of the command line, and `initialize` has
+        fields that are added to its handshake. `on_exit` is called when the process has ended.
+        """
+        self._login = login
+        self._guard = guard
+        self._settings = settings
+        self._stderr: deque[str] = deque(maxlen=20)
+        options = replace(options, stderr=self._stderr.append)
+        self._transport = ControlTransport(Subprocess(options, within=within), initialize=initialize, on_exit=on_exit)
+        self._client = ClaudeSDKClient(client_options or options, transport=self._transport)
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, or None before the process is spawned."""
+        return self._transport.pid
+
+    @property
+    def last_line_of_stderr(self) -> str:
+        """Return what the process said last on stderr, without secrets. Show it before a prompt was sent only."""
+        return self._login.redact(self._stderr[-1]) if self._stderr else ""
+
+    async def boot(self) -> dict[str, Any]:
+        """Spawn the process and do the handshake. Return the server info that the CLI reports.
+
+        Raises `CallFailed` if a setting is refused, or if the process would pay in another way than its login says. Has
+        no deadline of its own.
+        """
+        self._guard.check_files()  # before the spawn: the CLI may send the login as soon as it starts
+        await self.spawn()
+        await self.check_settings()
+        server_info = await self.initialize()
+        await self.check_settings()  # again, because those of Anthropic's service may have arrived
+        self._guard.check_files()  # again, because a file may have been written while the CLI started
+        return server_info
+
+    async def spawn(self) -> None:
+        """Spawn the process and start to read its frames."""
+        await self._transport.connect()
+
+    async def initialize(self) -> dict[str, Any]:
+        """Do the handshake and return the server info. Raises `CallFailed` if the process would pay in another way.
+
+        If the process ends meanwhile, raises what ended it: the SDK's client would not notice.
+        """
+        connecting = asyncio.ensure_future(self._client.connect())
+        exited = asyncio.ensure_future(self._transport.exited.wait())
+        try:
+            await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self._transport.ended()
+            await connecting
+        finally:
+            connecting.cancel()
+            exited.cancel()
+        server_info = await self._client.get_server_info() or {}
+        if (why := wrong_login(self._login, server_info.get("account") or {})) is not None:
+            raise CallFailed(Failure(kind="authentication_failed", text=why))
+        return server_info
+
+    async def check_settings(self, *, timeout_s: float | None = None) -> None:
+        """Raise `CallFailed` if a setting is in force that the guard refuses."""
+        self._guard.check_process(await self.control("get_settings", timeout_s=timeout_s))
+
+    async def control(
+        self, subtype: str, *, timeout_s: float | None = None, then: tuple[Frame, ...] = (), **fields: Any
+    ) -> Frame:
+        """Send a control request, followed by the frames `then`, and return the reply: see `ControlTransport.control`.
+
+        The timeout is `Settings.step_timeout_s` unless given.
+        """
+        timeout_s = self._settings.step_timeout_s if timeout_s is None else timeout_s
+        return await self._transport.control(subtype, timeout_s=timeout_s, then=then, **fields)
+
+    async def send(self, *frames: Frame) -> None:
+        """Send frames of the conversation in a single write."""
+        await self._transport.send(*frames)
+
+    async def next_frame(self) -> Frame | None:
+        """Return the next frame of the conversation, or `None` after `wake`. Raises what ended the process."""
+        frame = await self._transport.frames.get()
+        if frame is None and self._transport.exited.is_set():
+            raise self._transport.ended()
+        return frame
+
+    def wake(self) -> None:
+        """Make `next_frame` return `None`."""
+        self._transport.frames.put_nowait(None)
+
+    async def end(self, *, politely_s: float = 0.0, terminate_s: float) -> None:
+        """End the process. Every await has a deadline.
+
+        If `politely_s` is not 0, its stdin is closed first, and it gets this time to end by itself, for example to save
+        a conversation. It gets `terminate_s` after SIGTERM, then SIGKILL.
+        """
+        transport = self._transport
+        if politely_s:
+            with contextlib.suppress(Exception), anyio.move_on_after(politely_s):
+                await transport.end_input()
+                await transport.exited.wait()
+        with anyio.move_on_after(terminate_s):
+            await transport.until_spawned()
+            transport.send_signal(signal.SIGTERM)
+            if transport.pid is not None:
+                await transport.exited.wait()
+        transport.send_signal(signal.SIGKILL)
+        with anyio.move_on_after(_CLOSE_WITHIN_S):
+            with contextlib.suppress(Exception):  # the client fails if the process was killed during its handshake
+                await self._client.disconnect()
+            await transport.close()
+
+    def detach_after_fork(self) -> None:
+        """Close a forked child's copies of the pipes. Only the files are closed: their event loop is the parent's.
+
+        The process still ends with the parent, because of the command prefix that it is launched with.
+        """
+        self._transport.close_pipes()
