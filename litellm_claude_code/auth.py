@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from litellm.exceptions import AuthenticationError
 
+from . import cli_protocol as cli
 from .in_force import policy_stamp
 from .login import CLOUDS, HOW_TO_PAY, PLACE, Login, is_of_cloud, without_password
 from .models import PROVIDER
@@ -49,7 +50,7 @@ def choose_login(
 def _choose(
     *, api_key: str | None, api_base: str | None, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
-    base_url = (api_base or env.get("ANTHROPIC_BASE_URL") or "").rstrip("/")
+    base_url = (api_base or env.get(cli.BASE_URL) or "").rstrip("/")
     is_default = base_url in ("", DEFAULT_BASE_URL)
     if not is_default:
         return _gateway(base_url, api_key=api_key, is_from_env=not api_base, settings=settings, model=model, env=env)
@@ -59,10 +60,8 @@ def _choose(
         source = next((name for name in CLOUDS if _is_on(env.get(name))), None)
         return Login(payer="cloud", is_cloud_passed=True, source=source)
     if settings.auth == "api_key":
-        key = env.get("ANTHROPIC_API_KEY")
-        return (
-            Login(payer="api_key", secrets=(_key(key),), source="ANTHROPIC_API_KEY") if key else Login(payer="api_key")
-        )
+        key = env.get(cli.API_KEY)
+        return Login(payer="api_key", secrets=(_key(key),), source=cli.API_KEY) if key else Login(payer="api_key")
     return _subscription(env)
 
 
@@ -87,17 +86,15 @@ def _gateway(
     base_url: str, *, api_key: str | None, is_from_env: bool, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
     if api_key:
-        return Login(payer="gateway", base_url=base_url, secrets=(("ANTHROPIC_API_KEY", api_key),), source=_ARGUMENT)
-    own = (
-        ["ANTHROPIC_AUTH_TOKEN", *(["ANTHROPIC_API_KEY"] if settings.auth == "api_key" else [])] if is_from_env else []
-    )
+        return Login(payer="gateway", base_url=base_url, secrets=((cli.API_KEY, api_key),), source=_ARGUMENT)
+    own = [cli.AUTH_TOKEN, *([cli.API_KEY] if settings.auth == "api_key" else [])] if is_from_env else []
     for name in own:
         if value := env.get(name):
             return Login(payer="gateway", base_url=base_url, secrets=((name, value),), source=name)
     if base_url in (url.rstrip("/") for url in settings.send_login_to):
         return replace(_subscription(env), base_url=base_url)
     shown = without_password(base_url)
-    where = "ANTHROPIC_BASE_URL" if is_from_env else "`api_base`"
+    where = cli.BASE_URL if is_from_env else "`api_base`"
     raise _refused(
         f"{where} names {shown}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
         f"{' or in ANTHROPIC_AUTH_TOKEN' if is_from_env else ''}; or, if the login is meant for it, add the URL to "
@@ -107,14 +104,14 @@ def _gateway(
 
 
 def _subscription(env: Mapping[str, str]) -> Login:
-    name = "CLAUDE_CODE_OAUTH_TOKEN"
+    name = cli.OAUTH_TOKEN
     token = env.get(name)
     return Login(payer="subscription", secrets=((name, token),), source=name) if token else Login(payer="subscription")
 
 
 def _key(key: str) -> tuple[str, str]:
     # `claude setup-token` makes a subscription token that looks like a key. The CLI reads it from another variable.
-    return ("CLAUDE_CODE_OAUTH_TOKEN" if key.startswith("sk-ant-oat") else "ANTHROPIC_API_KEY", key)
+    return (cli.OAUTH_TOKEN if key.startswith("sk-ant-oat") else cli.API_KEY, key)
 
 
 def _is_on(value: str | None) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from . import cli_protocol as cli
 from .errors import CallFailed, Failure
 from .login import Stamp
 
@@ -127,7 +128,7 @@ class Guard:
 
 def config_files(environment: Mapping[str, str]) -> list[Path]:
     """Return the existing config files from which a process with this environment reads its account and `env`."""
-    folder, home = (environment.get(name, os.environ.get(name)) for name in ("CLAUDE_CONFIG_DIR", "HOME"))
+    folder, home = (environment.get(name, os.environ.get(name)) for name in (cli.CONFIG_DIR, "HOME"))
     home_folder = Path(home) if home else Path.home()
     legacy = (Path(folder) if folder else home_folder / ".claude") / ".config.json"
     files = [legacy, (Path(folder) if folder else home_folder) / ".claude.json"]

@@ -1,6 +1,7 @@
 """A login: the credential and the endpoint of a call, and the environment that its Claude Code process gets.
 
-`auth.py` chooses one. A process gets the variables named below and no others (`launch.environment`).
+`auth.py` chooses one. A process gets the variables named below, those of `cli_protocol.py`, and no others
+(`launch.environment`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
+
+from . import cli_protocol as cli
 
 Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -23,7 +26,7 @@ HOW_TO_PAY: Final = (
 )
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-CLOUDS: Final = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+CLOUDS: Final = (cli.USE_BEDROCK, cli.USE_VERTEX, cli.USE_FOUNDRY)
 _CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
                           "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
 
@@ -62,11 +65,7 @@ _PASSED_ON: Final = frozenset(
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
         "NODE_EXTRA_CA_CERTS",
-        "CLAUDE_CODE_CLIENT_CERT",
-        "CLAUDE_CODE_CLIENT_KEY",
-        "CLAUDE_CODE_CLIENT_KEY_PASSPHRASE",
-        "CLAUDE_CONFIG_DIR",
-        "CLAUDE_SECURESTORAGE_CONFIG_DIR",
+        *(name for name in cli.VARIABLES if name.is_inherited),
     ]
 )
 
@@ -78,47 +77,6 @@ PLACE: Final = tuple(
         - {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"}
     )
 )  # fmt: skip
-
-# Make the CLI send the caller's request and nothing else: no other requests, no additions, no retries, no hidden
-# fallbacks. CLI 2.1.327 was seen to need each of them. tests/test_wire.py tests their combined effect.
-_WIRE: Final[Mapping[str, str]] = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
-    "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",
-    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_THINKING": "1",
-    "CLAUDE_CODE_EFFORT_LEVEL": "unset",
-    # A call's body overrides this, so only a request of the CLI's own has this limit (`process/guard.py`).
-    "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1",
-    "CLAUDE_CODE_MAX_RETRIES": "0",
-    "DISABLE_PROMPT_CACHING": "1",
-    "ENABLE_TOOL_SEARCH": "false",
-    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",  # otherwise the SDK requests frames that are not used here
-    # The caller's `timeout` limits the wait between events. This is only a last resort (1 h).
-    "CLAUDE_BYTE_STREAM_IDLE_TIMEOUT_MS": "3600000",
-}
-
-# An agent is the normal Claude Code, with its own loop, thinking and caching. These variables switch off what a caller
-# does not use (titles, telemetry, memories, background work) and what would change the model or the requests.
-_AGENT: Final[Mapping[str, str]] = {
-    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "1",
-    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
-    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
-    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
-    "CLAUDE_CODE_SKIP_MCP_DEBUG_LOG_FILES": "1",
-    "CLAUDE_CODE_SDK_READS_SESSION_STATE": "",
-    "ENABLE_TOOL_SEARCH": "false",
-}
-
-
-# With this variable, CLI 2.1.327 assumes that its parent process decides on payment. It ignores hosts, keys, tokens and
-# headers from every source of settings, including Anthropic's service and `.claude.json`. It still applies proxies and
-# TLS files. The variable named in the value is never set, so the CLI uses its login as before.
-_ROUTE_IS_OURS: Final[Mapping[str, str]] = {"CLAUDE_CODE_HOST_AUTH_ENV_VAR": "ANTHROPIC_AUTH_TOKEN"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +112,16 @@ class Login:
 
     def environment(self) -> dict[str, str]:
         """Return the variables to set in a worker's process. It also inherits those for which `passes_on` is true."""
-        return {**_WIRE, **dict(self.place or ()), **self._way()}
+        return {**cli.WORKER_ENVIRONMENT, **dict(self.place or ()), **self._way()}
 
     def agent_environment(self) -> dict[str, str]:
         """Return the variables to set in an agent's process."""
-        return {**_AGENT, **dict(self.place or ()), **self._way()}
+        return {**cli.AGENT_ENVIRONMENT, **dict(self.place or ()), **self._way()}
 
     def _way(self) -> dict[str, str]:
         env = os.environ if self.place is None else dict(self.place)
-        base = {"ANTHROPIC_BASE_URL": self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
-        kept = _ROUTE_IS_OURS if self.gets_settings else {}
+        base = {cli.BASE_URL: self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
+        kept: dict[str, str] = {cli.HOST_AUTH_ENV_VAR: cli.AUTH_TOKEN} if self.gets_settings else {}
         return {**kept, **base, **dict(self.secrets)}
 
     def redact(self, text: str) -> str:

@@ -45,6 +45,7 @@ LAYERS = (
     "trusted",
     "settings",
     "container",
+    "cli_protocol",
     "tested_versions",
 )
 # Imports that point up the list, with the reason: `("pool.schedule", "provider"): "…"`. Today there are none.

@@ -129,7 +129,7 @@ PRIVATE = {
     r"claude_agent_sdk\._": (),
     r"\b_ACTIVE_CHILDREN\b|\b_build_command\b|\b_handle_stderr\b|\b_std(in|out|err)_stream\b": (),
     r"getattr\([^)]*\"_(process|transport)\"|\._process\._|get_pipe_transport": (),
-    r"['\"]initialize['\"]": (),
+    r"['\"]initialize['\"]": ("cli_protocol.py",),
     r"_bundled": ("install.py",),
 }
 

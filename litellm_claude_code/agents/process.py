@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 import psutil
 
+from .. import cli_protocol as cli
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
@@ -73,7 +74,7 @@ class AgentProcess:
             max_budget_usd=max_budget_usd,
             session_id=None if resumes else session_id,
             resume=session_id if resumes else None,
-            extra_args={} if session_id else {"no-session-persistence": None},
+            extra_args={} if session_id else {cli.NO_SESSION_PERSISTENCE.removeprefix("--"): None},
             env=self._environment(login, max_tokens=max_tokens),
         )
         self._process = CliProcess(
@@ -88,11 +89,11 @@ class AgentProcess:
 
     def _environment(self, login: Login, *, max_tokens: int | None) -> dict[str, str]:
         profile = self._profile
-        own = {
+        own: dict[str, str] = {
             **login.agent_environment(),
-            "CLAUDE_CODE_MAX_RETRIES": str(profile.max_retries),
-            **({} if profile.skills else {"CLAUDE_CODE_DISABLE_BUNDLED_SKILLS": "1"}),
-            **({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(max_tokens)} if max_tokens else {}),
+            cli.MAX_RETRIES: str(profile.max_retries),
+            **({} if profile.skills else {cli.DISABLE_BUNDLED_SKILLS: "1"}),
+            **({cli.MAX_OUTPUT_TOKENS: str(max_tokens)} if max_tokens else {}),
             **{name: value for name in profile.pass_env if (value := os.environ.get(name)) is not None},
             **profile.env,
             MARK: self._mark,
@@ -118,7 +119,7 @@ class AgentProcess:
 
     async def _until_servers_are_ready(self) -> None:
         while self._profile.mcp_servers:
-            servers = (await self._process.control("mcp_status")).get("mcpServers") or []
+            servers = (await self._process.control(cli.MCP_STATUS)).get("mcpServers") or []
             failed = [server for server in servers if server.get("status") in ("failed", "needs-auth")]
             if failed:
                 sentences = (f"'{one['name']}' ({one.get('error') or one['status']})" for one in failed)

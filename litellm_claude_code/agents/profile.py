@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from .. import cli_protocol as cli
 from .tools import as_tool
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -44,8 +45,8 @@ _NOT_FOR_THE_PROFILE: Final = (
     "CLAUDE_CODE_PROVIDER_",
     "CLAUDE_CODE_SKIP_",
     "CLAUDE_CODE_USE_",
-    "CLAUDE_CONFIG_DIR",
-    "CLAUDE_SECURESTORAGE_CONFIG_DIR",
+    cli.CONFIG_DIR,
+    cli.SECURESTORAGE_CONFIG_DIR,
     "_CLAUDE_CODE_",
 )
 _HOOK_EVENTS: Final = frozenset(name for literal in get_args(HookEvent) for name in get_args(literal))

@@ -31,6 +31,7 @@ from claude_agent_sdk import (
 from claude_agent_sdk._internal._task_compat import spawn_detached
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
+from .. import cli_protocol as cli
 from ..errors import CallFailed, Failure, InternalError, StepRefused, WorkerLost, place_in_package
 from ..install import NO_CLI
 from ..trusted import UntrustedFolder
@@ -127,10 +128,10 @@ def with_initialize_fields(data: str, fields: Mapping[str, Any]) -> str | None:
 
     The CLI takes fields that the SDK has no option for, such as a system prompt that is not on the command line.
     """
-    if '"initialize"' not in data:  # so that other frames, which may be large, are not parsed
+    if f'"{cli.INITIALIZE}"' not in data:  # so that other frames, which may be large, are not parsed
         return None
     frame = json.loads(data)
-    if frame.get("request", {}).get("subtype") != "initialize":
+    if frame.get("request", {}).get("subtype") != cli.INITIALIZE:
         return None
     frame["request"].update(fields)
     return json.dumps(frame) + "\n"

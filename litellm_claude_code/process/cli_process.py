@@ -16,6 +16,7 @@ from typing import Any, Final
 import anyio
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
 
+from .. import cli_protocol as cli
 from ..auth import wrong_login
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
@@ -106,7 +107,7 @@ class CliProcess:
 
     async def check_settings(self, *, timeout_s: float | None = None) -> None:
         """Raise `CallFailed` if a setting is in force that the guard refuses."""
-        self._guard.check_process(await self.control("get_settings", timeout_s=timeout_s))
+        self._guard.check_process(await self.control(cli.GET_SETTINGS, timeout_s=timeout_s))
 
     async def control(
         self, subtype: str, *, timeout_s: float | None = None, then: tuple[Frame, ...] = (), **fields: Any

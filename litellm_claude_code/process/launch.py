@@ -13,6 +13,7 @@ from typing import Final
 
 from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
 
+from .. import cli_protocol as cli
 from ..in_force import Guard
 from ..install import NO_CLI, absolute_path, find_cli, find_program
 from ..login import Login
@@ -43,15 +44,8 @@ def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], Non
     Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
     options = ClaudeAgentOptions(
-        tools=[],
-        setting_sources=[],
-        strict_mcp_config=True,
-        max_turns=1,
-        max_budget_usd=1e-9,
-        include_partial_messages=True,
+        **cli.WORKER_OPTIONS,
         max_buffer_size=LARGEST_FRAME_BYTES,
-        # The CLI may record the first system prompt and repeat it, but here each call has its own.
-        extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
         cwd=empty_folder(),
         cli_path=cli_of(settings),
         env=environment(login),
@@ -79,10 +73,10 @@ def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[s
     return {
         **{name: value for name, value in kept.items() if value is not None},
         "PATH": absolute_path(kept.get("PATH")),
-        "CLAUDE_CODE_ENTRYPOINT": "sdk-py",
-        "CLAUDE_CODE_TMPDIR": str(private_folder()),
+        cli.ENTRYPOINT: "sdk-py",
+        cli.TMPDIR: str(private_folder()),
         **own,
-        "CLAUDE_AGENT_SDK_VERSION": SDK_VERSION,
+        cli.SDK_VERSION: SDK_VERSION,
     }
 
 

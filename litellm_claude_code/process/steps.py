@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 from claude_agent_sdk import CLIConnectionError
 
+from .. import cli_protocol as cli
 from ..call import PlainCall
 from ..errors import StepRefused
 from ..settings import Settings
@@ -24,8 +25,6 @@ from .lease import Reading
 from .transport import Frame
 
 _PROMPT_CHARACTERS: Final = 4_000
-# While this is set, the CLI 2.1.327 does not request the usage.
-_QUIET: Final = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 # The CLI's own default timeout for the API's response. It is raised for a call with a longer timeout.
 _API_TIMEOUT_MS: Final = 600_000
 _INTERRUPT_WITHIN_S: Final = 3.0
@@ -51,15 +50,15 @@ class CallSteps:
         millisecond, where a separate round trip would take more than one.
         """
         env = {
-            "CLAUDE_CODE_EXTRA_BODY": call.extra_body,
-            "CLAUDE_CODE_EFFORT_LEVEL": call.effort or "unset",
-            "DISABLE_PROMPT_CACHING": "" if call.cache_ttl else "1",
-            "CLAUDE_CODE_PROMPT_CACHE_TTL": call.cache_ttl or "",
-            "API_TIMEOUT_MS": str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
+            cli.EXTRA_BODY: call.extra_body,
+            cli.EFFORT_LEVEL: call.effort or "unset",
+            cli.DISABLE_PROMPT_CACHING: "" if call.cache_ttl else "1",
+            cli.PROMPT_CACHE_TTL: call.cache_ttl or "",
+            cli.API_TIMEOUT_MS: str(max(_API_TIMEOUT_MS, math.ceil(1000 * (call.timeout_s or 0)))),
         }
         timeout_s = self._control_timeout_s(call)
         settings = {"model": call.model, "env": env}
-        load = self._process.control("apply_flag_settings", timeout_s=timeout_s, settings=settings)
+        load = self._process.control(cli.APPLY_FLAG_SETTINGS, timeout_s=timeout_s, settings=settings)
         if call.login.gets_settings:
             await asyncio.gather(load, self._process.check_settings(timeout_s=timeout_s))
         else:
@@ -71,7 +70,7 @@ class CallSteps:
         The request must name the current model: for a different one the CLI makes a probe request.
         """
         await self._process.control(
-            "set_model",
+            cli.SET_MODEL,
             timeout_s=self._control_timeout_s(call),
             model=call.model,
             system_prompt=call.system,
@@ -98,7 +97,7 @@ class CallSteps:
             while not reading.has_begun and not reading.has_result:
                 reading.take(await self._process.next_frame())
             while not reading.has_result:
-                await self._process.control("interrupt")
+                await self._process.control(cli.INTERRUPT)
                 with anyio.move_on_after(_INTERRUPT_AGAIN_AFTER_S):
                     while not reading.has_result:
                         reading.take(await self._process.next_frame())
@@ -106,7 +105,7 @@ class CallSteps:
     async def disarm(self, *then: Frame) -> None:
         """Replace the call's body with one that the CLI cannot send. Write the frames `then` along with it."""
         await self._process.control(
-            "apply_flag_settings", then=then, settings={"env": {"CLAUDE_CODE_EXTRA_BODY": UNSENDABLE_BODY}}
+            cli.APPLY_FLAG_SETTINGS, then=then, settings={"env": {cli.EXTRA_BODY: UNSENDABLE_BODY}}
         )
 
     def disarm_early(self) -> None:
@@ -117,7 +116,7 @@ class CallSteps:
     async def reset(self) -> None:
         """Reset the process: disarm the body, run `/clear`, and rewind the conversation to remove the `/clear`, too."""
         mark = str(uuid.uuid4())
-        clear = _user_message("/clear", uuid=mark)
+        clear = _user_message(cli.CLEAR, uuid=mark)
         if self._disarming is None:
             await self.disarm(clear)
         else:
@@ -127,7 +126,7 @@ class CallSteps:
         with anyio.fail_after(self._settings.step_timeout_s):
             while (frame := await self._process.next_frame()) is None or frame.get("type") != "result":
                 pass
-        reply = await self._process.control("rewind_conversation", target_message_uuid=mark)
+        reply = await self._process.control(cli.REWIND_CONVERSATION, target_message_uuid=mark)
         if not reply.get("rewound"):
             raise CLIConnectionError("the CLI did not rewind")
 
@@ -137,10 +136,10 @@ class CallSteps:
         The CLI makes one small request for it, which does not use a model.
         """
         reply = None
-        await self._process.control("apply_flag_settings", settings={"env": {_QUIET: ""}})
+        await self._process.control(cli.APPLY_FLAG_SETTINGS, settings={"env": {cli.DISABLE_NONESSENTIAL_TRAFFIC: ""}})
         with contextlib.suppress(StepRefused):
-            reply = await self._process.control("get_usage", skip_behaviors=True)
-        await self._process.control("apply_flag_settings", settings={"env": {_QUIET: "1"}})
+            reply = await self._process.control(cli.GET_USAGE, skip_behaviors=True)
+        await self._process.control(cli.APPLY_FLAG_SETTINGS, settings={"env": {cli.DISABLE_NONESSENTIAL_TRAFFIC: "1"}})
         return reply
 
     async def cancel(self) -> None:

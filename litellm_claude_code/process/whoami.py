@@ -15,6 +15,7 @@ from typing import Any, Final, TypedDict
 
 import anyio
 
+from .. import cli_protocol as cli
 from ..auth import DEFAULT_BASE_URL
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
@@ -50,6 +51,7 @@ class Identity(TypedDict):
     """The extra usage that the CLI last reported."""
 
 
+_ARGUMENTS: Final = (f"{cli.SETTING_SOURCES}=", *cli.AUTH_STATUS.split())
 _KEYS: Final = ("api_key", "api_key_helper")
 
 
@@ -85,7 +87,11 @@ async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
     try:
         with anyio.fail_after(settings.boot_timeout_s):
             ran = await anyio.run_process(
-                [*launch.bound_to_parent(), launch.cli_of(settings), "--setting-sources=", "auth", "status"],
+                [
+                    *launch.bound_to_parent(),
+                    launch.cli_of(settings),
+                    *_ARGUMENTS,
+                ],
                 env=launch.environment(login),
                 cwd=empty_folder(),
                 check=False,
@@ -106,7 +112,7 @@ def _source(status: Mapping[str, Any]) -> str | None:
     if status.get("authMethod") != "claude.ai":
         source = status.get("apiKeySource")
         return str(source) if source else None
-    folders = [os.environ.get(name) for name in ("CLAUDE_SECURESTORAGE_CONFIG_DIR", "CLAUDE_CONFIG_DIR")]
+    folders = [os.environ.get(name) for name in (cli.SECURESTORAGE_CONFIG_DIR, cli.CONFIG_DIR)]
     folder = next((Path(folder) for folder in folders if folder), Path.home() / ".claude")
     file = folder / ".credentials.json"
     return "macOS keychain" if sys.platform == "darwin" and not file.is_file() else str(file)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import anyio
 import psutil
 
+from .. import cli_protocol as cli
 from .. import models
 from ..call import PlainCall
 from ..errors import CallFailed, Failure, WorkerLost
@@ -122,7 +123,7 @@ class Worker:
             self._policies = policy_stamp()
             with anyio.fail_after(self._settings.boot_timeout_s):
                 server_info = await self._cli.boot()
-                await self._cli.control("apply_flag_settings", settings={"env": {}})
+                await self._cli.control(cli.APPLY_FLAG_SETTINGS, settings={"env": {}})
             lasting = filter(_is_lasting, server_info.get("models", []))
             models.learn({model["value"]: model["resolvedModel"] for model in lasting})
         except Exception as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from .. import cli_protocol as cli
 from .. import models
 from ..auth import placed
 from ..call import ApiEvent, PlainCall
@@ -97,7 +98,7 @@ class Bench:
         self._replies: deque[Reply] = deque()
         self._changed = asyncio.Event()
         self._workers: dict[bool, Worker] = {}
-        self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", KEY),))
+        self._login = Login(payer="gateway", base_url=stand_in.base_url, secrets=((cli.API_KEY, KEY),))
         stand_in.respond = self._respond
 
     async def boot(self) -> None:
@@ -110,7 +111,7 @@ class Bench:
         for worker in self._workers.values():
             await self._settled(worker)
             if worker.failure is not None:
-                raise _not_started(worker.failure, "it does not start, or does not answer `apply_flag_settings`")
+                raise _not_started(worker.failure, f"it does not start, or does not answer `{cli.APPLY_FLAG_SETTINGS}`")
 
     async def close(self) -> None:
         """Close both workers."""
@@ -121,15 +122,13 @@ class Bench:
 
         `later` is written to `.claude.json` after the boot, before the call. Raises `Lost` as `boot` and `ask` do.
         """
-        login = Login(
-            payer="subscription", base_url=self.stand_in.base_url, secrets=(("CLAUDE_CODE_OAUTH_TOKEN", TOKEN),)
-        )
-        environ = {**os.environ, "CLAUDE_CONFIG_DIR": str(config)}
+        login = Login(payer="subscription", base_url=self.stand_in.base_url, secrets=((cli.OAUTH_TOKEN, TOKEN),))
+        environ = {**os.environ, cli.CONFIG_DIR: str(config)}
         worker = Worker(placed(login, environ), settings=self._settings, on_change=self._note)
         try:
             await self._settled(worker)
             if worker.failure is not None:
-                raise _not_started(worker.failure, "it does not start with a token", "CLAUDE_CODE_OAUTH_TOKEN")
+                raise _not_started(worker.failure, "it does not start with a token", cli.OAUTH_TOKEN)
             (config / ".claude.json").write_text(json.dumps(later))
             return await self.ask(worker=worker)
         finally:
@@ -189,15 +188,12 @@ class Bench:
         if seen.failure is not None and seen.failure.kind == "timeout":
             raise Lost(f"it does not answer a call: {said}")
         if worker.failure is not None and not seen.requests:
-            raise Lost(f"it does not accept a request by `apply_flag_settings` and `set_model`: {said}")
+            raise Lost(f"it does not accept a request by `{cli.APPLY_FLAG_SETTINGS}` and `{cli.SET_MODEL}`: {said}")
         if worker.failure is not None:
-            raise Lost(f"it does not remove a call by `/clear` and `rewind_conversation`: {said}")
+            raise Lost(f"it does not remove a call by `{cli.CLEAR}` and `{cli.REWIND_CONVERSATION}`: {said}")
         if not seen.requests:
-            raise Lost(
-                f"its request does not reach the self-check on loopback ({said})",
-                "ANTHROPIC_BASE_URL",
-                "ANTHROPIC_API_KEY",
-            )
+            text = f"its request does not reach the self-check on loopback ({said})"
+            raise Lost(text, cli.BASE_URL, cli.API_KEY)
         agent = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
         self.cli_version = agent.group(1) if agent else self.cli_version
 

@@ -108,6 +108,7 @@ def _fingerprint(settings: Settings) -> str:
     cli, package = find_cli(settings.cli_path), Path(__file__).parents[1]
     own = [
         package / "auth.py",
+        package / "cli_protocol.py",
         package / "login.py",
         *sorted(package.glob("process/*.py")),
         *sorted(package.glob("selfcheck/*.py")),

@@ -6,16 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from .. import cli_protocol as cli
 from .bench import Seen, system_blocks
 from .report import Problem
 
-CACHING: Final = ("DISABLE_PROMPT_CACHING", "CLAUDE_CODE_PROMPT_CACHE_TTL")
-_PROMPTING: Final = ("--system-prompt-snapshot", "`system_prompt` in `set_model`")
+CACHING: Final = (cli.DISABLE_PROMPT_CACHING, cli.PROMPT_CACHE_TTL)
+_PROMPTING: Final = (cli.SYSTEM_PROMPT_SNAPSHOT, f"`system_prompt` in `{cli.SET_MODEL}`")
 _IN_BODY: Final[Mapping[str, tuple[str, ...]]] = {
-    "thinking": ("CLAUDE_CODE_DISABLE_THINKING",),
-    "output_config": ("CLAUDE_CODE_EFFORT_LEVEL",),
-    "tools": ("--tools", "ENABLE_TOOL_SEARCH"),
-    "context_management": ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",),
+    "thinking": (cli.DISABLE_THINKING,),
+    "output_config": (cli.EFFORT_LEVEL,),
+    "tools": (cli.TOOLS, cli.ENABLE_TOOL_SEARCH),
+    "context_management": (cli.DISABLE_EXPERIMENTAL_BETAS,),
 }
 """For each key of a body, the variables and flags that should keep it out unless the call has it."""
 _ABSENT: Final = object()
@@ -33,12 +34,12 @@ def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
     problems = more_than_one(seen, "an answer")
     if "model" in wrong:
         text = f"it calls the model {seen.body.get('model')!r} instead of {expected['model']!r}"
-        problems.append(Problem(text, ("`model` in `apply_flag_settings`",)))
+        problems.append(Problem(text, (f"`model` in `{cli.APPLY_FLAG_SETTINGS}`",)))
     not_as_asked = [key for key in wrong if key in seen.asked and key != "model"]
     if not_as_asked:
         text = f"{', '.join(f'`{key}`' for key in not_as_asked)} in its request differ from the call"
-        attachments = ("CLAUDE_CODE_DISABLE_ATTACHMENTS",) if not_as_asked == ["messages"] else ()
-        problems.append(Problem(text, ("CLAUDE_CODE_EXTRA_BODY", *attachments)))
+        attachments = (cli.DISABLE_ATTACHMENTS,) if not_as_asked == ["messages"] else ()
+        problems.append(Problem(text, (cli.EXTRA_BODY, *attachments)))
     for key in wrong:
         if key not in seen.asked:
             problems.append(Problem(f"it sends `{key}`, which is not in the call", _IN_BODY.get(key, ())))
@@ -68,5 +69,5 @@ def more_than_one(seen: Seen, what: str, *switches: str) -> list[Problem]:
     if len(seen.bodies) > 1:
         problems.append(Problem(f"it sends another request after {what}", switches))
     if len(seen.requests) > len(seen.bodies):
-        problems.append(Problem("it makes a model request of its own", ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE",)))
+        problems.append(Problem("it makes a model request of its own", (cli.DISABLE_TERMINAL_TITLE,)))
     return problems

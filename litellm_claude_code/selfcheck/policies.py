@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .. import cli_protocol as cli
 from ..in_force import policy_files
 from ..login import Login
 from .differences import CACHING
@@ -15,7 +16,7 @@ def policies() -> list[str]:
 
     Managed settings take precedence over the CLI's environment and `apply_flag_settings` (CLI 2.1.327).
     """
-    own = ("CLAUDE_CODE_EXTRA_BODY", "ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "API_TIMEOUT_MS", *CACHING)
+    own = (cli.EXTRA_BODY, cli.BASE_URL, cli.API_KEY, cli.API_TIMEOUT_MS, *CACHING)
     needed = {*Login(payer="gateway").environment(), *own}
     sentences = []
     for file in policy_files():

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from .. import cli_protocol as cli
 from ..process.guard import LEFT_OUT_BLOCK
 from .bench import ANSWER, KEY, PLAIN, TOKEN, Bench, Body, system_blocks
 from .differences import CACHING, differences, more_than_one
@@ -15,7 +16,7 @@ from .report import Problem
 if TYPE_CHECKING:
     from ..testing import Answer, RecordedRequest, Reply
 
-LEAVING_OUT: Final = ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", "the block that is fired with the prompt")
+LEAVING_OUT: Final = (cli.MAX_OUTPUT_TOKENS, "the block that is fired with the prompt")
 _OAUTH: Final = "oauth-2025-04-20"
 _OTHER_SYSTEM: Final = " \n"
 _TRACE: Final = "wryneck-4711"
@@ -28,7 +29,7 @@ _RICH: Final[Body] = {
             "role": "user",
             "content": [
                 {"type": "tool_result", "tool_use_id": "toolu_1", "content": "\u202eé 👩‍👩‍👧‍👦 \u2028 \x1b[31m"},
-                {"type": "text", "text": "/clear"},
+                {"type": "text", "text": cli.CLEAR},
             ],
         },
     ],
@@ -46,9 +47,9 @@ async def _check_rich_body(bench: Bench) -> list[Problem]:
     seen = await bench.ask(_RICH)
     problems = differences(seen)
     if any(_credentials(request) != (KEY, None) for request in seen.requests):
-        problems.append(Problem("it sends a credential other than the given key", ("ANTHROPIC_API_KEY",)))
+        problems.append(Problem("it sends a credential other than the given key", (cli.API_KEY,)))
     if seen.text != ANSWER or seen.stop_reason != "end_turn":
-        switches = () if seen.events else ("--include-partial-messages",)
+        switches = () if seen.events else (cli.INCLUDE_PARTIAL_MESSAGES,)
         problems.append(Problem("it does not deliver all events of an answer", switches))
     return problems
 
@@ -62,7 +63,7 @@ async def _check_reset(bench: Bench) -> list[Problem]:
     second = await bench.ask(system=_OTHER_SYSTEM)
     fresh = await bench.ask(system="")
     problems = [*differences(second), *differences(fresh)]
-    reset = ("/clear", "rewind_conversation")
+    reset = (cli.CLEAR, cli.REWIND_CONVERSATION)
     if _TRACE in json.dumps(second.body):
         problems.append(Problem("a second call contains text of the first", reset))
     if system_blocks(second.body)[0] != system_blocks(fresh.body)[0]:
@@ -74,12 +75,12 @@ async def _check_endings(bench: Bench) -> list[Problem]:
     """Check that every kind of answer takes one request and is delivered with its own `stop_reason`."""
     from ..testing import Answer, Text, ToolUse
 
-    budget, fallback = "--max-budget-usd", "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK"
+    budget, fallback = cli.MAX_BUDGET_USD, cli.DISABLE_REFUSAL_FALLBACK
     endings: list[tuple[str, Answer, tuple[str, ...]]] = [
         ("that ends at max_tokens", Answer(content=[Text("It is cut")], stop_reason="max_tokens"), (budget,)),
         ("that is empty", Answer(content=[], stop_reason="end_turn"), (budget,)),
         ("that is a refusal", Answer(content=[Text("No.")], stop_reason="refusal"), (fallback, budget)),
-        ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), ("--max-turns", budget)),
+        ("that calls a tool", Answer(content=[ToolUse("Bash")], stop_reason="tool_use"), (cli.MAX_TURNS, budget)),
     ]
     problems = []
     for name, answer, switches in endings:
@@ -112,8 +113,8 @@ async def _check_failures(bench: Bench) -> list[Problem]:
     """Check that a failing call makes one request, and that the failure is reported with its status."""
     from ..testing import Answer, Failure, Text
 
-    retries, betas = "CLAUDE_CODE_MAX_RETRIES", "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS"
-    fallback, cut = "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", Answer(content=[Text("It is")], cut_after=0)
+    retries, betas = cli.MAX_RETRIES, cli.DISABLE_EXPERIMENTAL_BETAS
+    fallback, cut = cli.DISABLE_NONSTREAMING_FALLBACK, Answer(content=[Text("It is")], cut_after=0)
     failures: list[tuple[str, Reply, int | None, tuple[str, ...]]] = [
         ("an error 529", Failure(529), 529, (retries,)),
         ("an error 400", Failure(400), 400, (betas, retries)),
@@ -142,7 +143,7 @@ async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
 async def _check_nothing_else(bench: Bench) -> list[Problem]:
     """Check that the CLI made no requests to paths other than that of the calls."""
     asked = sorted({f"{request.method} {request.path}" for request in bench.stand_in.other_requests})
-    switches = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",)
+    switches = (cli.DISABLE_NONESSENTIAL_TRAFFIC,)
     return [Problem(f"it makes requests of its own ({', '.join(asked)})", switches)] if asked else []
 
 
@@ -154,15 +155,15 @@ async def _check_login(bench: Bench) -> list[Problem]:
     The API accepts such a token only as a bearer token and with the `oauth` beta. CLI 2.1.121 left out the beta, and
     every call failed with a 401.
     """
-    nowhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_API_KEY": "another-key"}
+    nowhere = {cli.BASE_URL: "http://127.0.0.1:9", cli.API_KEY: "another-key"}
     # A wrapper around the CLI may leave a process that still writes there for a moment.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         seen = await bench.ask_with_token(Path(folder), later={"env": nowhere})
     problems = []
     if any(_credentials(request) != (None, f"Bearer {TOKEN}") for request in seen.requests):
-        problems.append(Problem("it sends a credential other than the given token", ("CLAUDE_CODE_OAUTH_TOKEN",)))
+        problems.append(Problem("it sends a credential other than the given token", (cli.OAUTH_TOKEN,)))
     if any(_OAUTH not in request.headers.get("anthropic-beta", "").split(",") for request in seen.requests):
-        switches = ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS",)
+        switches = (cli.DISABLE_EXPERIMENTAL_BETAS,)
         problems.append(Problem(f"it leaves out the beta {_OAUTH}, without which the API refuses a login", switches))
     return problems
 
