@@ -75,6 +75,7 @@ WITHIN_FUNCTIONS = {
 OF_THE_SDK = {
     "agents.options",
     "agents.profile",
+    "agents.profile_parts",
     "agents.tools",
     "agents.trace",
     "process._sdk",

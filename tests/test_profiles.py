@@ -16,7 +16,8 @@ import litellm_claude_code
 from litellm_claude_code import models
 from litellm_claude_code.agents import registry
 from litellm_claude_code.agents.options import MANAGED, MAPPED, REFUSED, to_options
-from litellm_claude_code.agents.profile import Hook, Profile, ProfileError, Sandbox, SandboxNetwork, Subagent
+from litellm_claude_code.agents.profile import Profile, ProfileError
+from litellm_claude_code.agents.profile_parts import Hook, Sandbox, SandboxNetwork, Subagent
 
 
 def add(a: int, b: int) -> int:

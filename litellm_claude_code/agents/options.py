@@ -20,7 +20,8 @@ from claude_agent_sdk import (
 )
 
 from ..process.launch import LARGEST_FRAME_BYTES
-from .profile import Hook, Profile, PythonServer, RemoteServer, StdioServer, Subagent
+from .profile import Profile
+from .profile_parts import Hook, PythonServer, RemoteServer, StdioServer, Subagent
 from .tools import as_tool, call_user_function
 
 # Taken from the profile's field of the same name.

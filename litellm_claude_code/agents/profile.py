@@ -1,35 +1,22 @@
 """The definition of an agent profile: the tools, servers, folders and permissions of an agent.
 
 A profile is defined on the machine that runs the agent; a call only selects it by name. A profile is validated when it
-is created, and the error has a sentence for each mistake. `options.py` converts a profile to the SDK's options, and
-`registry.py` holds the profiles.
+is created, and the error has a sentence for each mistake. `profile_parts.py` has its nested tables, `options.py`
+converts a profile to the SDK's options, and `registry.py` holds the profiles.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
-from claude_agent_sdk import AgentDefinition, HookMatcher, SdkMcpTool
-from claude_agent_sdk.types import EffortLevel, HookEvent, PermissionMode, SettingSource
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    ImportString,
-    Tag,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from claude_agent_sdk.types import EffortLevel, PermissionMode, SettingSource
+from pydantic import Field, ImportString, ValidationError, field_validator, model_validator
 
 from .. import cli_protocol as cli
-from .tools import as_tool
+from .profile_parts import Frozen, Hooks, McpServers, Sandbox, Subagents
 
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 DEFAULT_TOOLS: Final = "default"
@@ -49,147 +36,13 @@ _NOT_FOR_THE_PROFILE: Final = (
     cli.SECURESTORAGE_CONFIG_DIR,
     "_CLAUDE_CODE_",
 )
-_HOOK_EVENTS: Final = frozenset(name for literal in get_args(HookEvent) for name in get_args(literal))
 
 
 class ProfileError(ValueError):
     """Raised for an invalid profile. The message has a sentence for each mistake."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class StdioServer(_Frozen):
-    """An MCP server that Claude Code starts and talks to over its stdin and stdout."""
-
-    type: Literal["stdio"] = "stdio"
-    command: str
-    args: tuple[str, ...] = ()
-    env: Mapping[str, str] = Field(default_factory=dict, repr=False)
-
-    @field_validator("command")
-    @classmethod
-    def _is_there(cls, command: str) -> str:
-        if shutil.which(command) is None:
-            raise ValueError(f"the program {command!r} was not found. Give its full path")
-        return command
-
-
-class RemoteServer(_Frozen):
-    """An MCP server at a URL."""
-
-    type: Literal["http", "sse"]
-    url: str
-    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_url(cls, url: str) -> str:
-        if not re.match(r"https?://[^/]+", url):
-            raise ValueError(f"{url!r} is not a URL of a server. Start it with http:// or https://")
-        return url
-
-
-class PythonServer(_Frozen):
-    """An MCP server in this Python process: a list of functions, or the return value of `create_sdk_mcp_server`."""
-
-    type: Literal["python"] = "python"
-    object: ImportString[Any]
-
-    @field_validator("object")
-    @classmethod
-    def _is_a_server(cls, value: object) -> object:
-        is_server = isinstance(value, dict) and value.get("type") == "sdk" and "instance" in value
-        are_tools = isinstance(value, (list, tuple)) and value
-        if not is_server and not (are_tools and all(callable(t) or isinstance(t, SdkMcpTool) for t in value)):
-            raise ValueError(
-                "an in-process server must be a list of functions, or a result of "
-                "`claude_agent_sdk.create_sdk_mcp_server`"
-            )
-        for one in value if are_tools and isinstance(value, (list, tuple)) else []:
-            if not isinstance(one, SdkMcpTool):
-                as_tool(one)
-        return value
-
-
-def _kind_of_server(value: object) -> str:
-    if isinstance(value, (list, tuple)) or (isinstance(value, dict) and value.get("type") in ("sdk", "python")):
-        return "python"
-    kind = value.get("type", "stdio") if isinstance(value, dict) else getattr(value, "type", None)
-    return "remote" if kind in ("http", "sse") else str(kind)
-
-
-McpServer = Annotated[
-    Annotated[StdioServer, Tag("stdio")]
-    | Annotated[RemoteServer, Tag("remote")]
-    | Annotated[PythonServer, Tag("python")],
-    Discriminator(_kind_of_server),
-]
-
-
-class Hook(_Frozen):
-    """Python functions that Claude Code calls at a hook event. Mirrors the SDK's `HookMatcher`."""
-
-    matcher: str | None = None
-    hooks: tuple[ImportString[Any], ...]
-    timeout: float | None = Field(default=None, gt=0)
-    on_failure: Literal["continue", "block"] | None = None
-
-
-class SandboxNetwork(_Frozen):
-    """Network access from the sandbox. Mirrors the SDK's `SandboxNetworkConfig`."""
-
-    allowedDomains: tuple[str, ...] | None = None
-    deniedDomains: tuple[str, ...] | None = None
-    allowManagedDomainsOnly: bool | None = None
-    allowUnixSockets: tuple[str, ...] | None = None
-    allowAllUnixSockets: bool | None = None
-    allowLocalBinding: bool | None = None
-    allowMachLookup: tuple[str, ...] | None = None
-    httpProxyPort: int | None = None
-    socksProxyPort: int | None = None
-
-
-class Sandbox(_Frozen):
-    """The sandbox for an agent's shell commands. Mirrors the SDK's `SandboxSettings`."""
-
-    enabled: bool = True
-    autoAllowBashIfSandboxed: bool = False
-    """False by default here. The CLI's default is true, which approves every command that runs in the sandbox."""
-    excludedCommands: tuple[str, ...] = ()
-    allowUnsandboxedCommands: bool = False
-    """False by default here. The CLI's default is true, which lets the model request a command outside the sandbox."""
-    network: SandboxNetwork | None = None
-    ignoreViolations: Mapping[str, tuple[str, ...]] | None = None
-    enableWeakerNestedSandbox: bool | None = None
-
-    @model_validator(mode="after")
-    def _is_possible_here(self) -> Sandbox:
-        missing = [program for program in ("bwrap", "socat") if shutil.which(program) is None]
-        if self.enabled and sys.platform == "linux" and missing:
-            raise ValueError(
-                f"{' and '.join(missing)} must be installed for a sandbox (packages bubblewrap and socat). Otherwise "
-                "Claude Code would run commands outside it"
-            )
-        return self
-
-
-class Subagent(_Frozen):
-    """A subagent that the agent may start. Mirrors the SDK's `AgentDefinition`."""
-
-    description: str
-    prompt: str
-    tools: tuple[str, ...] | None = None
-    disallowedTools: tuple[str, ...] | None = None
-    model: str | None = None
-    skills: tuple[str, ...] | None = None
-    maxTurns: int | None = Field(default=None, ge=1)
-    effort: EffortLevel | int | None = None
-    permissionMode: PermissionMode | None = None
-
-
-class Profile(_Frozen):
+class Profile(Frozen):
     """An agent: Claude Code with tools, servers, folders and rules, for `model="claude_code/<model>@<name>"`.
 
     An agent may use only what its fields allow. Fields that the SDK's `ClaudeAgentOptions` also has keep their names. A
@@ -205,7 +58,7 @@ class Profile(_Frozen):
         default=(), description="Tools, or rules such as 'Bash(git log:*)', that are allowed without asking"
     )
     disallowed_tools: tuple[str, ...] = Field(default=(), description="Tools, or rules, that are never allowed")
-    mcp_servers: Mapping[str, McpServer] = Field(default_factory=dict)
+    mcp_servers: McpServers = Field(default_factory=dict)
     cwd: Path | None = Field(default=None, description="Working folder; None for an empty one")
     add_dirs: tuple[Path, ...] = Field(default=(), description="Other folders that the agent may access")
     setting_sources: tuple[SettingSource, ...] = Field(
@@ -230,8 +83,8 @@ class Profile(_Frozen):
         default=None,
         description="None for Claude Code's default; a number is a budget in tokens, for models that support one",
     )
-    agents: Mapping[str, Subagent] = Field(default_factory=dict)
-    hooks: Mapping[str, tuple[Hook, ...]] = Field(default_factory=dict)
+    agents: Subagents = Field(default_factory=dict)
+    hooks: Hooks = Field(default_factory=dict)
     sandbox: Sandbox | None = None
     env: Mapping[str, str] = Field(default_factory=dict, repr=False, description="Additional variables for the process")
     pass_env: tuple[str, ...] = Field(default=(), description="Names of variables to copy from this process")
@@ -280,44 +133,6 @@ class Profile(_Frozen):
                 )
         return value
 
-    @field_validator("mcp_servers", mode="before")
-    @classmethod
-    def _as_servers(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            raise ValueError("must be a table of servers by name")
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
-                raise ValueError(f"{name!r} is not a valid server name. Use letters, digits, '_' and '-'")
-        return {
-            name: {"type": "python", "object": server}
-            if _kind_of_server(server) == "python" and not _is_table(server)
-            else server
-            for name, server in value.items()
-        }
-
-    @field_validator("agents", mode="before")
-    @classmethod
-    def _as_subagents(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            return value
-        return {
-            name: {k: v for k, v in vars(one).items() if v is not None} if isinstance(one, AgentDefinition) else one
-            for name, one in value.items()
-        }
-
-    @field_validator("hooks", mode="before")
-    @classmethod
-    def _as_hooks(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            return value
-        for event in value:
-            if event not in _HOOK_EVENTS:
-                raise ValueError(f"{event!r} is not an event. Use one of {', '.join(sorted(_HOOK_EVENTS))}")
-        return {
-            event: [vars(one) if isinstance(one, HookMatcher) else one for one in hooks]
-            for event, hooks in value.items()
-        }
-
     @field_validator("env", "pass_env")
     @classmethod
     def _leaves_the_login_alone(cls, value: Any) -> Any:
@@ -348,10 +163,6 @@ class Profile(_Frozen):
         except ValidationError as error:
             sentences = [_sentence(mistake) for mistake in error.errors(include_url=False)]
             raise ProfileError(f"The profile {fields.get('name')!r} is not valid. {' '.join(sentences)}") from None
-
-
-def _is_table(server: object) -> bool:
-    return isinstance(server, PythonServer) or (isinstance(server, dict) and server.get("type") == "python")
 
 
 def _sentence(mistake: Any) -> str:
