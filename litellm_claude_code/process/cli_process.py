@@ -25,6 +25,7 @@ from ..settings import Settings
 from ._sdk import Subprocess
 from .transport import ControlTransport, Frame
 
+_SPAWN_WITHIN_S: Final = 5.0
 _CLOSE_WITHIN_S: Final = 5.0
 
 
@@ -145,9 +146,10 @@ class CliProcess:
             with contextlib.suppress(Exception), anyio.move_on_after(politely_s):
                 await transport.end_input()
                 await transport.exited.wait()
-        with anyio.move_on_after(terminate_s):
+        with anyio.move_on_after(_SPAWN_WITHIN_S):
             await transport.until_spawned()
-            transport.send_signal(signal.SIGTERM)
+        transport.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(terminate_s):
             if transport.pid is not None:
                 await transport.exited.wait()
         transport.send_signal(signal.SIGKILL)
