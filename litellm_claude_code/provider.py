@@ -57,7 +57,7 @@ class ClaudeCodeProvider(CustomLLM):
         self._settings = settings
         self._loop = BackgroundLoop()
         self._loop.at_exit(self._close_pool)
-        self._loop.after_fork(self._disown_pool)
+        self._loop.after_fork(self._detach_pool)
         self._pool: Pool | None = None
 
     def __deepcopy__(self, memo: object) -> ClaudeCodeProvider:
@@ -257,11 +257,11 @@ class ClaudeCodeProvider(CustomLLM):
         except SettingsError as error:
             raise bad_request(str(error), model=PROVIDER) from None
 
-    def _disown_pool(self) -> Pool | None:
+    def _detach_pool(self) -> Pool | None:
         """Leave the processes to the parent, in a forked child. The child's next call starts its own pool."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.disown()
+            pool.detach_after_fork()
         return pool
 
     async def _close_pool(self) -> None:

@@ -33,7 +33,7 @@ class ScriptedWorker:
         self.login, self.system, self.state = login, "", State.BOOTING
         self.calls, self.growth_mib, self.used_at = 0, 0.0, time.monotonic()
         self.failure: CallFailed | None = None
-        self.cycle: CallTiming | None = None
+        self.last_timing: CallTiming | None = None
         self.asked_at: float | None = None
         self.lease: Lease | None = None
         self.is_closing_allowed = False
@@ -175,7 +175,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), api_s=st.sampled_from([0.0, 0.1, 10.0]))
     def reset_ends(self, data: Any, api_s: float) -> None:
         if worker := self._pick(data, State.RESETTING):
-            worker.cycle = CallTiming(api_s=api_s, own_s=0.1)
+            worker.last_timing = CallTiming(api_s=api_s, own_s=0.1)
             self.on_the_loop(worker.become, State.IDLE)
 
     @rule(data=st.data(), is_sent=st.booleans())

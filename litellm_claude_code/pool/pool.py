@@ -184,10 +184,10 @@ class Pool:
         await asyncio.gather(*self._runs, return_exceptions=True)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def disown(self) -> None:
+    def detach_after_fork(self) -> None:
         """Close a forked child's copies of the pipes, so that the processes end with the parent."""
         for worker in self.workers:
-            worker.disown()
+            worker.detach_after_fork()
 
     def note_limit(self, call: Call, info: dict[str, Any]) -> None:
         """Store the `rate_limit_info` that came with a call, and fail the waiting calls that it refuses."""
@@ -345,9 +345,9 @@ class Pool:
                 watcher.set_result(worker.failure if worker.calls == 0 else None)
         if worker in self._active and worker.state is not State.BUSY:
             self._on_call_finished(worker)
-        if worker.cycle is not None:
-            self._timings.note(api_s=worker.cycle.api_s, own_s=worker.cycle.own_s)
-            worker.cycle = None
+        if worker.last_timing is not None:
+            self._timings.note(api_s=worker.last_timing.api_s, own_s=worker.last_timing.own_s)
+            worker.last_timing = None
         if worker.state is State.CLOSED and worker in self.workers:
             self.workers.remove(worker)
             self._close(worker)

@@ -69,12 +69,12 @@ class Worker:
         self.used_at = time.monotonic()
         self.growth_mib = 0.0
         """How much more memory the process holds than when it was first measured, after its first call."""
-        self.cycle: CallTiming | None = None
+        self.last_timing: CallTiming | None = None
         """How long the last call took, if it was answered. The pool reads it and sets it to None."""
         self.failure: CallFailed | None = None
         """Why the worker closed, unless its owner closed it."""
         self._first_mib: float | None = None
-        self._turn: Lease | None = None
+        self._lease: Lease | None = None
         self._settings = settings
         self._on_change = on_change
         self._policies = login.policies
@@ -94,7 +94,7 @@ class Worker:
     @property
     def asked_at(self) -> float | None:
         """Return when the API was asked (`time.monotonic`), or None if no call in progress has asked it."""
-        return self._turn.asked_at if self._turn is not None and self.state is State.BUSY else None
+        return self._lease.asked_at if self._lease is not None and self.state is State.BUSY else None
 
     @property
     def is_alive(self) -> bool:
@@ -108,13 +108,13 @@ class Worker:
         """
         assert self.state is State.IDLE, self
         assert call.system or not self.system, self
-        self._turn = turn = Lease(call, wake=self._cli.wake)
+        self._lease = lease = Lease(call, wake=self._cli.wake)
         self.state = State.BUSY
         self.calls += 1
-        self._life = asyncio.create_task(self._serve(turn), name="claude-code-call")
-        return turn
+        self._life = asyncio.create_task(self._serve(lease), name="claude-code-call")
+        return lease
 
-    def disown(self) -> None:
+    def detach_after_fork(self) -> None:
         """Close a forked child's copies of the pipes to the process."""
         self._cli.detach_after_fork()
 
@@ -137,28 +137,29 @@ class Worker:
         if policy_stamp() != self._policies:
             raise WorkerLost(Failure(kind="lost", text="the managed settings have changed since the process started"))
 
-    async def _serve(self, turn: Lease) -> None:
+    async def _serve(self, lease: Lease) -> None:
         began = time.monotonic()
         try:
             self._check_policies()
             if self.calls == 1:
                 await self._steps.disarm()
-            await self._steps.load(turn.call)
-            if turn.call.system != self.system:
-                await self._steps.set_system_prompt(turn.call)
-                self.system = turn.call.system
-            if not turn.is_abandoned:
-                turn.is_sent = True
-                await self._steps.send_prompt(turn.call, message_id=turn.id)
-                await self._read(turn)
+            await self._steps.load(lease.call)
+            if lease.call.system != self.system:
+                await self._steps.set_system_prompt(lease.call)
+                self.system = lease.call.system
+            if not lease.is_abandoned:
+                lease.is_sent = True
+                await self._steps.send_prompt(lease.call, message_id=lease.id)
+                await self._read(lease)
             self._set_state(State.RESETTING)
             await self._steps.reset()
         except Exception as error:
-            self._give_up(error, is_sent=turn.is_sent)
+            self._give_up(error, is_sent=lease.is_sent)
         else:
             self.used_at = time.monotonic()
-            is_answered = turn.is_over and turn.failed is None
-            self.cycle = CallTiming(api_s=turn.api_s, own_s=self.used_at - began - turn.api_s) if is_answered else None
+            is_answered = lease.is_over and lease.failed is None
+            timing = CallTiming(api_s=lease.api_s, own_s=self.used_at - began - lease.api_s)
+            self.last_timing = timing if is_answered else None
             if self.calls % _MEASURE_MEMORY_EVERY == 1:
                 self._measure_memory()
             self._set_state(State.IDLE)
@@ -189,25 +190,25 @@ class Worker:
             self._first_mib = self._first_mib or mib
             self.growth_mib = mib - self._first_mib
 
-    async def _read(self, turn: Lease) -> None:
+    async def _read(self, lease: Lease) -> None:
         """Deliver the call's events until it is over, then end the lease, with the failure if there is one.
 
         If the CLI has not sent a result by then, interrupt it.
         """
-        reading = Reading(turn.id, max_tokens=turn.call.max_tokens)
-        while not reading.is_over and not turn.is_abandoned:
+        reading = Reading(lease.id, max_tokens=lease.call.max_tokens)
+        while not reading.is_over and not lease.is_abandoned:
             events = reading.take(await self._cli.next_frame())
-            if turn.asked_at is None and reading.is_asked:
-                turn.asked_at = time.monotonic()
+            if lease.asked_at is None and reading.is_asked:
+                lease.asked_at = time.monotonic()
             if reading.is_answered:
                 # Now rather than at the reset: if the response's usage is 0, the CLI would send a second request.
                 self._steps.disarm_early()
             if events is not None:
-                turn.deliver(*events)
+                lease.deliver(*events)
         if rest := reading.rest():
-            turn.deliver(*rest)
-        turn.limit = reading.limit
-        turn.end(reading.failure())
+            lease.deliver(*rest)
+        lease.limit = reading.limit
+        lease.end(reading.failure())
         if not reading.has_result:
             await self._steps.interrupt(reading)
 
@@ -237,9 +238,9 @@ class Worker:
         """End the process and accept no more calls. Idempotent; the task returned is done once the process is gone."""
         if self._closing is None:
             self.state = State.CLOSED
-            if self._turn is not None:
+            if self._lease is not None:
                 closed = Failure(kind="lost", text="the process was closed")
-                self._turn.end(self.failure or CallFailed(closed))
+                self._lease.end(self.failure or CallFailed(closed))
             self._closing = asyncio.create_task(self._close(), name="claude-code-close")
             self._on_change(self)
         return self._closing
