@@ -144,7 +144,10 @@ os.execv({cli!r}, [{cli!r}, *arguments])
 
 
 FLAGS = {
-    "--max-budget-usd": (2, "It sends another request after an answer that ends at max_tokens: --max-budget-usd"),
+    "--max-budget-usd": (
+        2,
+        "Its budget does not end the turn after an answer that ends at max_tokens: --max-budget-usd has no effect.",
+    ),
     "--tools": (2, "It sends `tools`, which is not in the call: --tools"),
     "--include-partial-messages": (1, "It does not deliver all events of an answer: --include-partial-messages"),
 }

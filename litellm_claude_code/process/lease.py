@@ -33,6 +33,8 @@ class Lease:
         """When the API was asked (`time.monotonic`), or None if the CLI has not reported a request."""
         self.limit: Frame | None = None
         """The `rate_limit_info` that the CLI reported with this call, if any."""
+        self.ended_by: str | None = None
+        """The `subtype` of the CLI's result, for example `error_max_budget_usd`, or None if the turn was stopped."""
         self._wake = wake
         self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
         self._moved_at = time.monotonic()
@@ -111,6 +113,11 @@ class Reading:
     @property
     def has_result(self) -> bool:
         return self._result is not None
+
+    @property
+    def ended_by(self) -> str | None:
+        """Return the `subtype` of the result, or None if there is no result."""
+        return (self._result or {}).get("subtype")
 
     @property
     def is_answered(self) -> bool:

@@ -207,7 +207,7 @@ class Worker:
                 lease.deliver(*events)
         if rest := reading.rest():
             lease.deliver(*rest)
-        lease.limit = reading.limit
+        lease.limit, lease.ended_by = reading.limit, reading.ended_by
         lease.end(reading.failure())
         if not reading.has_result:
             await self._steps.interrupt(reading)

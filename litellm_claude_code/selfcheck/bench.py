@@ -62,6 +62,8 @@ class Seen:
     requests: Sequence[RecordedRequest]
     events: Sequence[ApiEvent]
     failure: Failure | None
+    ended_by: str | None
+    """The `subtype` of the CLI's result, or None if the worker stopped the CLI's turn before it had one."""
 
     @property
     def bodies(self) -> list[Body]:
@@ -177,7 +179,9 @@ class Bench:
             turn.abandon()
         await self._settled(worker)
         requests = self.stand_in.requests[before:]
-        seen = Seen(asked=asked, system=system, requests=requests, events=events, failure=failure)
+        seen = Seen(
+            asked=asked, system=system, requests=requests, events=events, failure=failure, ended_by=turn.ended_by
+        )
         if text is None or seen.requests:  # if the CLI leaves `text` out, it may make no request
             self._check_is_alive(worker, seen)
         return seen

@@ -72,7 +72,11 @@ async def _check_reset(bench: Bench) -> list[Problem]:
 
 
 async def _check_endings(bench: Bench) -> list[Problem]:
-    """Check that every kind of answer takes one request and is delivered with its own `stop_reason`."""
+    """Check that every kind of answer takes one request and is delivered with its own `stop_reason`.
+
+    The CLI's budget must have ended each turn. Otherwise the worker tries to stop a second request, which may succeed
+    here and fail later: it is a race.
+    """
     from ..testing import Answer, Text, ToolUse
 
     budget, fallback = cli.MAX_BUDGET_USD, cli.DISABLE_REFUSAL_FALLBACK
@@ -85,6 +89,8 @@ async def _check_endings(bench: Bench) -> list[Problem]:
     problems = []
     for name, answer, switches in endings:
         seen = await bench.ask(PLAIN, answer)
+        if seen.ended_by != "error_max_budget_usd":
+            problems.append(Problem(f"its budget does not end the turn after an answer {name}", (budget,)))
         problems += more_than_one(seen, f"an answer {name}", *switches)
         if len(seen.bodies) == 1 and seen.stop_reason != answer.stop_reason:
             problems.append(Problem(f"it does not deliver the `stop_reason` of an answer {name}"))
