@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -11,6 +13,7 @@ import pytest
 
 from litellm_claude_code.call import ApiEvent, PlainCall
 from litellm_claude_code.errors import CallFailed, Failure
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.login import Login
 from litellm_claude_code.process.guard import LEFT_OUT, LEFT_OUT_BLOCK, OneTokenGuard
 from litellm_claude_code.process.worker import State, Worker
@@ -19,7 +22,10 @@ from litellm_claude_code.testing import Answer, RawEvents, RecordedRequest, Stan
 from litellm_claude_code.testing import Failure as ApiFailure
 
 from .support.calls import ask
+from .support.cli_frames import WITHOUT_FLAG
+from .support.holding import HoldingStandIn
 from .support.requests import ASK, user
+from .support.waiting import wait_until_async
 
 QUESTION = "What is the capital of France, in one word?"
 BODY = {"messages": [user("Hi"), {"role": "assistant", "content": "Hi."}, user(QUESTION)], "max_tokens": 100}
@@ -28,12 +34,12 @@ BODY = {"messages": [user("Hi"), {"role": "assistant", "content": "Hi."}, user(Q
 class Desk:
     """One worker, served directly: what the provider would refuse can be asked here."""
 
-    def __init__(self, stand_in: StandIn) -> None:
+    def __init__(self, stand_in: StandIn, cli: Path | None = None) -> None:
         login = Login(
             payer="gateway", base_url=stand_in.base_url, secrets=(("ANTHROPIC_API_KEY", stand_in.api_key or ""),)
         )
         self._changed = asyncio.Event()
-        self.worker = Worker(login, settings=Settings(), on_change=lambda worker: self._changed.set())
+        self.worker = Worker(login, settings=Settings(cli_path=cli), on_change=lambda worker: self._changed.set())
         self._call = PlainCall(
             model="claude-sonnet-5-5",
             system="",
@@ -159,7 +165,7 @@ def test_a_key_that_the_cli_reads_for_itself_is_refused_before_anything_is_sent(
 
 
 def piece_by_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, int] | None) -> RawEvents:
-    """Return an answer that reports `usage` and takes a fifth of a second, as a short one of a model does."""
+    """Return an answer that reports `usage`, event by event."""
     told = {} if usage is None else {"usage": usage}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5-5", "content": []}
     events: list[dict[str, Any]] = [
@@ -178,7 +184,7 @@ def piece_by_piece(stop_reason: str, *blocks: dict[str, Any], usage: dict[str, i
         events.append({"type": "content_block_stop", "index": index})
     events.append({"type": "message_delta", "delta": {"stop_reason": stop_reason, "stop_sequence": None}, **told})
     events.append({"type": "message_stop"})
-    return RawEvents(events=[(event["type"], event) for event in events], between_s=0.05)
+    return RawEvents(events=[(event["type"], event) for event in events], between_s=0.001)
 
 
 TEXT = {"type": "text", "text": "Par"}
@@ -194,20 +200,53 @@ ENDINGS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
 USAGES: dict[str, dict[str, int] | None] = {"zero": {"input_tokens": 0, "output_tokens": 0}, "none": None}
 
 
+@pytest.fixture(scope="module")
+def endless() -> Iterator[HoldingStandIn]:
+    """A stand-in that does not end a response after its stop reason, until the client leaves."""
+    with HoldingStandIn(before="message_stop") as stand_in:
+        yield stand_in
+
+
 @pytest.mark.parametrize("usage", USAGES)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ENDINGS)
-def test_one_call_is_one_request_whatever_usage_is_reported(
-    stand_in: StandIn, name: str, stream: bool, usage: str
+def test_without_usage_a_call_is_ended_by_the_stop_reason(
+    endless: HoldingStandIn, name: str, stream: bool, usage: str
 ) -> None:
     stop_reason, blocks = ENDINGS[name]
-    stand_in.respond = lambda request: piece_by_piece(stop_reason, *blocks, usage=USAGES[usage])
+    endless.reset()
+    endless.respond = lambda request: piece_by_piece(stop_reason, *blocks, usage=USAGES[usage])
     for count in range(1, 3):
-        answer: Any = ask(stand_in, stream=stream)
+        answer: Any = ask(endless, stream=stream, timeout=60)
         if stream:
             answer = litellm.stream_chunk_builder(list(answer), messages=ASK)
         assert (answer.choices[0].message.content or "") == ("Par" if TEXT in blocks else "")
-        assert len(stand_in.requests) == count
+        endless.wait_for_disconnect()
+        assert len(endless.requests) == count
+
+
+async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp_path: Path) -> None:
+    """This CLI has no budget, and it is not interrupted, because the usage could have ended its turn."""
+    cli = tmp_path / "claude"
+    program = WITHOUT_FLAG.format(flag="--max-budget-usd", words=2, cli=str(find_cli()))
+    cli.write_text(f"#!{sys.executable}\n{program}")
+    cli.chmod(0o700)
+    with HoldingStandIn(before="message_delta") as stand_in:
+        desk = Desk(stand_in, cli)
+        try:
+            for count, (stop_reason, blocks) in enumerate(ENDINGS.values(), start=1):
+                reply = piece_by_piece(stop_reason, *blocks, usage={"input_tokens": 9, "output_tokens": 2})
+                stand_in.respond = lambda request, reply=reply: reply
+                stand_in.goes_on.clear()
+                call = asyncio.create_task(desk.ask())
+                await wait_until_async(lambda: (disarming := desk.worker._disarming) is not None and disarming.done())
+                stand_in.goes_on.set()
+                events, failure = await call
+                assert failure is None
+                assert said(events) == ("Par" if TEXT in blocks else "")
+                assert len(stand_in.requests) == count
+        finally:
+            await desk.worker.close()
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 100, None])

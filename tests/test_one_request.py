@@ -1,5 +1,6 @@
 """One call makes one request and nothing else, however it ends, and a failed call never looks like an answer."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from litellm_claude_code.testing import Answer, Failure, RawBody, RawEvents, Sta
 from .support.calls import ask
 from .support.requests import ASK, TOOLS, user
 
-ENDINGS: dict[str, Any] = {
+ENDINGS: dict[str, Answer] = {
     "a plain answer": answer("Paris."),
     "max_tokens": Answer(content=[Text("Par")], stop_reason="max_tokens"),
     "a refusal": Answer(content=[Text("No.")], stop_reason="refusal"),
@@ -23,10 +24,6 @@ ENDINGS: dict[str, Any] = {
     "a tool call": answer(ToolUse("Bash", {"command": "id"})),
     "a pause": Answer(content=[Text("Wait")], stop_reason="pause_turn"),
     "a full context": Answer(content=[Text("Par")], stop_reason="model_context_window_exceeded"),
-    "no usage reported": Answer(content=[Text("Paris.")], reports_usage=False),
-    "max_tokens and no usage": Answer(content=[Text("Par")], stop_reason="max_tokens", reports_usage=False),
-    "an empty answer and no usage": Answer(content=[], reports_usage=False),
-    "a tool call and no usage": Answer(content=[ToolUse("Bash", {"command": "id"})], reports_usage=False),
 }
 FAILURES: dict[str, tuple[Any, type[Exception]]] = {
     "400": (Failure(400), litellm.BadRequestError),
@@ -71,29 +68,33 @@ def read(stand_in: StandIn, *, stream: bool, **more: Any) -> Any:
     return litellm.stream_chunk_builder(list(ask(stand_in, stream=True, **more)), messages=ASK)
 
 
-@pytest.mark.parametrize("name", ENDINGS)
-def test_an_answer_is_one_request_however_it_ends(stand_in: StandIn, name: str, stream: bool) -> None:
-    stand_in.script(ENDINGS[name])
-    stand_in.respond = lambda request: Answer(content=[Text("a second answer, which nobody asked for")], between_s=0.3)
+def read_then_next(stand_in: StandIn, answer: Answer, *, stream: bool) -> None:
+    """Make two calls: the first gets `answer` and nothing of a second response, the next one gets its own."""
+    stand_in.script(answer)
+    stand_in.respond = lambda request: "a second answer, which nobody asked for"
     response = read(stand_in, stream=stream, tools=TOOLS)
-    text = "".join(block.text for block in ENDINGS[name].content if isinstance(block, Text))
+    text = "".join(block.text for block in answer.content if isinstance(block, Text))
     assert (response.choices[0].message.content or "") == text
     assert [call.function.name for call in response.choices[0].message.tool_calls or []] == [
-        block.name for block in ENDINGS[name].content if isinstance(block, ToolUse)
+        block.name for block in answer.content if isinstance(block, ToolUse)
     ]
     stand_in.respond = lambda request: "next"
     assert read(stand_in, stream=stream).choices[0].message.content == "next"
-    answered = [record for record in stand_in.requests if not record.closed_early]
-    assert len(answered) == 2
     assert stand_in.other_requests == []
 
 
-@pytest.mark.parametrize("name", [name for name in ENDINGS if "no usage" not in name])
-def test_where_usage_is_reported_nothing_else_is_even_begun(stand_in: StandIn, name: str, stream: bool) -> None:
-    stand_in.script(ENDINGS[name])
-    read(stand_in, stream=stream, tools=TOOLS)
-    read(stand_in, stream=stream, messages=[user("next")])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_an_answer_is_one_request_however_it_ends(stand_in: StandIn, name: str, stream: bool) -> None:
+    read_then_next(stand_in, ENDINGS[name], stream=stream)
     assert len(stand_in.requests) == 2
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_caller_gets_the_first_answer_if_it_comes_in_one_piece_and_without_usage(
+    stand_in: StandIn, name: str, stream: bool
+) -> None:
+    """How many requests this makes is a race (docs/limits.md). test_guard.py has the answers that take a moment."""
+    read_then_next(stand_in, dataclasses.replace(ENDINGS[name], reports_usage=False), stream=stream)
 
 
 @pytest.mark.parametrize("name", FAILURES)

@@ -23,7 +23,7 @@ from litellm_claude_code.settings import Settings
 from litellm_claude_code.tested_versions import CLI_BY_SDK
 from litellm_claude_code.testing import StandIn
 
-from .support.cli_frames import BETWEEN, INSTEAD
+from .support.cli_frames import BETWEEN, INSTEAD, WITHOUT_FLAG
 from .support.processes import claude_processes
 from .support.waiting import wait_until, wait_until_async
 
@@ -134,15 +134,6 @@ def test_a_title_asked_for_in_secret_is_noticed(script: Script) -> None:
     assert report.problems[0].startswith("It makes a model request of its own: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
 
 
-DROPPING = """
-import os, sys
-arguments = sys.argv[1:]
-position = arguments.index({flag!r})
-del arguments[position : position + {words}]
-os.execv({cli!r}, [{cli!r}, *arguments])
-"""
-
-
 FLAGS = {
     "--max-budget-usd": (
         2,
@@ -156,7 +147,7 @@ FLAGS = {
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_flag_without_effect_is_named(script: Script, flag: str) -> None:
     words, sentence = FLAGS[flag]
-    report = check(script(DROPPING.format(flag=flag, words=words, cli=str(CLI)), sys.executable))
+    report = check(script(WITHOUT_FLAG.format(flag=flag, words=words, cli=str(CLI)), sys.executable))
     assert report.problems[0].startswith(sentence)
 
 

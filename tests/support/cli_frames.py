@@ -1,4 +1,4 @@
-"""A program between the SDK and the real CLI that changes or answers control requests."""
+"""Programs that stand for the CLI and start the real one: with other control requests, or without a flag."""
 
 BETWEEN = """
 import json, subprocess, sys, threading
@@ -26,3 +26,13 @@ for line in sys.stdin:
 
 # A value for `change`: the program sends this response itself, and the CLI never sees the request.
 INSTEAD = "if {when}:\n        answer(frame, {reply})\n        continue"
+
+
+# Replaces itself with the CLI, without a flag: the flag and its value are so many `words`.
+WITHOUT_FLAG = """
+import os, sys
+arguments = sys.argv[1:]
+position = arguments.index({flag!r})
+del arguments[position : position + {words}]
+os.execv({cli!r}, [{cli!r}, *arguments])
+"""
