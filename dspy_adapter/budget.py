@@ -69,8 +69,8 @@ class Budget:
         return ledger(self.name).spending()
 
     def reset(self) -> None:
-        """Forget what was spent under this name."""
-        ledger(self.name).reset()
+        """Forget what was spent under this name, and the calls that are in flight now."""
+        forget(self.name)
 
     def reached(self, spent: Spending, *, calls: int, tokens: float, usd: float) -> str | None:
         """Return which maximum these additional calls would exceed, in words for the user, or None.
@@ -89,23 +89,18 @@ class Budget:
 
 
 class Ledger:
-    """What was spent under one name, and what is in flight. Thread-safe."""
+    """What was spent under one name since the last reset, and what is in flight. Thread-safe.
+
+    A reset makes a new ledger. A call that was in flight then ends in the one that it entered.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything.
-
-        The end of a call that is in flight now is ignored, unless a later call of its model is in flight by then.
-        """
-        with self._lock:
-            self._began_at: float | None = None
-            self._used = NOTHING
-            self._calls: Counter[str] = Counter()
-            self._used_by: defaultdict[str, Used] = defaultdict(Used)
-            self._in_flight: Counter[str] = Counter()
+        self._began_at: float | None = None
+        self._used = NOTHING
+        self._calls: Counter[str] = Counter()
+        self._used_by: defaultdict[str, Used] = defaultdict(Used)
+        self._in_flight: Counter[str] = Counter()
 
     def spending(self) -> Spending:
         """Return what was spent so far."""
@@ -130,8 +125,6 @@ class Ledger:
     def leave(self, model: str, calls: int, used: Used) -> None:
         """Count calls that were in flight as finished, with what they used."""
         with self._lock:
-            if self._in_flight[model] < calls:
-                return  # `reset` has forgotten them
             self._in_flight[model] -= calls
             self._calls[model] += calls
             self._used_by[model] += used
@@ -159,3 +152,9 @@ def ledger(name: str) -> Ledger:
     """Return the ledger of this name; create an empty one if there is none."""
     with _ledgers_lock:
         return _ledgers.setdefault(name, Ledger())
+
+
+def forget(name: str) -> None:
+    """Make the next call under this name start with an empty ledger."""
+    with _ledgers_lock:
+        _ledgers.pop(name, None)

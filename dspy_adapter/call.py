@@ -33,14 +33,16 @@ class LMCall:
     requests: int = 0
     used: Used = NOTHING
     limit_wait_s: float = 0.0
-    _asked: tuple[str, int] | None = None
+    _asked: tuple[Ledger, str, int] | None = None
+    """The ledger, model and number of the requests in flight."""
     _waits_since: float | None = None
 
     def asked(self, model: str, n: int) -> None:
         """Count the requests towards the budget. Raises `RunHalted` if they would exceed it."""
-        if (most := self._ledger.enter(self.budget, model, n)) is not None and self.budget is not None:
+        account = self._ledger
+        if (most := account.enter(self.budget, model, n)) is not None and self.budget is not None:
             raise self._halted("budget", f"The budget {self.budget.name!r} of {most} is spent.")
-        self._asked = (model, n)
+        self._asked = (account, model, n)
         self.requests += n
 
     def waits(self, left_s: float) -> None:
@@ -60,7 +62,7 @@ class LMCall:
 
     def answered(self, usage: Usage | None) -> None:
         """Record the usage of the answer."""
-        self._settle(used(usage, model=self._asked[0] if self._asked else self.model))
+        self._settle(used(usage, model=self._asked[1] if self._asked else self.model))
 
     def failed(self, error: Exception) -> None:
         """Raise `RunHalted` if every further call would fail in the same way."""
@@ -76,7 +78,8 @@ class LMCall:
 
     def _settle(self, used: Used) -> None:
         if self._asked is not None:
-            self._ledger.leave(*self._asked, used)
+            account, model, n = self._asked
+            account.leave(model, n, used)
             self._asked = None
             self.used += used
 

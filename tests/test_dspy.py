@@ -9,8 +9,10 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +23,16 @@ import pytest
 dspy = pytest.importorskip("dspy")
 
 from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
-from litellm_claude_code.testing import Failure, StandIn, Thinking, ToolUse, Usage, answer  # noqa: E402
+from litellm_claude_code.testing import (  # noqa: E402
+    Answer,
+    Failure,
+    RecordedRequest,
+    StandIn,
+    Thinking,
+    ToolUse,
+    Usage,
+    answer,
+)
 
 from .support.dspy_runs import quiet  # noqa: E402
 from .support.limits import limited  # noqa: E402
@@ -422,6 +433,37 @@ def test_a_budget_is_checked_before_each_call(
             ask("0")  # from DSPy's cache, which is free
         budget.reset()
     assert budget.spent.calls == 0
+
+
+def test_a_call_from_before_a_reset_does_not_count_and_a_later_one_does(
+    stand_in: StandIn, where: dict[str, Any]
+) -> None:
+    budget = Budget("reset in flight")
+    goes_on = {text: threading.Event() for text in ("before", "after")}
+
+    def respond(record: RecordedRequest) -> Answer:
+        text = next(text for text in goes_on if text in str(record.body["messages"]))
+        assert goes_on[text].wait(60)
+        return answer(PARIS, usage=Usage(input_tokens=1_000 if text == "before" else 1, output_tokens=1))
+
+    stand_in.respond = respond
+    lm = ClaudeCodeLM("sonnet", budget=budget, cache=False, **where)
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            before = threads.submit(lm, "before")
+            stand_in.wait_for(1, timeout_s=60)
+            budget.reset()
+            after = threads.submit(lm, "after")
+            stand_in.wait_for(2, timeout_s=60)
+            goes_on["before"].set()
+            before.result(60)
+            assert (budget.spent.calls, budget.spent.in_flight, budget.spent.tokens) == (0, 1, 0)
+            goes_on["after"].set()
+            after.result(60)
+            assert (budget.spent.calls, budget.spent.in_flight, budget.spent.tokens) == (1, 0, 2)
+        finally:
+            for event in goes_on.values():
+                event.set()
 
 
 def test_calls_in_flight_count(stand_in: StandIn, where: dict[str, Any]) -> None:
