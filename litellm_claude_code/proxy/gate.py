@@ -189,7 +189,7 @@ class Gate:
         return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
 
     async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: _Exchange) -> None:
-        content = b""
+        content, streams = b"", False
         if route.fields is not None:
             body = read_body(parse(await self._bodies.read(receive, scope["headers"]), scope["headers"]), route)
             try:
@@ -197,7 +197,7 @@ class Gate:
             except ValueError:
                 raise Refused(400, "The request sets a litellm option, possibly in `metadata`. Leave it out.") from None
             self._admit(exchange, requests_in(body))
-            content = write(body)
+            content, streams = write(body), body.get("stream") is True
         elif route.asks_model:
             self._admit(exchange, 1)
             exchange.is_health = True
@@ -208,7 +208,7 @@ class Gate:
             "raw_path": route.path.encode(),
             "query_string": route.query.encode(),
         }
-        await self._serve(inner, content, receive, exchange)
+        await self._serve(inner, content, receive, exchange, streams=streams)
 
     def _inner_headers(self, headers: Iterable[Header], length: int) -> list[Header]:
         """Return the headers for litellm, each once. Those that describe the client's own body are replaced."""
@@ -238,8 +238,14 @@ class Gate:
         self._under_way -= exchange.weight
         exchange.weight = 0
 
-    async def _serve(self, scope: Scope, content: bytes, receive: Receive, exchange: _Exchange) -> None:
-        """Let litellm answer. If the client disconnects first, cancel litellm and with it the request to the model."""
+    async def _serve(
+        self, scope: Scope, content: bytes, receive: Receive, exchange: _Exchange, *, streams: bool
+    ) -> None:
+        """Let litellm answer. If the client disconnects first, cancel litellm and with it the request to the model.
+
+        A stream ends by itself when it learns of the disconnect. litellm 1.106 waits for its first chunk in a task of
+        its own, which a cancellation would leave behind.
+        """
         messages: asyncio.Queue[Message] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": content, "more_body": False})
 
@@ -256,6 +262,8 @@ class Gate:
             if not serving.done():
                 exchange.is_left = True
                 messages.put_nowait({"type": "http.disconnect"})
+                if streams:
+                    await asyncio.wait({serving}, timeout=_LEAVING_S)
                 serving.cancel()
                 await asyncio.wait({serving}, timeout=_LEAVING_S)
             else:
