@@ -31,6 +31,7 @@ from litellm_claude_code.testing.server_thread import ServerThread
 
 from .support.calls import agent_request as request
 from .support.calls import read, record_of, text_of
+from .support.processes import processes_that_run
 from .support.requests import user
 from .support.waiting import wait_until, wait_until_async
 
@@ -413,14 +414,18 @@ litellm.completion(**json.loads(sys.argv[2]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(stand_in: StandIn, folder: Path) -> None:
-    stand_in.script(answer(bash("touch begun; sleep 4324 & sleep 4325")))
+    detached = "env -i setsid nohup sh -c 'touch detached; exec sleep 4326.5' >/dev/null 2>&1 &"
+    stand_in.script(answer(bash(f"{detached} until [ -e detached ]; do sleep 0.05; done; sleep 4324 & sleep 4325")))
     arguments = [str(folder), json.dumps(request(stand_in))]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", RUN_FOR_EVER, *arguments], env=env)
-    wait_until((folder / "begun").exists)
+    wait_until((folder / "detached").exists)
+    wait_until(lambda: any("sleep 4325" in line for line in started_by_agents()), started_by_agents)
+    assert len(processes_that_run("sleep", "4326.5")) == 1  # it has no mark: its environment is empty
     parent.kill()
     parent.wait()
     wait_until_nothing_is_left()
+    wait_until(lambda: not processes_that_run("sleep", "4326.5"))
 
 
 async def test_cancelling_ends_the_agent_and_all_it_has_started(stand_in: StandIn, folder: Path) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import litellm
-import psutil
 
 import litellm_claude_code
 from litellm_claude_code.testing import Answer, StandIn, Text, ToolUse
 
 from .support.calls import agent_request as request
 from .support.calls import record_of
+from .support.processes import processes_that_run
 
 DETACHED_S = "543.21"
 DETACH = (
@@ -22,12 +21,7 @@ DETACH = (
 
 
 def detached() -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.cmdline()[-2:] == ["sleep", DETACHED_S]:
-                found.append(process.pid)
-    return found
+    return processes_that_run("sleep", DETACHED_S)
 
 
 def run_once(stand_in: StandIn, **more: Any) -> tuple[str, Any]:

@@ -8,23 +8,28 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import litellm
+import psutil
 import pytest
 
 from litellm_claude_code.call import PlainCall
 from litellm_claude_code.errors import CallFailed
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.login import Login
 from litellm_claude_code.pool.pool import Pool
 from litellm_claude_code.process.worker import State
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text
 
+from .support.cli_frames import BETWEEN
 from .support.processes import claude_processes
 from .support.waiting import wait_until_async
 
@@ -40,6 +45,19 @@ def call(stand_in: StandIn, text: str, system: str = "", timeout_s: float = 60) 
         timeout_s=timeout_s,
         login=login,
     )
+
+
+# A `change` for `BETWEEN`: the first process is killed before it gets this control request.
+KILLED_ONCE = """if subtype == {step!r}:
+        import os
+        try:
+            with open({killed!r}, "x") as file:
+                file.write(f"{{cli.pid}} {{os.getpid()}}")
+        except FileExistsError:
+            pass
+        else:
+            cli.kill()
+            os.kill(os.getpid(), 9)"""
 
 
 @pytest.fixture
@@ -58,7 +76,7 @@ async def text_of(pool: Pool, made: PlainCall) -> str:
 def slow(record: Any) -> Answer:
     text = record.body["messages"][0]["content"]
     return (
-        Answer(content=[Text(f"{text} " * 400)], between_s=0.02, delay_s=0.01)
+        Answer(content=[Text(f"{text} " * 400)], between_s=0.02, delay_s=0.01, hang_after=20)
         if "slow" in text
         else Answer(content=[Text(f"answer to {text}")])
     )
@@ -172,6 +190,26 @@ async def test_a_process_that_is_killed_when_idle_is_replaced(stand_in: StandIn,
         os.kill(worker.pid or 0, signal.SIGKILL)
     assert await text_of(pool, call(stand_in, "second")) == "You said: second"
     assert State.CLOSED not in {worker.state for worker in pool.workers}
+
+
+@pytest.mark.parametrize("step", ["apply_flag_settings", "get_settings", "initialize"])
+async def test_a_process_that_is_killed_while_it_boots_is_replaced_without_a_word(
+    stand_in: StandIn, tmp_path: Path, step: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    killed = tmp_path / "killed"
+    cli = tmp_path / "claude"
+    change = KILLED_ONCE.format(step=step, killed=str(killed))
+    cli.write_text(f"#!{sys.executable}\n{BETWEEN.format(cli=str(find_cli()), change=change)}")
+    cli.chmod(0o700)
+    pool = Pool(Settings(max_workers=1, cli_path=cli, self_check=False))
+    assert await text_of(pool, call(stand_in, "first")) == "You said: first"
+    assert killed.exists()
+    assert (pool.stats()["boots"], len(stand_in.requests)) == (2, 1)
+    await pool.aclose()
+    await wait_until_async(lambda: not set(map(int, killed.read_text().split())) & set(psutil.pids()))
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("claude-code")]
+    gc.collect()  # asyncio reports a task's or a transport's error when it is collected
+    assert (capfd.readouterr().err, caplog.records) == ("", [])
 
 
 async def test_a_process_that_is_killed_in_a_call_fails_that_call_only(stand_in: StandIn, pool: Pool) -> None:

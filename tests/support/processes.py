@@ -25,6 +25,16 @@ def claude_processes(config: Path = HOME / "claude") -> list[int]:
     return found
 
 
+def processes_that_run(*command: str) -> list[int]:
+    """Return the ids of the processes with exactly this command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline() == [*command]:
+                found.append(process.pid)
+    return found
+
+
 def wait_until_ended(config: Path = HOME / "claude") -> None:
     """Wait until no Claude Code process with this configuration folder runs."""
     wait_until(lambda: not claude_processes(config), lambda: claude_processes(config))
