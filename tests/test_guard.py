@@ -1,6 +1,7 @@
 """A caller never gets an answer to another question, and one call is one request whatever the answer reports."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import litellm
+import psutil
 import pytest
 
 from litellm_claude_code.call import ApiEvent, PlainCall
@@ -239,7 +241,7 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
                 stand_in.respond = lambda request, reply=reply: reply
                 stand_in.goes_on.clear()
                 call = asyncio.create_task(desk.ask())
-                await wait_until_async(lambda: (disarming := desk.worker._disarming) is not None and disarming.done())
+                await wait_until_async(lambda: (disarming := desk.worker._steps._disarming) is not None and disarming.done())
                 stand_in.goes_on.set()
                 events, failure = await call
                 assert failure is None
@@ -247,6 +249,26 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
                 assert len(stand_in.requests) == count
         finally:
             await desk.worker.close()
+
+
+async def test_a_worker_closes_although_the_disarming_does_not_end(desk: Desk) -> None:
+    released = asyncio.Event()
+
+    async def deaf() -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    desk.worker._steps._disarming = disarming = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    pid = desk.worker.pid
+    try:
+        await asyncio.wait_for(asyncio.shield(desk.worker.close()), 60)
+        assert pid is not None
+        assert not psutil.pid_exists(pid)
+    finally:
+        released.set()
+        await disarming
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 100, None])
