@@ -414,7 +414,7 @@ litellm.completion(**json.loads(sys.argv[2]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(stand_in: StandIn, folder: Path) -> None:
-    detached = "env -i setsid nohup sh -c 'touch detached; exec sleep 4326.5' >/dev/null 2>&1 &"
+    detached = "(env -i setsid nohup sh -c 'touch detached; exec sleep 4326.5' >/dev/null 2>&1 &);"
     stand_in.script(answer(bash(f"{detached} until [ -e detached ]; do sleep 0.05; done; sleep 4324 & sleep 4325")))
     arguments = [str(folder), json.dumps(request(stand_in))]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
