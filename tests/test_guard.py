@@ -241,7 +241,9 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
                 stand_in.respond = lambda request, reply=reply: reply
                 stand_in.goes_on.clear()
                 call = asyncio.create_task(desk.ask())
-                await wait_until_async(lambda: (disarming := desk.worker._steps._disarming) is not None and disarming.done())
+                await wait_until_async(
+                    lambda: (disarming := desk.worker._steps._disarming) is not None and disarming.done()
+                )
                 stand_in.goes_on.set()
                 events, failure = await call
                 assert failure is None
