@@ -47,7 +47,7 @@ upstream: ## the tests on the newest litellm, DSPy and Claude Agent SDK, in an e
 	@$(PYTHON) tools/upstream.py $(if $(filter-out 0,$(PRE)),--pre)
 
 docs: $(DOCS)/.ready ## the documentation site, in site/; it needs no .venv but its own tools
-	@$(DOCS)/bin/mkdocs --quiet build --strict
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
 	@echo "Open site/index.html."
 
 dist: $(READY) ## the source distribution and the wheel, in dist/; TAG=v1.2.3 must be pyproject.toml's version
