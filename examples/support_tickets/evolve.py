@@ -119,7 +119,7 @@ def _run(options: Options) -> int:
             except RunHalted as halted:
                 print(halted, file=sys.stderr)
                 return 1
-        print(f'Next: run this on your own login with `--live`. README.md shows more of "{PROVIDER}/sonnet".')
+        print(f'Next: `make demo LIVE=1` runs this on your own login. README.md shows more of "{PROVIDER}/sonnet".')
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
