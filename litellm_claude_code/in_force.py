@@ -147,17 +147,21 @@ def policy_files() -> list[Path]:
 
 
 def policy_stamp() -> Stamp:
-    """Return a fingerprint of the policy files: path, inode, mtime and size. Takes about ten microseconds."""
+    """Return a fingerprint of the policy files and their folders: path, inode, mtime and size.
+
+    The folders tell of a file that was written and removed again: a process may still have its settings in force.
+    Takes about ten microseconds.
+    """
     folder = _policy_folder()
-    return tuple(_stamps(folder / "managed-settings.json", folder / "managed-settings.d"))
+    return tuple(_stamps(folder, folder / "managed-settings.json", folder / "managed-settings.d"))
 
 
-def _stamps(file: Path, drop_ins: Path) -> Iterator[tuple[str, int, int, int]]:
+def _stamps(folder: Path, file: Path, drop_ins: Path) -> Iterator[tuple[str, int, int, int]]:
     try:
         names = sorted(entry.path for entry in os.scandir(drop_ins))
     except OSError:
         names = []
-    for path in (str(file), *names):
+    for path in (str(folder), str(file), str(drop_ins), *names):
         try:
             status = os.stat(path)
         except OSError:

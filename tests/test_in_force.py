@@ -279,6 +279,7 @@ WRITTEN_LATER = """
     import os
     import litellm
     import litellm_claude_code
+    from litellm_claude_code.in_force import policy_stamp
     from litellm_claude_code.testing import StandIn
 
     def ask():
@@ -287,6 +288,7 @@ WRITTEN_LATER = """
     with StandIn() as stand_in, StandIn(api_key=None) as other:
         where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key, "max_retries": 0}
         ask()
+        before = policy_stamp()
         os.makedirs("/etc/claude-code/managed-settings.d", exist_ok=True)
         with open("/etc/claude-code/managed-settings.d/late.json", "w") as file:
             json.dump({"env": {"ANTHROPIC_BASE_URL": other.base_url}}, file)
@@ -296,6 +298,7 @@ WRITTEN_LATER = """
             except litellm.AuthenticationError as error:
                 print(error, len(other.requests), "requests")
         os.unlink("/etc/claude-code/managed-settings.d/late.json")
+        assert policy_stamp() != before  # or a process that has read the file would take the next call
         print(ask().choices[0].message.content, len(other.requests), "requests")
         litellm_claude_code.close()
 """
