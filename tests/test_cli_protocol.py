@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import litellm_claude_code
 from litellm_claude_code import cli_protocol as cli
 from litellm_claude_code.testing import StandIn
 
@@ -73,9 +74,9 @@ def test_no_other_module_spells_a_name() -> None:
 
 
 def test_a_worker_is_started_with_the_flags_and_variables_of_the_table_and_no_others(stand_in: StandIn) -> None:
-    before = {*claude_processes()}
+    litellm_claude_code.close()  # the processes that run then are new, and this test's
     ask(stand_in)
-    workers = [psutil.Process(pid) for pid in {*claude_processes()} - before]
+    workers = [psutil.Process(pid) for pid in claude_processes()]
     assert workers
     for worker in workers:
         flags = {argument.partition("=")[0] for argument in worker.cmdline() if argument.startswith("--")}

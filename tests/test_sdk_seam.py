@@ -65,6 +65,7 @@ def test_the_transport_has_what_our_connect_uses(name: str, use: str) -> None:
     assert hasattr(made, name), gone(f"SubprocessCLITransport.{name}", use)
 
 
+@pytest.mark.processes
 async def test_the_files_of_the_pipes_are_found_through_anyio_and_asyncio() -> None:
     async with await anyio.open_process(["cat"], stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
         step: Any = process
