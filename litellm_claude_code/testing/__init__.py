@@ -18,6 +18,9 @@ A `StandIn` is a local server with the Anthropic Messages API that sends scripte
         assert stand_in.requests[0].body["messages"][0]["role"] == "user"
         assert stand_in.other_requests == []
 
+`BedrockStandIn`, `VertexStandIn` and `FoundryStandIn` are the same for the three clouds: with the variables of its
+`environment` set, calls go there.
+
 Without a script it echoes the last user message. With `respond=` it calls your function for each response. `python -m
 litellm_claude_code.testing` runs one for other processes. With pytest, the fixture `claude_stand_in` is a fresh one for
 each test. To enable it, add this line to your `conftest.py`:
@@ -46,14 +49,24 @@ from .answers import (
 )
 
 if TYPE_CHECKING:
+    from .clouds import (
+        BedrockStandIn,
+        FoundryStandIn,
+        VertexStandIn,
+        bedrock_failure,
+        foundry_failure,
+        vertex_failure,
+    )
     from .server import RecordedRequest, Respond, StandIn
 
 __all__ = [
     "Answer",
+    "BedrockStandIn",
     "Block",
     "CacheCreation",
     "ErrorType",
     "Failure",
+    "FoundryStandIn",
     "RawBody",
     "RawEvents",
     "RecordedRequest",
@@ -66,8 +79,20 @@ __all__ = [
     "Thinking",
     "ToolUse",
     "Usage",
+    "VertexStandIn",
     "answer",
+    "bedrock_failure",
+    "foundry_failure",
+    "vertex_failure",
 ]
+_OF_CLOUDS = (
+    "BedrockStandIn",
+    "FoundryStandIn",
+    "VertexStandIn",
+    "bedrock_failure",
+    "foundry_failure",
+    "vertex_failure",
+)
 
 
 def __getattr__(name: str) -> object:
@@ -76,4 +101,8 @@ def __getattr__(name: str) -> object:
         from . import server
 
         return getattr(server, name)
+    if name in __all__:
+        from . import clouds
+
+        return getattr(clouds, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """A stand-in for Amazon Bedrock: `invoke`, `invoke-with-response-stream` and the list of inference profiles.
 
-The requests were observed with the CLI 2.1.327 and boto3 1.44. The error texts are from Amazon's documentation.
+The requests were observed with the CLI 2.1.327 and boto3 1.44. The error texts were written from memory of Amazon's
+documentation.
 """
 
 from __future__ import annotations

@@ -11,20 +11,22 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
-from litellm_claude_code.testing import Failure, ToolUse, answer
-from litellm_claude_code.testing.clouds import (
+from litellm_claude_code.testing import (
     BedrockStandIn,
+    Failure,
     FoundryStandIn,
-    VertexStandIn,
+    ToolUse,
+    answer,
     bedrock_failure,
     foundry_failure,
     vertex_failure,
 )
 from litellm_claude_code.testing.clouds.event_stream import encode_message
 
+from .support.clouds import KINDS, AnyStandIn, litellm_options
+
 ASK: list[Any] = [{"role": "user", "content": "What is 2 + 2?"}]
-AnyStandIn = BedrockStandIn | VertexStandIn | FoundryStandIn
-ALL = [BedrockStandIn, VertexStandIn, FoundryStandIn]
+ALL = list(KINDS.values())
 
 
 async def ask(stand_in: AnyStandIn, home: Path) -> ResultMessage:
@@ -43,23 +45,6 @@ async def ask(stand_in: AnyStandIn, home: Path) -> ResultMessage:
             if isinstance(message, ResultMessage):
                 return message
     raise AssertionError("the CLI sent no result")
-
-
-def litellm_options(stand_in: AnyStandIn) -> dict[str, Any]:
-    """Lead litellm's own provider of that cloud to the stand-in."""
-    if isinstance(stand_in, BedrockStandIn):
-        return {
-            "model": f"bedrock/invoke/{stand_in.model}",
-            "aws_bedrock_runtime_endpoint": stand_in.base_url,
-            "aws_access_key_id": stand_in.api_key,
-            "aws_secret_access_key": "secret",
-            "aws_region_name": "us-east-1",
-        }
-    return {
-        "model": f"azure_ai/{stand_in.model}",
-        "api_base": f"{stand_in.base_url}/anthropic",
-        "api_key": stand_in.api_key,
-    }
 
 
 def test_botocore_decodes_what_is_encoded_here_also_byte_by_byte() -> None:
