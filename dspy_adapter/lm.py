@@ -16,7 +16,7 @@ import dspy  # type: ignore[import-untyped]
 from litellm.exceptions import AuthenticationError
 
 import litellm_claude_code  # noqa: F401 - registers the provider
-from litellm_claude_code import models
+from litellm_claude_code import models, provider
 from litellm_claude_code.auth import choose_login
 from litellm_claude_code.models import PROVIDER
 from litellm_claude_code.observer import OnLimit, observed_by
@@ -128,7 +128,8 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
 
     def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return a call's arguments, with the parameters adjusted to what the model takes."""
-        model = models.split_profile(self.model.removeprefix(f"{PROVIDER}/"))[0]
+        # Not an alias: another login in the environment may give it another model.
+        model = provider.claude_behind(self.model.removeprefix(f"{PROVIDER}/"), may_ask=True)
         if args and dataclasses.is_dataclass(args[0]):
             return (self._taken_request(args[0], model), *args[1:]), kwargs
         if dataclasses.is_dataclass(kwargs.get("request")):

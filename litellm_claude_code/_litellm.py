@@ -84,15 +84,18 @@ def anthropic_body(model: str, messages: Sequence[Mapping[str, Any]], params: Bo
     The messages of some of these exceptions quote the conversation: see `without_prompt`.
     """
     config, conversation = AnthropicConfig(), list(messages)
+    # For an id that it does not know, litellm prints its list of providers, unless the provider is named.
+    named = model if model in litellm.model_cost else f"anthropic/{model}"
     headers = config.validate_environment(
         api_key="unused",
         headers={},
-        model=model,
+        model=named,
         messages=conversation,  # type: ignore[arg-type]
         optional_params=params,
         litellm_params={},
     )
-    body = config.transform_request(model, conversation, params, litellm_params, headers)  # type: ignore[arg-type]
+    body = config.transform_request(named, conversation, params, litellm_params, headers)  # type: ignore[arg-type]
+    body["model"] = model
     if "output_format" in body:
         body.setdefault("output_config", {})["format"] = body.pop("output_format")
     betas = {beta.strip() for beta in headers.get("anthropic-beta", "").split(",") if beta.strip()}
@@ -142,6 +145,12 @@ def anthropic_chunk_parser(
 def set_cost(response: ModelResponse, cost_usd: float) -> None:
     """Set a response's cost, which litellm would otherwise compute from its usage."""
     response._hidden_params["response_cost"] = cost_usd
+
+
+def cost_of(response: ModelResponse) -> float | None:
+    """Return the cost that was set with `set_cost`, or None."""
+    cost_usd = response._hidden_params.get("response_cost")
+    return cost_usd if isinstance(cost_usd, float) else None
 
 
 def without_prompt(error: Exception) -> str:

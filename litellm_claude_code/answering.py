@@ -101,7 +101,8 @@ async def _responses(request: Request, current_pool: Callable[[], Pool]) -> list
 
 
 def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
-    error = to_litellm(failed, model=request.model, payer=request.call.login.payer)
+    login = request.call.login
+    error = to_litellm(failed, model=request.model, payer=login.payer, cloud=login.cloud)
     if isinstance(failed, RunFailed):
         error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
     return error

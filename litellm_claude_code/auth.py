@@ -14,8 +14,9 @@ from typing import Any, Final
 from litellm.exceptions import AuthenticationError
 
 from . import cli_protocol as cli
+from .clouds import CLOUDS, CloudMistake, chosen_cloud
 from .in_force import policy_stamp
-from .login import CLOUDS, HOW_TO_PAY, PLACE, Login, is_of_cloud, without_password
+from .login import HOW_TO_PAY, PLACE, Login, without_password
 from .models import PROVIDER
 from .settings import Settings
 
@@ -25,7 +26,7 @@ _ARGUMENT: Final = "`api_key` of the call"
 
 def placed(login: Login, env: Mapping[str, str]) -> Login:
     """Add the variables and managed settings that affect account and route: if they change, the login differs."""
-    names = sorted(filter(is_of_cloud, env)) if login.is_cloud_passed else ()
+    names = sorted(filter(CLOUDS[login.cloud].has, env)) if login.cloud else ()
     place = tuple((name, env[name]) for name in (*PLACE, *names) if name in env)
     return replace(login, place=place, policies=policy_stamp())
 
@@ -40,8 +41,9 @@ def choose_login(
 ) -> Login:
     """Return the login that pays for a call. Reads the environment; makes no request.
 
-    Raises `litellm.AuthenticationError` if the call names a gateway without a key for it, before anything is started or
-    sent. Does not know which login Claude Code itself has: `wrong_login` checks that later.
+    Raises `litellm.AuthenticationError`, before anything is started or sent, if the call names a gateway without a key
+    for it, or if the environment does not choose one cloud properly. Does not know which login Claude Code itself has:
+    `wrong_login` checks that later.
     """
     env = os.environ if environ is None else environ
     return placed(_choose(api_key=api_key, api_base=api_base, settings=settings, model=model, env=env), env)
@@ -52,13 +54,17 @@ def _choose(
 ) -> Login:
     base_url = (api_base or env.get(cli.BASE_URL) or "").rstrip("/")
     is_default = base_url in ("", DEFAULT_BASE_URL)
+    if not api_base or is_default:
+        try:
+            cloud = chosen_cloud(env, api_key=api_key, auth=settings.auth, has_gateway=not is_default)
+        except CloudMistake as mistake:
+            raise AuthenticationError(f"{mistake}.", model=model, llm_provider=PROVIDER) from None
+        if cloud is not None:
+            return Login(payer="cloud", cloud=cloud.name, source=cloud.switch)
     if not is_default:
         return _gateway(base_url, api_key=api_key, is_from_env=not api_base, settings=settings, model=model, env=env)
     if api_key:
         return Login(payer="api_key", secrets=(_key(api_key),), source=_ARGUMENT)
-    if settings.auth == "cloud" or any(_is_on(env.get(name)) for name in CLOUDS):
-        source = next((name for name in CLOUDS if _is_on(env.get(name))), None)
-        return Login(payer="cloud", is_cloud_passed=True, source=source)
     if settings.auth == "api_key":
         key = env.get(cli.API_KEY)
         return Login(payer="api_key", secrets=(_key(key),), source=cli.API_KEY) if key else Login(payer="api_key")
@@ -112,10 +118,6 @@ def _subscription(env: Mapping[str, str]) -> Login:
 def _key(key: str) -> tuple[str, str]:
     # `claude setup-token` makes a subscription token that looks like a key. The CLI reads it from another variable.
     return (cli.OAUTH_TOKEN if key.startswith("sk-ant-oat") else cli.API_KEY, key)
-
-
-def _is_on(value: str | None) -> bool:
-    return (value or "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def _refused(sentence: str, model: str) -> AuthenticationError:

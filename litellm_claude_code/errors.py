@@ -17,7 +17,9 @@ from typing import Any, Final
 import httpx
 from litellm import exceptions
 
+from . import cloud_errors
 from .cause import Cause, with_cause
+from .clouds import CloudName
 from .limits.subscription import ReachedLimit
 from .login import HOW_TO_PAY, Payer, without_password
 from .models import PROVIDER
@@ -113,16 +115,20 @@ _BY_KIND: Final[dict[str, Any]] = {
 }
 
 
-def to_litellm(failed: CallFailed, *, model: str, payer: Payer) -> Exception:
+def to_litellm(failed: CallFailed, *, model: str, payer: Payer, cloud: CloudName | None = None) -> Exception:
     """Return the litellm exception for a failed call, with a `Cause` attached for `cause_of`.
 
-    `model` is the name the caller used. If `payer` is the subscription, an `AuthenticationError` also explains how to
-    log in, or how to pay with a key instead. Not for `refused_settings`, whose text already says what to change.
+    `model` is the name the caller used. For a cloud, the error also says how to log in or enable the model there. If
+    `payer` is the subscription, an `AuthenticationError` also explains how to log in, or how to pay with a key instead.
+    Not for `refused_settings`, whose text already says what to change.
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
-    kind = _class_of(failure)
+    about: Any = {"kind": failure.kind, "status": failure.status, "text": failure.text}
+    kind = (cloud and cloud_errors.class_of(cloud, **about)) or _class_of(failure)
     is_login = payer == "subscription" and kind is exceptions.AuthenticationError
     hint = f". {HOW_TO_PAY}" if is_login and failure.kind != "refused_settings" else ""
+    if cloud is not None and (what_to_do := cloud_errors.advice(cloud, **about)) is not None:
+        hint = f". {what_to_do}."
     error: Exception = kind(
         f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )

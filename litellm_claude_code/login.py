@@ -14,6 +14,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from . import cli_protocol as cli
+from .clouds import CLOUDS, CloudName, secrets_in
 
 Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 Stamp = tuple[tuple[str, int, int, int], ...]
@@ -26,9 +27,9 @@ HOW_TO_PAY: Final = (
 )
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-CLOUDS: Final = (cli.USE_BEDROCK, cli.USE_VERTEX, cli.USE_FOUNDRY)
-_CLOUD_PREFIXES: Final = ("AWS_", "GOOGLE_", "GCLOUD_", "CLOUD_ML_", "AZURE_", "VERTEX_", "ANTHROPIC_BEDROCK_",
-                          "ANTHROPIC_VERTEX_", "ANTHROPIC_FOUNDRY_", "CLAUDE_CODE_SKIP_")  # fmt: skip
+# The families whose ids are set for a cloud's process. If they are not, CLI 2.1.327 finds out which models the account
+# may use: with a billed request (`max_tokens: 1`) for each family, and more if one is refused.
+_PINNED: Final = ("sonnet", "opus", "haiku")
 
 # Passed on from the caller's environment: basics of any program, network settings, and the location of the login.
 _PASSED_ON: Final = frozenset(
@@ -87,7 +88,10 @@ class Login:
     base_url: str | None = field(default=None, repr=False)
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Environment variables that hold a credential. Never part of a `repr`."""
-    is_cloud_passed: bool = False
+    cloud: CloudName | None = None
+    """The cloud that pays, if one does."""
+    models: tuple[tuple[str, str], ...] = ()
+    """What the CLI's aliases mean with this login: pairs of alias and id. Empty if it is not known."""
     place: tuple[tuple[str, str], ...] | None = field(default=None, repr=False)
     """Saved variables that choose the account, a folder or a proxy. None: taken when a process starts."""
     policies: Stamp = field(default=(), repr=False)
@@ -122,30 +126,29 @@ class Login:
         env = os.environ if self.place is None else dict(self.place)
         base = {cli.BASE_URL: self.base_url, **_past_proxies(self.base_url, env)} if self.base_url else {}
         kept: dict[str, str] = {cli.HOST_AUTH_ENV_VAR: cli.AUTH_TOKEN} if self.gets_settings else {}
-        return {**kept, **base, **dict(self.secrets)}
+        return {**kept, **base, **self._of_cloud(), **dict(self.secrets)}
+
+    def _of_cloud(self) -> dict[str, str]:
+        if self.cloud is None:
+            return {}
+        ids = dict(self.models)
+        pins = {f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL": ids[family] for family in _PINNED if family in ids}
+        # The CLI takes fewer values for "on" than people write. If it took this one for "off", the Claude login would
+        # pay.
+        return {CLOUDS[self.cloud].switch: "1", **pins}
 
     def redact(self, text: str) -> str:
         """Redact this login's secrets, and passwords in URLs, from process output."""
-        for _, value in self.secrets:
+        for value in (*(value for _, value in self.secrets), *secrets_in(dict(self.place or ()))):
             text = text.replace(value, "[redacted]") if value else text
         return without_password(text)
 
     def passes_on(self, name: str) -> bool:
         """Return whether a process inherits a variable of this Python process."""
-        if self.place is not None and _is_of_place(name, is_cloud=self.is_cloud_passed):
+        is_of_cloud = self.cloud is not None and CLOUDS[self.cloud].has(name)
+        if self.place is not None and (name in PLACE or is_of_cloud):
             return False  # `environment` sets it from `place`
-        if name in _PASSED_ON or name.startswith("LC_"):
-            return True
-        return self.is_cloud_passed and is_of_cloud(name)
-
-
-def _is_of_place(name: str, *, is_cloud: bool) -> bool:
-    return name in PLACE or (is_cloud and is_of_cloud(name))
-
-
-def is_of_cloud(name: str) -> bool:
-    """Return whether a variable belongs to the login of a cloud."""
-    return name in CLOUDS or name.startswith(_CLOUD_PREFIXES)
+        return name in _PASSED_ON or name.startswith("LC_") or is_of_cloud
 
 
 def _past_proxies(base_url: str, env: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Resolve model names and register them with litellm.
 
-Aliases resolve as in the Claude Code CLI, including its environment overrides. Full ids are used unchanged. Prices and
-capabilities come from litellm's own entries for the same Anthropic model.
+Aliases resolve as in the Claude Code CLI, including its environment overrides. On a cloud they have other targets,
+which are part of the login. Full ids are used unchanged. Prices and capabilities come from litellm's own entries for
+the same Anthropic model; the prices of a cloud come from its entries for that cloud.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any, Final
 
 import litellm
 from litellm.exceptions import BadRequestError, NotFoundError, UnsupportedParamsError
+from litellm.types.utils import Usage
 
 from ._litellm import catalog
 from .cache import recall, remember
+from .clouds import FAMILIES, CloudName, anthropic_ids, catalog_keys
+from .login import Login
 
 PROVIDER: Final = "claude_code"
 
@@ -31,7 +35,6 @@ ALIASES: Final[Mapping[str, str]] = {
     "best": "claude-opus-5-5",
     "opusplan": "claude-sonnet-5-5",
 }
-_FAMILIES: Final = ("sonnet", "opus", "haiku", "fable")
 
 # Models that the CLI offers but litellm's price map does not have yet: the entry to copy, and the CLI's own prices
 # ("Fable 5.2 · $8/$40 per Mtok"; cache writes at 1.25 times the input price and reads at a tenth, as for every model).
@@ -56,6 +59,8 @@ _NOT_OF_AGENTS: Final = (
 )
 _REMEMBERED: Final = "models"
 _WIDE_CONTEXT_TOKENS: Final = 1_000_000
+_PRICED_AS: Final[Mapping[CloudName, str]] = {"bedrock": "bedrock", "vertex": "vertex_ai", "foundry": "azure_ai"}
+"""litellm's own providers of the clouds."""
 
 
 def _recalled() -> dict[str, str]:
@@ -68,10 +73,10 @@ def _recalled() -> dict[str, str]:
 _told: dict[str, str] = _recalled()
 
 
-def resolve(name: str, *, any_id: bool = False) -> str:
-    """Return the model id that is sent for `name`.
+def resolve(name: str, *, login: Login | None = None, any_id: bool = False) -> str:
+    """Return the model id that is sent for `name` with this login, or with the one of Claude Code if it is None.
 
-    `any_id` accepts every id, because requests go to another service (a gateway or a cloud provider).
+    `any_id` accepts every id, as for a login of another service (a gateway or a cloud provider).
 
     Raises `litellm.BadRequestError` for DSPy's colon spelling, `litellm.UnsupportedParamsError` if `[1m]` would need a
     beta header that Claude Code does not send, and `litellm.NotFoundError` for an unknown name.
@@ -87,8 +92,10 @@ def resolve(name: str, *, any_id: bool = False) -> str:
         )
     is_wide = spelled.lower().endswith(_WIDE_CONTEXT)
     short = spelled[: -len(_WIDE_CONTEXT)] if is_wide else spelled
-    model = _alias(short.lower()) or short
-    if is_wide and (_entry(model).get("max_input_tokens") or 0) < _WIDE_CONTEXT_TOKENS:
+    told = dict(login.models) if login is not None else {}
+    any_id = any_id or (login is not None and login.is_elsewhere)
+    model = _alias(short.lower(), told) or short
+    if is_wide and (_entry(claude_behind(model) or model).get("max_input_tokens") or 0) < _WIDE_CONTEXT_TOKENS:
         raise UnsupportedParamsError(
             f"'{spelled}' asks for the 1M context beta, which cannot be sent through Claude Code. "
             f"Use '{PROVIDER}/{short}', or a model whose context is that long, such as '{PROVIDER}/sonnet'.",
@@ -120,6 +127,45 @@ def learn(told: Mapping[str, str]) -> None:
         _told.update(news)
         remember(_REMEMBERED, _told)
         register_models()
+
+
+def claude_behind(model: str, login: Login | None = None) -> str | None:
+    """Return Anthropic's id of the Claude model behind an id, or None if the id does not tell it.
+
+    The id of an inference profile or a deployment does not. If `ANTHROPIC_DEFAULT_…_MODEL` names it, the family is
+    known, and its current model is returned.
+    """
+    known, candidates = catalog(), anthropic_ids(model)
+    if found := next((one for one in candidates if one in known or one in _NOT_YET_IN_LITELLM), None):
+        return found
+    if candidates:
+        return candidates[-1]
+    place = dict(login.place or ()) if login is not None else {}
+    named = (family for family in FAMILIES if place.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") == model)
+    return next(map(_current, named), None)
+
+
+def cost_usd(model: str, usage: Usage, login: Login) -> float | None:
+    """Return what a response of a cloud costs by litellm's prices for that cloud, or None if they are not known."""
+    if login.cloud is None:
+        return None
+    known = catalog()
+    key = next((key for key in catalog_keys(login.cloud, model) if key in known), None)
+    if key is None:
+        return None
+    place = dict(login.place or ())
+    try:
+        costs = litellm.cost_per_token(
+            key.removeprefix(f"{_PRICED_AS[login.cloud]}/"),
+            custom_llm_provider=_PRICED_AS[login.cloud],
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            usage_object=usage,
+            vertex_location=place.get("CLOUD_ML_REGION"),
+        )
+    except Exception:  # litellm raises plain exceptions if it has no price
+        return None
+    return sum(costs)
 
 
 def names() -> list[str]:
@@ -156,13 +202,15 @@ def register_profiles(profiles: Iterable[str]) -> None:
     litellm.register_model(entries)
 
 
-def _alias(name: str) -> str | None:
+def _alias(name: str, told: Mapping[str, str] | None = None) -> str | None:
     if name not in ALIASES:
         return None
     if name == "default" and (chosen := os.environ.get("ANTHROPIC_MODEL")):
-        return _current(chosen.lower()) or chosen
+        return (told.get(chosen.lower()) if told else _current(chosen.lower())) or chosen
+    if told and name in told:
+        return told[name]
     model = _current(name) or ALIASES[name]
-    family = next((family for family in _FAMILIES if model.startswith(f"claude-{family}-")), None)
+    family = next((family for family in FAMILIES if model.startswith(f"claude-{family}-")), None)
     return (os.environ.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") if family else None) or model
 
 

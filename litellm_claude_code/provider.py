@@ -11,9 +11,12 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from litellm.exceptions import AuthenticationError, BadRequestError
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse
 
@@ -22,6 +25,7 @@ from .answering import answer, checked, stream
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
 from .call import Chunk, Request
+from .cloud_aliases import with_known
 from .errors import (
     CallFailed,
     bad_request,
@@ -31,6 +35,7 @@ from .errors import (
     unsupported,
     without_context,
 )
+from .login import Login
 from .models import PROVIDER
 from .observer import Observer, current, notify_on_failure
 from .proxied import check_proxied
@@ -41,6 +46,7 @@ from .translation.request import GivenCall, to_request
 if TYPE_CHECKING:
     from .agents.profile import Profile
     from .pool.pool import Pool
+    from .process.aliases import Aliases
     from .process.whoami import Identity
     from .selfcheck import Report
 
@@ -59,6 +65,7 @@ class ClaudeCodeProvider(CustomLLM):
         self._loop.at_exit(self._close_pool)
         self._loop.after_fork(self._detach_pool)
         self._pool: Pool | None = None
+        self._aliases: Aliases | None = None
 
     def __deepcopy__(self, memo: object) -> ClaudeCodeProvider:
         return self
@@ -192,7 +199,7 @@ class ClaudeCodeProvider(CustomLLM):
                 optional_params=optional_params,
                 litellm_params=litellm_params or {},
                 headers=headers or {},
-                login=choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model),
+                login=self._login(api_key=api_key, api_base=api_base, settings=settings, model=model),
                 timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
                 observer=observer,
             )
@@ -201,6 +208,47 @@ class ClaudeCodeProvider(CustomLLM):
             from .agents.request import to_agent_request  # imports the SDK
 
             return to_agent_request(given, profile_name=profile_name)
+
+    def claude_behind(self, name: str, *, may_ask: bool) -> str:
+        """Return Anthropic's id of the Claude model that a name means if the call names no service of its own.
+
+        For a name that is not known, return the name. On a cloud, the CLI has to be asked once a day what its aliases
+        mean; without `may_ask` they then mean what they mean at Anthropic.
+        """
+        login = None
+        with suppress(AuthenticationError, BadRequestError):  # the call itself raises it, unless it names a service
+            settings = self._current_settings()
+            login = choose_login(api_key=None, api_base=None, settings=settings, model=name)
+        if login is not None and login.cloud:
+            unknown = replace(login, models=tuple(models.ALIASES.items()))
+            login = self._with_aliases(login, settings, model=name) if may_ask else with_known(login) or unknown
+        model = models.resolve(models.split_profile(name)[0], login=login, any_id=True)
+        return (models.claude_behind(model, login) if login is not None and login.cloud else None) or model
+
+    def _login(self, *, api_key: str | None, api_base: str | None, settings: Settings, model: str) -> Login:
+        login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
+        return self._with_aliases(login, settings, model=model)
+
+    def _with_aliases(self, login: Login, settings: Settings, *, model: str) -> Login:
+        """Return the login with what the CLI's aliases mean on its cloud. Blocks if the CLI has to be asked."""
+        if login.cloud is None:
+            return login
+        if (known := with_known(login)) is not None:
+            return known
+        try:
+            return self._loop.run(self._complete(login, settings))
+        except CallFailed as failed:
+            raise to_litellm(failed, model=model, payer=login.payer, cloud=login.cloud) from failed
+
+    async def _complete(self, login: Login, settings: Settings) -> Login:
+        if login.cloud is None:
+            return login
+        self._current_pool()  # closing the pool also removes the folder that the process needs
+        if self._aliases is None:
+            from .process.aliases import Aliases  # imports the SDK, as the pool does
+
+            self._aliases = Aliases()
+        return await self._aliases.complete(login, settings=settings)
 
     def _to_stream_request(self, **given: Any) -> Request:
         _litellm.finalize_quietly(given.get("logging_obj"))
@@ -218,12 +266,13 @@ class ClaudeCodeProvider(CustomLLM):
     ) -> None:
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=model)
-        models.resolve(model.removeprefix(f"{PROVIDER}/"), any_id=login.is_elsewhere)
         try:
+            login = await self._complete(login, settings)
+            models.resolve(model.removeprefix(f"{PROVIDER}/"), login=login)
             pool = await checked(self._current_pool(), timeout_s=None)
             await pool.warm_up(login, system=system, n=n)
         except CallFailed as failed:
-            raise to_litellm(failed, model=model, payer=login.payer) from failed
+            raise to_litellm(failed, model=model, payer=login.payer, cloud=login.cloud) from failed
 
     async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
         from .process.whoami import identify  # imports the SDK, as the pool does
@@ -231,10 +280,11 @@ class ClaudeCodeProvider(CustomLLM):
         settings = self._current_settings()
         login = choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER)
         try:
+            login = await self._complete(login, settings)
             limits = self._current_pool().admission.limits.status(login, now=time.time())
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
-            raise to_litellm(failed, model=PROVIDER, payer=login.payer) from failed
+            raise to_litellm(failed, model=PROVIDER, payer=login.payer, cloud=login.cloud) from failed
 
     async def _self_check(self) -> Report:
         from .selfcheck import self_check  # imports the SDK, as the pool does
@@ -260,6 +310,7 @@ class ClaudeCodeProvider(CustomLLM):
     def _detach_pool(self) -> Pool | None:
         """Leave the processes to the parent, in a forked child. The child's next call starts its own pool."""
         pool, self._pool = self._pool, None
+        self._aliases = None
         if pool is not None:
             pool.detach_after_fork()
         return pool
@@ -281,4 +332,4 @@ def register() -> None:
 
     Can be called again, for example after user code has replaced litellm's tables.
     """
-    register_handler(provider)
+    register_handler(provider, find_claude=provider.claude_behind)

@@ -6,6 +6,7 @@ What litellm has no hook for is in `_litellm.py`.
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Final
 
 import litellm
@@ -14,17 +15,20 @@ from litellm.llms.custom_llm import CustomLLM
 from . import _litellm, models
 from .models import PROVIDER
 from .settings import PROFILES_VARIABLE
-from .translation.config import ClaudeCodeConfig
+from .translation.config import ClaudeCodeConfig, FindClaude
 
 _MISSPELT: Final = ("claude_code:", "claude-code:")
 
 
-def register_handler(handler: CustomLLM) -> None:
-    """Make litellm pass calls of `claude_code/…` to this handler. Can be called again."""
+def register_handler(handler: CustomLLM, *, find_claude: FindClaude) -> None:
+    """Make litellm pass calls of `claude_code/…` to this handler. Can be called again.
+
+    `find_claude` tells which model's parameters a call takes; see `ClaudeCodeConfig`.
+    """
     known = [item for item in litellm.custom_provider_map if item["provider"] != PROVIDER]
     litellm.custom_provider_map = [*known, {"provider": PROVIDER, "custom_handler": handler}]
     _litellm.set_up_custom_providers()
-    _litellm.register_config(PROVIDER, ClaudeCodeConfig)
+    _litellm.register_config(PROVIDER, partial(ClaudeCodeConfig, find_claude))
     models.register_models()
     if os.environ.get(PROFILES_VARIABLE):
         from .agents.registry import load_from_environment  # imports the SDK

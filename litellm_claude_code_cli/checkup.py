@@ -130,6 +130,8 @@ def _login() -> Finding:
         sentences.append(f"At a limit, calls {behaviour} extra usage, which is billed.")
         if os.environ.get("ANTHROPIC_API_KEY"):
             sentences.append("The ANTHROPIC_API_KEY in the environment is not used.")
+    if identity["payer"] == "cloud":
+        sentences += _of_cloud(identity)
     is_surprise = identity["payer"] == "api_key" and os.environ.get("LITELLM_CLAUDE_CODE_AUTH") != "api_key"
     return Finding(about="login", verdict="note" if is_surprise else "good", sentences=sentences, data=data)
 
@@ -148,6 +150,16 @@ def _payment(identity: Identity) -> str:
             return f"The gateway at {identity['base_url']} pays{known}: its operator sets the prices."
         case "cloud":
             return f"A cloud account pays{known}, through {identity['cloud']}: tokens are billed at its prices."
+
+
+def _of_cloud(identity: Identity) -> list[str]:
+    """Return sentences on the account of a cloud and on what the aliases mean there."""
+    account = ", ".join(f"{what} {value}" for what, value in identity["cloud_account"].items())
+    ids = ", ".join(f"{alias} is {model}" for alias, model in identity["cloud_models"].items())
+    return [
+        *([f"The account: {account}."] if account else []),
+        f"There, {ids}. Whether the account may use these models shows only when one is asked.",
+    ]
 
 
 def _limits(login: Finding, model: str) -> Finding:

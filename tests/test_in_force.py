@@ -205,7 +205,7 @@ def test_what_chooses_an_account_or_a_route_is_part_of_a_login(name: str) -> Non
 
 def test_a_cloud_profile_is_part_of_a_login() -> None:
     given = {"api_key": None, "api_base": None, "settings": Settings(), "model": "sonnet"}
-    env = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_PROFILE": "a"}
+    env = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "us-east-1", "AWS_PROFILE": "a"}
     one = choose_login(**given, environ=env)  # type: ignore[arg-type]
     other = choose_login(**given, environ={**env, "AWS_PROFILE": "b"})  # type: ignore[arg-type]
     assert one != other

@@ -26,6 +26,7 @@ from litellm_claude_code.testing.clouds.event_stream import encode_message
 from .support.clouds import KINDS, AnyStandIn, litellm_options
 
 ASK: list[Any] = [{"role": "user", "content": "What is 2 + 2?"}]
+pytestmark = pytest.mark.processes
 ALL = list(KINDS.values())
 
 

@@ -39,6 +39,8 @@ def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path)
         "source": str(file),
         "base_url": "https://api.anthropic.com",
         "cloud": None,
+        "cloud_account": {},
+        "cloud_models": {},
         "email": "ada@example.org",
         "organization": "Ada Ltd",
         "plan": "max_20x",
@@ -77,7 +79,11 @@ def test_a_console_login_is_told_as_the_key_that_it_is(config: Path) -> None:
             {},
             ("gateway", "ANTHROPIC_AUTH_TOKEN", None),
         ),
-        ({"CLAUDE_CODE_USE_BEDROCK": "1"}, {}, ("cloud", "CLAUDE_CODE_USE_BEDROCK", "bedrock")),
+        (
+            {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "us-east-1"},
+            {},
+            ("cloud", "CLAUDE_CODE_USE_BEDROCK", "bedrock"),
+        ),
     ],
 )
 def test_the_credential_that_would_pay_is_named_by_where_it_comes_from(

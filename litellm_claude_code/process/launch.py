@@ -20,6 +20,7 @@ from ..login import Login
 from ..settings import Settings
 from ._sdk import SDK_VERSION
 from .cli_process import CliProcess
+from .credential_programs import without_request
 from .folders import empty_folder, private_folder
 
 LARGEST_FRAME_BYTES: Final = 256 << 20
@@ -48,7 +49,7 @@ def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], Non
         max_buffer_size=LARGEST_FRAME_BYTES,
         cwd=empty_folder(),
         cli_path=cli_of(settings),
-        env=environment(login),
+        env=without_request(environment(login)) if login.cloud == "bedrock" else environment(login),
     )
     guard = Guard(environment=login.environment())
     return CliProcess(options, within=bound_to_parent(), login=login, guard=guard, settings=settings, on_exit=on_exit)

@@ -17,6 +17,7 @@ import anyio
 
 from .. import cli_protocol as cli
 from ..auth import DEFAULT_BASE_URL
+from ..clouds import CLOUDS, account_of
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..limits.rate_limit_info import Overage
@@ -37,9 +38,14 @@ class Identity(TypedDict):
     source: str | None
     """Where the credential comes from: the name of a variable or of an argument, a file, `macOS keychain`…"""
     base_url: str | None
-    """Where requests are sent; None for a cloud provider, which has its own variables for that."""
+    """Where requests are sent. None for a cloud's own address."""
     cloud: str | None
     """`bedrock`, `vertex` or `foundry`."""
+    cloud_account: dict[str, str]
+    """What the environment tells about the cloud's account: region, profile, project, resource… Empty without a cloud.
+    """
+    cloud_models: dict[str, str]
+    """What each alias means on the cloud. Whether the account may use these models is not known without a request."""
     email: str | None
     """The account's address, or None if Claude Code does not know it, as for a token from `claude setup-token`."""
     organization: str | None
@@ -65,14 +71,19 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
     method, cloud = status.get("authMethod"), status.get("apiProvider")
     is_cloud = method == "third_party"
     payer: Payer = "cloud" if is_cloud else login.payer
+    place = dict(login.place or ())
+    chosen = CLOUDS[login.cloud] if login.cloud else None
+    base_url = place.get(chosen.base_url) if chosen else login.base_url or DEFAULT_BASE_URL
     if login.payer == "subscription" and method in _KEYS:
         payer = "api_key"
     return Identity(
         payer=payer,
         is_logged_in=status.get("loggedIn") is True,
         source=login.source or _source(status),
-        base_url=None if is_cloud else without_password(login.base_url or DEFAULT_BASE_URL),
+        base_url=without_password(base_url) if base_url else None,
         cloud=cloud if is_cloud else None,
+        cloud_account=account_of(chosen, place) if chosen else {},
+        cloud_models=dict(login.models),
         email=status.get("email"),
         organization=status.get("orgName"),
         plan=status.get("planTier") or status.get("subscriptionType"),

@@ -124,8 +124,9 @@ class Worker:
             with anyio.fail_after(self._settings.boot_timeout_s):
                 server_info = await self._cli.boot()
                 await self._cli.control(cli.APPLY_FLAG_SETTINGS, settings={"env": {}})
-            lasting = filter(_is_lasting, server_info.get("models", []))
-            models.learn({model["value"]: model["resolvedModel"] for model in lasting})
+            if self.login.cloud is None:  # a cloud's models are part of its login
+                lasting = filter(_is_lasting, server_info.get("models", []))
+                models.learn({model["value"]: model["resolvedModel"] for model in lasting})
         except Exception as error:
             self._give_up(error, is_sent=False)
         else:

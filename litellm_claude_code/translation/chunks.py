@@ -20,6 +20,7 @@ class Chunks:
             is_json_mode=asked.is_json_mode, tool_names=asked.tool_names, options=asked.schema_options
         )
         self._asked_for = model
+        self._cost_usd = asked.cost_usd
         self.usage: Usage | None = None
         """The API's usage. Set with the last chunk."""
 
@@ -35,7 +36,8 @@ class Chunks:
                 yield more
             choice = chunk.choices[0]
             fields = choice.delta.provider_specific_fields
-            yield last_chunk(finish_reason=choice.finish_reason, usage=chunk.usage, fields=fields)
+            cost_usd = self._cost_usd(chunk.usage) if chunk.usage is not None else None
+            yield last_chunk(finish_reason=choice.finish_reason, usage=chunk.usage, cost_usd=cost_usd, fields=fields)
             return
         chunk.usage = None  # the last chunk has the complete usage
         if kind == "message_start":

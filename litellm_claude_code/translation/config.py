@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import litellm
 
@@ -15,8 +15,19 @@ from .validation import Body, check_schema, check_tools
 AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")
 
 
+class FindClaude(Protocol):
+    """Finds the Claude model that a name means."""
+
+    def __call__(self, name: str, /, *, may_ask: bool) -> str:
+        """Return the model's id at Anthropic. `may_ask` allows to ask the CLI. Raises no error for an unknown name."""
+
+
 class ClaudeCodeConfig(AnthropicConfig):
-    """Maps parameters as litellm does for `anthropic/`, using the model id that the name resolves to."""
+    """Maps parameters as litellm does for `anthropic/`, for the Claude model that a name means."""
+
+    def __init__(self, find: FindClaude) -> None:
+        super().__init__()
+        self._find = find
 
     def get_supported_openai_params(self, model: str) -> list[str]:
         """Return the parameters of `anthropic/` plus `n`, without `user` and `extra_headers`, which cannot be sent.
@@ -25,7 +36,7 @@ class ClaudeCodeConfig(AnthropicConfig):
         """
         if models.split_profile(model)[1]:
             return list(AGENT_PARAMS)
-        supported = super().get_supported_openai_params(_full_id(model))
+        supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
     @without_context()
@@ -46,8 +57,9 @@ class ClaudeCodeConfig(AnthropicConfig):
         n = given.get("n")
         if n is not None and (not isinstance(n, int) or n < 1):
             raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
+        claude = self._full_id(model, may_ask=True)
         try:
-            mapped: Body = super().map_openai_params(given, optional_params, _full_id(model), drop_params)
+            mapped: Body = super().map_openai_params(given, optional_params, claude, drop_params)
         except (AttributeError, KeyError, TypeError) as error:
             raise bad_request(f"A parameter is not of the form it should have: {error!r}", model=model) from None
         return {**mapped, "n": n} if n is not None else mapped
@@ -61,7 +73,8 @@ class ClaudeCodeConfig(AnthropicConfig):
             why = f"`response_format` cannot be made a JSON schema ({type(error).__name__})."
             raise bad_request(why, model=models.PROVIDER) from None
 
-
-def _full_id(model: str) -> str:
-    # litellm passes the name with or without the prefix. `to_request` checks whether the model exists.
-    return models.resolve(model.removeprefix(f"{models.PROVIDER}/"), any_id=True)
+    def _full_id(self, model: str, *, may_ask: bool) -> str:
+        # litellm passes the name with or without the prefix. It asks for a model's parameters also when the model is
+        # registered: while this package is imported, or on the background loop, where nothing may block. `to_request`
+        # checks whether the model exists.
+        return self._find(model.removeprefix(f"{models.PROVIDER}/"), may_ask=may_ask)

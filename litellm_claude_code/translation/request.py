@@ -9,6 +9,7 @@ import copy
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import litellm
@@ -68,7 +69,7 @@ class GivenCall:
 
     def resolved_model(self) -> str:
         """Return the model id that is sent. Raises litellm's exceptions for a name that cannot be sent."""
-        return models.resolve(self.base_model, any_id=self.login.is_elsewhere)
+        return models.resolve(self.base_model, login=self.login)
 
     def common(self) -> dict[str, Any]:
         """Return the fields that every `Call` has, except the system prompt."""
@@ -145,12 +146,15 @@ def to_request(given: GivenCall) -> PlainRequest:
             prefix=_litellm.prefix_prompt(given.messages),
             tool_names=tool_names,
             schema_options=_litellm.schema_options(body) if is_json_mode else {},
+            cost_usd=partial(models.cost_usd, common["model"], login=given.login),
         ),
     )
 
 
 def to_body(given: GivenCall, params: Body) -> Translated:
     """Check the messages, and return the body that `anthropic/` sends for them and for `params`.
+
+    On a cloud, this is the body for the Claude model behind the id.
 
     Raises `BadRequestError` for what cannot be translated, and `UnsupportedParamsError` for headers or a user id.
     """
@@ -159,9 +163,12 @@ def to_body(given: GivenCall, params: Body) -> Translated:
     check_messages(given.messages, model=model)
     check_headers(given.headers, drops=drops, model=model)
     litellm_params = without_user_id(dict(given.litellm_params), drops=drops, model=model)
+    claude = (models.claude_behind(resolved, given.login) if given.login.cloud else None) or resolved
     conversation = copy.deepcopy([dict(message) for message in given.messages])
     try:
-        return _litellm.anthropic_body(resolved, conversation, params, litellm_params)
+        translated = _litellm.anthropic_body(claude, conversation, params, litellm_params)
+        translated.body["model"] = resolved
+        return translated
     except (UnsupportedParamsError, NotFoundError):
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,8 @@ class AnswerFormat:
     """Maps names on the wire to the caller's tool names, for tool names that the API would not accept."""
     schema_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Arguments for litellm's response translators, if `response_format` was sent as a tool."""
+    cost_usd: Callable[[Usage], float | None] = lambda _: None
+    """Returns what a response costs, or None: then litellm calculates the cost from its registered prices."""
 
 
 def fold(events: Iterable[ApiEvent]) -> Body:
@@ -92,6 +94,8 @@ def to_response(message: Body, asked: AnswerFormat) -> ModelResponse:
     if len(calls) == len(arguments):  # fewer if one of them was the `response_format` tool
         for index, (call, text) in enumerate(zip(calls, arguments, strict=True)):
             call.function.arguments, call.index = text, index
+    if (cost_usd := asked.cost_usd(response.usage)) is not None:  # type: ignore[attr-defined]
+        _litellm.set_cost(response, cost_usd)
     return response
 
 
@@ -103,6 +107,9 @@ def merge_choices(responses: Sequence[ModelResponse]) -> ModelResponse:
         choice.index = index
         first.choices.append(choice)
         first.usage = Usage(**_add(first.usage.model_dump(), response.usage.model_dump()))  # type: ignore[attr-defined]
+    costs = [cost for response in responses if (cost := _litellm.cost_of(response)) is not None]
+    if len(responses) > 1 and len(costs) == len(responses):
+        _litellm.set_cost(first, sum(costs))
     return responses[0]
 
 

@@ -47,8 +47,11 @@ def environment(folder: Path, stand_in: StandIn | None, **more: str) -> dict[str
 
 
 @contextlib.contextmanager
-def serving(folder: Path, stand_in: StandIn, *options: str, **env: str) -> Iterator[Served]:
-    """Start a server whose stdout and stderr go to one file, and end it afterwards."""
+def serving(folder: Path, stand_in: StandIn | None, *options: str, **env: str) -> Iterator[Served]:
+    """Start a server whose stdout and stderr go to one file, and end it afterwards.
+
+    It asks the stand-in, or what the environment names if that is None.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     port = () if "--port" in options else ("--port", "0")
