@@ -14,6 +14,11 @@ MODEL = "claude-sonnet-5-5"
 # The CLI always sends these. Structured output is requested without its beta (README, "Not verified live").
 BETAS_OF_THE_CLI = {"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"}
 BETAS_LEFT_OUT = {"structured-outputs-2025-11-13"}
+# On Vertex the CLI introduces itself in other words.
+IDENTITIES = (
+    "You are a Claude agent, built on Anthropic's Claude Agent SDK.",
+    "You are Claude Code, Anthropic's official CLI for Claude.",
+)
 
 
 def send(stand_in: StandIn, model: str, request: dict[str, Any]) -> Any:
@@ -58,6 +63,6 @@ def betas(record: Any) -> set[str]:
 def caller_system(blocks: list[dict[str, Any]]) -> str:
     """Return the system prompt on the wire without the CLI's own identity, which comes first."""
     assert blocks[0]["text"].startswith("x-anthropic-billing-header: cc_version=")
-    assert blocks[1]["text"] == "You are a Claude agent, built on Anthropic's Claude Agent SDK."
+    assert blocks[1]["text"] in IDENTITIES
     assert len(blocks) <= 3
     return blocks[2]["text"] if len(blocks) == 3 else ""
