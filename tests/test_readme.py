@@ -14,7 +14,7 @@ from litellm_claude_code_cli.app import PROGRAM, app
 from .support.examples import DOCS, PAGES, README, blocks, run_page
 
 # docs/*.md whose examples run in a test file of their own: they need a server, files or a scripted model.
-ELSEWHERE = {"agents", "dspy", "limits", "serving"}
+ELSEWHERE = {"agents", "clouds", "dspy", "limits", "serving"}
 
 
 def model(request: RecordedRequest) -> Any:
