@@ -458,6 +458,7 @@ print(response.choices[0].message.content)
 @bedrock_only
 def test_a_program_that_starts_on_a_cloud_gets_its_answer(cloud: AnyStandIn, tmp_path: Path) -> None:
     home = {"XDG_CACHE_HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(tmp_path)}
+    home["LITELLM_CLAUDE_CODE_SELF_CHECK"] = "false"
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, **home}, capture_output=True, text=True, timeout=120
     )

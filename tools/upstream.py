@@ -28,6 +28,7 @@ LOCK: Final = ROOT / "requirements.lock"
 # The packages to upgrade, with the extras whose dependencies must be upgraded with them.
 UPSTREAM: Final = {"litellm": "[proxy]", "dspy": "[optuna]", "claude-agent-sdk": ""}
 GROUPS: Final = {
+    "what is reached inside them": ("test_litellm_seam.py", "test_sdk_seam.py"),
     "wire": ("test_wire.py", "test_wire_generated.py"),
     "streams and answers": ("test_answers.py",),
     "one request": ("test_one_request.py",),
