@@ -90,10 +90,12 @@ def upgrade(*, with_pre_releases: bool) -> list[str]:
     need(pip("install", "--require-hashes", "--requirement", str(LOCK)))
     need(pip("install", "--no-deps", "--editable", str(ROOT)))
     remarks = []
+    versions = {name: newest(name, with_pre_releases=with_pre_releases) for name in UPSTREAM}
     for name, extras in UPSTREAM.items():
-        version = newest(name, with_pre_releases=with_pre_releases)
-        say(f"{name} {version}")
-        remarks += install(name, extras, version, with_pre_releases=with_pre_releases)
+        say(f"{name} {versions[name]}")
+        remarks += install(name, extras, versions[name], with_pre_releases=with_pre_releases)
+    # Again, because pip exchanges a package that lacks a dependency for an older one when it installs the next.
+    need(pip("install", "--no-deps", *(f"{name}=={version}" for name, version in versions.items())))
     return remarks
 
 
