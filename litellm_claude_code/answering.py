@@ -101,8 +101,7 @@ async def _responses(request: Request, current_pool: Callable[[], Pool]) -> list
 
 
 def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:
-    login = request.call.login
-    error = to_litellm(failed, model=request.model, payer=login.payer, cloud=login.cloud)
+    error = to_litellm(failed, model=request.model, login=request.call.login)
     if isinstance(failed, RunFailed):
         error.provider_specific_fields = {"agent": failed.record}  # type: ignore[attr-defined]
     return error

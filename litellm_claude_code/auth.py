@@ -7,6 +7,7 @@ for it. The login is sent only to the CLI's default endpoint and to those in `Se
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -15,8 +16,9 @@ from litellm.exceptions import AuthenticationError
 
 from . import cli_protocol as cli
 from .clouds import CLOUDS, CloudMistake, chosen_cloud
+from .errors import bad_request
 from .in_force import policy_stamp
-from .login import HOW_TO_PAY, PLACE, Login, without_password
+from .login import PLACE, Login, without_password
 from .models import PROVIDER
 from .settings import Settings
 
@@ -42,7 +44,8 @@ def choose_login(
     """Return the login that pays for a call. Reads the environment; makes no request.
 
     Raises `litellm.AuthenticationError`, before anything is started or sent, if the call names a gateway without a key
-    for it, or if the environment does not choose one cloud properly. Does not know which login Claude Code itself has:
+    for it, or if the environment does not choose one cloud properly, and `litellm.BadRequestError` if the gateway's URL
+    has no scheme. Does not know which login Claude Code itself has:
     `wrong_login` checks that later.
     """
     env = os.environ if environ is None else environ
@@ -80,17 +83,22 @@ def wrong_login(login: Login, account: Mapping[str, Any]) -> str | None:
     is_key = bool(account.get("apiKeySource")) and account.get("tokenSource") == "none"
     if login.payer == "subscription" and is_key:
         return (
-            f"Claude Code has no subscription login here, but a key ({account['apiKeySource']}) that bills the API: to "
-            "have it pay, set LITELLM_CLAUDE_CODE_AUTH=api_key"
+            f"Claude Code has no subscription login here, only a key ({account['apiKeySource']}) that bills the API. "
+            "To let the key pay, set LITELLM_CLAUDE_CODE_AUTH=api_key"
         )
     if login.payer == "api_key" and login.source is None and not is_key:
-        return "LITELLM_CLAUDE_CODE_AUTH=api_key is set, but ANTHROPIC_API_KEY is empty: set it, or drop the setting"
+        return (
+            "LITELLM_CLAUDE_CODE_AUTH=api_key is set, but ANTHROPIC_API_KEY is empty. Set the key, or unset the setting"
+        )
     return None
 
 
 def _gateway(
     base_url: str, *, api_key: str | None, is_from_env: bool, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
+    where = cli.BASE_URL if is_from_env else "`api_base`"
+    if not re.match(r"https?://[^/?#]", base_url, re.IGNORECASE):
+        raise bad_request(f"{where} must start with http:// or https://{_shown(base_url)}.", model=model)
     if api_key:
         return Login(payer="gateway", base_url=base_url, secrets=((cli.API_KEY, api_key),), source=_ARGUMENT)
     own = [cli.AUTH_TOKEN, *([cli.API_KEY] if settings.auth == "api_key" else [])] if is_from_env else []
@@ -100,13 +108,18 @@ def _gateway(
     if base_url in (url.rstrip("/") for url in settings.send_login_to):
         return replace(_subscription(env), base_url=base_url)
     shown = without_password(base_url)
-    where = cli.BASE_URL if is_from_env else "`api_base`"
     raise _refused(
-        f"{where} names {shown}, and the Claude login is never sent there. Give that service's own key as `api_key=`"
-        f"{' or in ANTHROPIC_AUTH_TOKEN' if is_from_env else ''}; or, if the login is meant for it, add the URL to "
+        f"{where} names {shown}, and the Claude login is not sent there. Pass that service's own key as `api_key=`"
+        f"{' or in ANTHROPIC_AUTH_TOKEN' if is_from_env else ''}, or, to send the login there, add the URL to "
         "LITELLM_CLAUDE_CODE_SEND_LOGIN_TO",
         model,
     )
+
+
+def _shown(value: str) -> str:
+    """Return the end of a sentence about a URL without a scheme. Empty for a value that may be a key."""
+    is_address = ":" in value or "/" in value
+    return f", not {without_password(f'http://{value}').removeprefix('http://')!r}" if is_address else ""
 
 
 def _subscription(env: Mapping[str, str]) -> Login:
@@ -121,4 +134,4 @@ def _key(key: str) -> tuple[str, str]:
 
 
 def _refused(sentence: str, model: str) -> AuthenticationError:
-    return AuthenticationError(f"{sentence}. {HOW_TO_PAY}", model=model, llm_provider=PROVIDER)
+    return AuthenticationError(sentence, model=model, llm_provider=PROVIDER)

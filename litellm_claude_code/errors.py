@@ -7,6 +7,7 @@ text is kept only if it is about the API.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,17 +18,22 @@ from typing import Any, Final
 import httpx
 from litellm import exceptions
 
+from . import cli_protocol as cli
 from . import cloud_errors
 from .cause import Cause, with_cause
-from .clouds import CloudName
 from .limits.subscription import ReachedLimit
-from .login import HOW_TO_PAY, Payer, without_password
+from .login import HOW_TO_PAY, Login, without_password
 from .models import PROVIDER
 
 _FOLDER: Final = str(Path(__file__).parent)
 _LITELLMS_OWN: Final[tuple[type[Exception], ...]] = tuple(exceptions.LITELLM_EXCEPTION_TYPES)
 # Exceptions that the translation of a malformed response raises.
 _MALFORMED: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+# The end of the CLI's sentence if it got no connection: the address is wrong, or nothing listens there.
+_CANNOT_CONNECT: Final = re.compile(
+    r"^API Error: .*\((ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EPROTO)\)$"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +88,9 @@ def closed() -> CallFailed:
 
 def timed_out(timeout_s: float | None) -> CallFailed:
     """Return the failure of a call that exceeded its timeout."""
-    return CallFailed(Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s"))
+    return CallFailed(
+        Failure(kind="timeout", text=f"no answer within the timeout of {timeout_s or 0:g} s. Raise `timeout=`")
+    )
 
 
 _BY_STATUS: Final[dict[int, Any]] = {
@@ -115,24 +123,66 @@ _BY_KIND: Final[dict[str, Any]] = {
 }
 
 
-def to_litellm(failed: CallFailed, *, model: str, payer: Payer, cloud: CloudName | None = None) -> Exception:
+def to_litellm(failed: CallFailed, *, model: str, login: Login) -> Exception:
     """Return the litellm exception for a failed call, with a `Cause` attached for `cause_of`.
 
-    `model` is the name the caller used. For a cloud, the error also says how to log in or enable the model there. If
-    `payer` is the subscription, an `AuthenticationError` also explains how to log in, or how to pay with a key instead.
-    Not for `refused_settings`, whose text already says what to change.
+    `model` is the name the caller used.
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
     about: Any = {"kind": failure.kind, "status": failure.status, "text": failure.text}
-    kind = (cloud and cloud_errors.class_of(cloud, **about)) or _class_of(failure)
-    is_login = payer == "subscription" and kind is exceptions.AuthenticationError
-    hint = f". {HOW_TO_PAY}" if is_login and failure.kind != "refused_settings" else ""
-    if cloud is not None and (what_to_do := cloud_errors.advice(cloud, **about)) is not None:
-        hint = f". {what_to_do}."
+    kind = (login.cloud and cloud_errors.class_of(login.cloud, **about)) or _class_of(failure)
     error: Exception = kind(
-        f"Claude Code: {failure.text or failure.kind}{hint}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
+        f"Claude Code: {_sentence(failure, kind, login)}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )
-    return with_cause(error, Cause(kind=failure.kind, payer=payer, limit=failure.limit))
+    return with_cause(error, Cause(kind=failure.kind, payer=login.payer, limit=failure.limit))
+
+
+def _sentence(failure: Failure, kind: Any, login: Login) -> str:
+    """Return what happened and what to do.
+
+    The CLI's own sentences (2.1.327) are for a user of its terminal: some name neither the host nor the key, and advise
+    commands that exist only there. Those are replaced.
+    """
+    if login.cloud is not None:
+        about: Any = {"kind": failure.kind, "status": failure.status, "text": failure.text}
+        what_to_do = cloud_errors.advice(login.cloud, **about)
+        text = failure.text or failure.kind
+        return text if what_to_do is None else f"{text.rstrip('.')}. {what_to_do}."
+    base_url = without_password(login.base_url or "")
+    host = base_url.partition("://")[2].partition("/")[0] or "api.anthropic.com"
+    if failure.status == 401:
+        reason = failure.text.partition("API Error: 401 ")[2].rstrip(".")  # the API's own message
+        return _refused_login(login, host, f"401: {reason}" if reason else "401")
+    if failure.status == 404 and base_url.endswith("/v1"):
+        return (
+            f"404 from {base_url}/v1/messages. Leave `/v1` off `api_base` (or {cli.BASE_URL}); if that does not help, "
+            "the model does not exist there."
+        )
+    if failure.text.startswith("Request too large"):  # the CLI does not report the API's own message
+        return f"{host} refused the request because it is too large ({failure.status}). Send fewer messages or images."
+    if base_url and failure.status is None and (error := _CANNOT_CONNECT.search(failure.text)):
+        return f"Cannot connect to {base_url} ({error[1]}). Check the address, and that the service is running."
+    if failure.kind == "authentication_failed" and failure.text.startswith("Not logged in"):
+        return f"Not logged in. {HOW_TO_PAY}"
+    # Failures of this package have no reason, and their text says what to do.
+    if login.payer == "subscription" and kind is exceptions.AuthenticationError and failure.reason is not None:
+        return f"{failure.text.rstrip('.')}. {HOW_TO_PAY}"
+    return failure.text or failure.kind
+
+
+def _refused_login(login: Login, host: str, error: str) -> str:
+    if login.source == cli.OAUTH_TOKEN:
+        return (
+            f"The token in {cli.OAUTH_TOKEN} was refused ({error}): it is expired or revoked. Make a new one: "
+            "`litellm-claude-code claude setup-token`."
+        )
+    if login.source is None:
+        return (
+            f"The Claude login was refused ({error}): it is expired or revoked. Log in again: "
+            "`litellm-claude-code claude auth login`."
+        )
+    source = login.source if login.source in (cli.API_KEY, cli.AUTH_TOKEN) else "`api_key=`"
+    return f"The key for {host} was refused ({error}). Check {source}."
 
 
 def _more(kind: Any, failure: Failure) -> dict[str, Any]:
@@ -208,7 +258,7 @@ def translating_an_answer() -> Iterator[None]:
     try:
         yield
     except _MALFORMED as error:
-        text = f"the API's answer is not of the form it should have ({type(error).__name__})"
+        text = f"the API's response has an invalid format ({type(error).__name__})"
         raise CallFailed(Failure(kind="malformed", text=text)) from None
 
 

@@ -20,11 +20,7 @@ Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 Stamp = tuple[tuple[str, int, int, int], ...]
 """The machine's files of managed settings at one moment, each with its path, inode, time and size."""
 
-HOW_TO_PAY: Final = (
-    "Log in with `litellm-claude-code claude auth login`, with `/login` in Claude Code, or with a token of `claude "
-    "setup-token` in CLAUDE_CODE_OAUTH_TOKEN; or pay with a key: `api_key=` on the call, or "
-    "LITELLM_CLAUDE_CODE_AUTH=api_key with ANTHROPIC_API_KEY set."
-)
+HOW_TO_PAY: Final = "Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 # The families whose ids are set for a cloud's process. If they are not, CLI 2.1.327 finds out which models the account

@@ -78,15 +78,22 @@ def resolve(name: str, *, login: Login | None = None, any_id: bool = False) -> s
 
     `any_id` accepts every id, as for a login of another service (a gateway or a cloud provider).
 
-    Raises `litellm.BadRequestError` for DSPy's colon spelling, `litellm.UnsupportedParamsError` if `[1m]` would need a
-    beta header that Claude Code does not send, and `litellm.NotFoundError` for an unknown name.
+    Raises `litellm.BadRequestError` for DSPy's colon spelling and for a hyphen in the prefix,
+    `litellm.UnsupportedParamsError` if `[1m]` would need a beta header that Claude Code does not send, and
+    `litellm.NotFoundError` for an unknown name.
     """
     spelled = name.strip()
+    if spelled.startswith("claude-code/"):
+        raise BadRequestError(
+            f"Unknown provider 'claude-code'. Did you mean '{PROVIDER}/{spelled.partition('/')[2]}'?",
+            model=name,
+            llm_provider=PROVIDER,
+        )
     if re.match(r"claude[-_]code:", spelled):
         bare = spelled.split(":", 1)[1].strip() or "sonnet"
         raise BadRequestError(
-            f"'{spelled}' is the spelling of DSPy's own `claude-code:` provider. "
-            f"This provider's prefix ends in a slash: use model='{PROVIDER}/{bare}'.",
+            f"'{spelled}' is the model name of DSPy's own `claude-code:` provider. "
+            f"For this provider, use model='{PROVIDER}/{bare}'.",
             model=name,
             llm_provider=PROVIDER,
         )
@@ -97,8 +104,8 @@ def resolve(name: str, *, login: Login | None = None, any_id: bool = False) -> s
     model = _alias(short.lower(), told) or short
     if is_wide and (_entry(claude_behind(model) or model).get("max_input_tokens") or 0) < _WIDE_CONTEXT_TOKENS:
         raise UnsupportedParamsError(
-            f"'{spelled}' asks for the 1M context beta, which cannot be sent through Claude Code. "
-            f"Use '{PROVIDER}/{short}', or a model whose context is that long, such as '{PROVIDER}/sonnet'.",
+            f"'{spelled}' needs the 1M context beta, which Claude Code does not send. "
+            f"Use '{PROVIDER}/{short}', or a model with that context, such as '{PROVIDER}/sonnet'.",
             model=name,
             llm_provider=PROVIDER,
         )
@@ -108,7 +115,7 @@ def resolve(name: str, *, login: Login | None = None, any_id: bool = False) -> s
     raise NotFoundError(
         f"Claude Code has no model '{spelled}'. {f'Did you mean {near[0]!r}? ' if near else ''}"
         f"Use one of {', '.join(repr(alias) for alias in ALIASES)} or a full id such as '{ALIASES['sonnet']}'. "
-        "Ids of another service pass when `api_base` names it.",
+        "To use another service's model ids, set `api_base`.",
         model=name,
         llm_provider=PROVIDER,
     )

@@ -238,7 +238,7 @@ class ClaudeCodeProvider(CustomLLM):
         try:
             return self._loop.run(self._complete(login, settings))
         except CallFailed as failed:
-            raise to_litellm(failed, model=model, payer=login.payer, cloud=login.cloud) from failed
+            raise to_litellm(failed, model=model, login=login) from failed
 
     async def _complete(self, login: Login, settings: Settings) -> Login:
         if login.cloud is None:
@@ -255,8 +255,8 @@ class ClaudeCodeProvider(CustomLLM):
         request = self._to_request(**given)
         if request.n > 1:
             raise unsupported(
-                "n>1 cannot be streamed: litellm's streams end at the first choice that does. Leave out `stream`, or "
-                "make one call for each answer.",
+                "Streaming does not support n>1, because litellm ends a stream at the first finished choice. Leave out "
+                "`stream`, or make one call per answer.",
                 model=request.model,
             )
         return request
@@ -272,7 +272,7 @@ class ClaudeCodeProvider(CustomLLM):
             pool = await checked(self._current_pool(), timeout_s=None)
             await pool.warm_up(login, system=system, n=n)
         except CallFailed as failed:
-            raise to_litellm(failed, model=model, payer=login.payer, cloud=login.cloud) from failed
+            raise to_litellm(failed, model=model, login=login) from failed
 
     async def _identify(self, *, api_base: str | None, api_key: str | None) -> Identity:
         from .process.whoami import identify  # imports the SDK, as the pool does
@@ -284,7 +284,7 @@ class ClaudeCodeProvider(CustomLLM):
             limits = self._current_pool().admission.limits.status(login, now=time.time())
             return await identify(login, settings=settings, overage=limits["overage"])
         except CallFailed as failed:
-            raise to_litellm(failed, model=PROVIDER, payer=login.payer, cloud=login.cloud) from failed
+            raise to_litellm(failed, model=PROVIDER, login=login) from failed
 
     async def _self_check(self) -> Report:
         from .selfcheck import self_check  # imports the SDK, as the pool does

@@ -17,7 +17,7 @@ from .models import PROVIDER
 from .settings import PROFILES_VARIABLE
 from .translation.config import ClaudeCodeConfig, FindClaude
 
-_MISSPELT: Final = ("claude_code:", "claude-code:")
+_MISSPELT: Final = ("claude_code:", "claude-code:", "claude-code/")
 
 
 def register_handler(handler: CustomLLM, *, find_claude: FindClaude) -> None:
@@ -34,7 +34,7 @@ def register_handler(handler: CustomLLM, *, find_claude: FindClaude) -> None:
         from .agents.registry import load_from_environment  # imports the SDK
 
         load_from_environment()
-    # litellm rejects `claude_code:sonnet` before it calls a provider. These aliases make the call reach this provider,
-    # whose error names the correct spelling.
+    # litellm rejects `claude_code:sonnet` and `claude-code/sonnet` before it calls a provider. These aliases make the
+    # call reach this provider, whose error names the correct spelling.
     misspelt = [f"{prefix}{name}" for prefix in _MISSPELT for name in models.names()]
     _litellm.register_aliases({name: f"{PROVIDER}/{name}" for name in misspelt})

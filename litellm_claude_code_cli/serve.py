@@ -75,7 +75,7 @@ def serve(
     with _bound(host, port) as listening:
         # A third of litellm's import time is garbage collection that finds nothing.
         gc.disable()
-        from litellm.exceptions import AuthenticationError
+        from litellm.exceptions import AuthenticationError, BadRequestError
 
         from litellm_claude_code.proxy.config import ConfigError
         from litellm_claude_code.proxy.server import Options
@@ -96,7 +96,7 @@ def serve(
                 ),
                 listening,
             )
-        except (ConfigError, AuthenticationError) as error:
+        except (ConfigError, AuthenticationError, BadRequestError) as error:
             _end(str(error))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:

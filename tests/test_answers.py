@@ -191,7 +191,7 @@ def test_where_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -
 
 
 def test_several_answers_cannot_be_streamed(stand_in: StandIn) -> None:
-    with pytest.raises(litellm.UnsupportedParamsError, match="n>1 cannot be streamed"):
+    with pytest.raises(litellm.UnsupportedParamsError, match="Streaming does not support n>1"):
         ask(stand_in, n=2, stream=True)
 
 

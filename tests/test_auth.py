@@ -1,6 +1,7 @@
 """Who pays: the login unless the caller says otherwise, and never by surprise."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -45,10 +46,35 @@ def test_a_cloud_pays_where_the_environment_says_so_as_for_claude_code() -> None
 
 @pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": KEY}, {"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}])
 def test_the_login_goes_to_no_other_base_url(environ: dict[str, str]) -> None:
-    with pytest.raises(litellm.AuthenticationError, match="never sent there"):
+    with pytest.raises(litellm.AuthenticationError, match="not sent there"):
         choose(environ, api_base="http://gateway.example")
-    with pytest.raises(litellm.AuthenticationError, match="never sent there"):
+    with pytest.raises(litellm.AuthenticationError, match="not sent there"):
         choose({**environ, "ANTHROPIC_BASE_URL": "http://gateway.example"})
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("localhost:4000", ", not 'localhost:4000'."),
+        ("user:SECRET@localhost:4000/v1", ", not 'localhost:4000/v1'."),
+        ("ftp://user:SECRET@host", ", not 'ftp://host'."),
+        ("//host", ", not '//host'."),
+        ("http://", ", not 'http:'."),
+        ("sk-ant-api03-SECRET", "."),
+    ],
+)
+def test_a_base_url_without_a_scheme_is_refused_before_a_process_starts(url: str, told: str) -> None:
+    for key in (KEY, None):
+        for where, environ, given in (
+            ("`api_base`", {}, {"api_base": url}),
+            ("ANTHROPIC_BASE_URL", {"ANTHROPIC_BASE_URL": url}, {}),
+        ):
+            with pytest.raises(litellm.BadRequestError) as raised:
+                choose(environ, api_key=key, **given)
+            assert str(raised.value).endswith(f"{where} must start with http:// or https://{told}")
+            assert "SECRET" not in str(raised.value)
+    with pytest.raises(litellm.BadRequestError, match="must start with http"):
+        litellm.completion("claude_code/haiku", messages=ASK, api_base=url, api_key=KEY, max_retries=0)
 
 
 def test_a_gateway_gets_its_own_key() -> None:
@@ -76,8 +102,11 @@ def test_without_a_login_the_error_says_how_to_log_in_and_how_to_opt_in(
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with pytest.raises(litellm.AuthenticationError) as raised:
         list(litellm.completion("claude_code/haiku", messages=ASK, stream=stream, max_retries=0))
+    told = "Not logged in. Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
+    assert told in str(raised.value)
+    ways = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
     for word in ("claude setup-token", "/login", "api_key=", "LITELLM_CLAUDE_CODE_AUTH=api_key"):
-        assert word in str(raised.value)
+        assert word in ways
     assert KEY not in str(raised.value)
 
 

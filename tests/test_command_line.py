@@ -111,7 +111,7 @@ def test_an_answer_of_a_schema_is_checked(
 
 
 FAILURES: dict[str, tuple[Answer | Failure, ExitCode, str]] = {
-    "a rejected key": (Failure(401, message="bad key"), ExitCode.NOBODY_PAYS, "401 bad key"),
+    "a rejected key": (Failure(401, message="bad key"), ExitCode.NOBODY_PAYS, "401: bad key"),
     "a forbidden model": (Failure(403, message="not yours"), ExitCode.NOBODY_PAYS, "403 not yours"),
     "no credit": (
         Failure(400, message="Your credit balance is too low to access the Anthropic API."),
@@ -387,7 +387,7 @@ def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> 
 def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
     found = findings(run("doctor", "--json"))
     assert found["login"]["verdict"] == "bad"
-    assert "claude setup-token" in " ".join(found["login"]["sentences"])
+    assert "litellm-claude-code claude auth login" in " ".join(found["login"]["sentences"])
     assert found["call"]["verdict"] == "skipped"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import socket
 from typing import Any
 
 import claude_agent_sdk
@@ -9,10 +10,14 @@ import litellm
 import openai
 import pytest
 
+import litellm_claude_code
 from litellm_claude_code.errors import CallFailed, WorkerLost, to_litellm
+from litellm_claude_code.errors import Failure as FailureOfACall
+from litellm_claude_code.login import Login
 from litellm_claude_code.process._sdk import from_sdk
 from litellm_claude_code.testing import Answer, Failure, RawBody, Reply, StandIn, Text
 
+from .support.anthropic_host import AnthropicHost
 from .support.requests import ASK
 
 API: dict[str, Reply] = {
@@ -98,6 +103,82 @@ def test_what_differs_does_differ(stand_in: StandIn) -> None:
         assert type(raised(stand_in, "anthropic", how, API[name])) is not ours
 
 
+def told(**given: Any) -> str:
+    with pytest.raises(openai.OpenAIError) as raised:
+        litellm.completion("claude_code/sonnet", messages=ASK, max_retries=0, timeout=60, **given)
+    return str(raised.value).partition("Claude Code: ")[2]
+
+
+def test_a_refused_key_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = stand_in.base_url.removeprefix("http://")
+    url = f"http://user:SECRET@{host}"
+    assert told(api_base=url, api_key="SECRET") == f"The key for {host} was refused (401). Check `api_key=`."
+    stand_in.script(Failure(401, message="The key has no budget left."))
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    reason = "401: The key has no budget left"
+    assert told(**where) == f"The key for {host} was refused ({reason}). Check `api_key=`."
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
+    monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "SECRET")
+    assert told() == f"The key for {host} was refused (401). Check ANTHROPIC_AUTH_TOKEN."
+    monkeypatch.delenv("ANTHROPIC_AUTH_TOKEN")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "SECRET")
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_AUTH", "api_key")
+    litellm_claude_code.close()  # the pool keeps its settings
+    assert told() == f"The key for {host} was refused (401). Check ANTHROPIC_API_KEY."
+    litellm_claude_code.close()
+
+
+def test_a_refused_login_is_told_apart_from_a_token(
+    default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.respond = lambda _: Failure(401, message="OAuth token has expired.")
+    assert told() == (
+        "The Claude login was refused (401: OAuth token has expired): it is expired or revoked. Log in again: "
+        "`litellm-claude-code claude auth login`."
+    )
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-SECRET")
+    assert told() == (
+        "The token in CLAUDE_CODE_OAUTH_TOKEN was refused (401): it is expired or revoked. Make a new one: "
+        "`litellm-claude-code claude setup-token`."
+    )
+
+
+def test_a_wrong_address_is_named(stand_in: StandIn) -> None:
+    with socket.socket() as taken:  # bound, but not listening
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert told(api_base=f"http://user:SECRET@{host}", api_key="SECRET") == (
+            f"Cannot connect to http://{host} (ECONNREFUSED). Check the address, and that the service is running."
+        )
+    secure = stand_in.base_url.replace("http:", "https:")
+    assert told(api_base=secure, api_key="SECRET").startswith(f"Cannot connect to {secure} (EPROTO). ")
+    url = f"{stand_in.base_url}/v1"
+    assert told(api_base=f"{url}/", api_key=stand_in.api_key) == (
+        f"404 from {url}/v1/messages. Leave `/v1` off `api_base` (or ANTHROPIC_BASE_URL); if that does not help, the "
+        "model does not exist there."
+    )
+    stand_in.script(Failure(404), Failure(404))  # on a 404 the CLI asks twice
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+    assert told(**where).startswith("There's an issue with the selected model (claude-sonnet-5-5).")
+
+
+def test_a_request_that_is_too_large_gets_no_advice_about_claude_codes_own_conversation(stand_in: StandIn) -> None:
+    stand_in.script(Failure(413, message="Request exceeds the maximum size"))
+    host = stand_in.base_url.removeprefix("http://")
+    assert told(api_base=stand_in.base_url, api_key=stand_in.api_key) == (
+        f"{host} refused the request because it is too large (413). Send fewer messages or images."
+    )
+
+
+@pytest.mark.parametrize("text", ["Login expired", "Login expired."])
+def test_a_login_that_fails_in_another_way_gets_one_full_stop_and_the_ways_to_pay(text: str) -> None:
+    failed = CallFailed(FailureOfACall(kind="authentication_failed", reason="api_error", text=text))
+    error = to_litellm(failed, model="sonnet", login=Login(payer="subscription"))
+    assert str(error).endswith(
+        "Claude Code: Login expired. Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
+    )
+
+
 SDK_ERRORS = {
     name: kind
     for name in claude_agent_sdk.__all__
@@ -121,7 +202,7 @@ def test_every_exception_of_the_sdk_is_told() -> None:
     for error in (*MADE.values(), OSError("SECRET"), TimeoutError("SECRET"), RuntimeError("SECRET")):
         for is_sent in (False, True):
             failed = from_sdk(error, is_sent=is_sent)
-            told = to_litellm(failed, model="sonnet", payer="subscription")
+            told = to_litellm(failed, model="sonnet", login=Login(payer="subscription"))
             assert isinstance(told, litellm.APIConnectionError)
             assert "SECRET" not in str(told)
             assert isinstance(failed, CallFailed)

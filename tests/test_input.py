@@ -28,16 +28,16 @@ def schema(value: Any) -> dict[str, Any]:
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no messages": ({"messages": []}, "`messages` is empty"),
     "only a system prompt": ({"messages": [{"role": "system", "content": "Hi"}]}, "only system messages"),
-    "nothing said": ({"messages": [user([])]}, "`messages` says nothing"),
+    "nothing said": ({"messages": [user([])]}, "`messages` has no text"),
     "nothing said by the assistant": (
         {"messages": [{"role": "assistant", "tool_calls": []}]},
-        "`messages` says nothing",
+        "`messages` has no text",
     ),
     "an unknown role": ({"messages": [{"role": "robot", "content": "SECRET"}]}, "role 'robot'"),
-    "an unreadable image": ({"messages": [user([IMAGE])]}, "not readable"),
+    "an unreadable image": ({"messages": [user([IMAGE])]}, "The image in message 1 has invalid base64 data"),
     "an image that is none": (
         {"messages": [user([{"type": "image_url", "image_url": {"url": "data:text/plain;base64,aGk="}}])]},
-        "of type 'text/plain'",
+        "has the type 'text/plain'",
     ),
     "an image's path": (
         {"messages": [user([{"type": "image_url", "image_url": {"url": "/nonexistent.png"}}])]},
@@ -47,11 +47,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a tool without a name": ({"tools": [{"type": "function", "function": {"description": "x"}}]}, "no name"),
     "parameters that are no schema": (
         {"tools": [{"type": "function", "function": {"name": "x", "parameters": {"type": "objekt"}}}]},
-        r"tools\[0\].function.parameters is not a JSON schema",
+        r"tools\[0\].function.parameters is not a valid JSON schema",
     ),
-    "a schema that is none": ({"response_format": schema({"type": "objekt"})}, "not a JSON schema"),
-    "a response_format that is none": ({"response_format": [True]}, "is a list: give a dict"),
-    "a class without a schema": ({"response_format": Unspeakable}, "cannot be made a JSON schema"),
+    "a schema that is none": ({"response_format": schema({"type": "objekt"})}, "not a valid JSON schema"),
+    "a response_format that is none": ({"response_format": [True]}, "must be a dict or a pydantic class, not a list"),
+    "a class without a schema": ({"response_format": Unspeakable}, "cannot be converted to a JSON schema"),
     "no schema": ({"response_format": {"type": "json_schema"}}, "no schema"),
     "a lone surrogate": ({"messages": [user("SECRET \ud800")]}, "surrogate"),
     "a lone surrogate in the system prompt": (
@@ -66,10 +66,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "bytes": ({"extra_body": {"x": b"SECRET"}}, "not JSON"),
     "no answers": ({"n": 0}, "n=0"),
     "DSPy's prefix": ({"model": "claude_code/claude-code:sonnet"}, "claude_code/sonnet"),
-    "a colon": ({"model": "claude_code:sonnet"}, "ends in a slash"),
+    "a colon": ({"model": "claude_code:sonnet"}, "model='claude_code/sonnet'"),
+    "a hyphen": ({"model": "claude-code/sonnet"}, "Unknown provider 'claude-code'. Did you mean 'claude_code/sonnet'"),
     "a hyphen and a colon": ({"model": "claude-code:opus"}, "claude_code/opus"),
     "five cache marks": ({"messages": [user([MARKED] * 5)]}, "5 cache marks"),
-    "three cache marks and the system prompt": ({"messages": [SYSTEM_MARKED, user([MARKED] * 3)]}, "two of them here"),
+    "three cache marks and the system prompt": ({"messages": [SYSTEM_MARKED, user([MARKED] * 3)]}, "counts as two"),
     **{
         f"{key} in extra_body": ({"extra_body": {key: "x"}}, f"'{key}' cannot be set")
         for key in ("system", "metadata", "model", "stream", "messages")
@@ -132,7 +133,7 @@ def test_what_the_model_does_not_take_is_dropped_under_drop_params(stand_in: Sta
     ids=lambda tool: str(tool["name"]),
 )
 def test_a_hosted_tool_that_needs_a_beta_is_refused(stand_in: StandIn, tool: dict[str, Any]) -> None:
-    with pytest.raises(litellm.UnsupportedParamsError, match="anthropic-beta"):
+    with pytest.raises(litellm.UnsupportedParamsError, match="needs the beta"):
         ask(stand_in, tools=[tool])
     assert stand_in.requests == []
 

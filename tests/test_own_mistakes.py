@@ -98,7 +98,7 @@ def test_a_bug_is_told_with_its_type_and_place_and_without_its_text(
     error = own(raised.value)
     assert type(error) is litellm.APIConnectionError
     assert f"an unexpected {kind.__name__} in litellm_claude_code (admission.py, line " in str(error)
-    assert "answer is not of the form" not in str(error)
+    assert "invalid format" not in str(error)
     printed = "".join(traceback.format_exception(raised.value))
     assert "in _wait_for_reset" in printed
     assert PRIVATE not in printed
@@ -142,7 +142,7 @@ BROKEN: list[dict[str, Any]] = [
 @pytest.mark.parametrize("how", ["plain", "stream"])
 def test_an_answer_that_cannot_be_translated_is_still_the_apis_mistake(stand_in: StandIn, how: str) -> None:
     stand_in.script(RawEvents(events=[(str(event["type"]), event) for event in BROKEN]))
-    with pytest.raises(openai.OpenAIError, match="the API's answer is not of the form it should have") as raised:
+    with pytest.raises(openai.OpenAIError, match="the API's response has an invalid format") as raised:
         ask(stand_in, how)
     cause = cause_of(raised.value)
     assert cause is not None

@@ -82,7 +82,7 @@ def test_history_reaches_the_agent_as_real_turns_tool_calls_included(stand_in: S
 
 def test_a_conversation_that_ends_with_the_assistant_is_refused(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder)
-    with pytest.raises(litellm.BadRequestError, match="answers the last message"):
+    with pytest.raises(litellm.BadRequestError, match="last message must have the role"):
         litellm.completion(**request(stand_in, messages=[user("Hi"), {"role": "assistant", "content": "Hello"}]))
 
 
@@ -142,14 +142,14 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
     for key, name in (("key-of-bob", "agent"), (None, "agent"), ("key-of-ann", "other")):
         with pytest.raises(litellm.BadRequestError, match="has no conversation"):
             ask(key, name, session_id=session_id)
-    with pytest.raises(litellm.BadRequestError, match="keeps no conversations"):
+    with pytest.raises(litellm.BadRequestError, match="does not keep conversations"):
         ask("key-of-ann", "forgetful", session_id=session_id)
-    with pytest.raises(litellm.BadRequestError, match="is not an id"):
+    with pytest.raises(litellm.BadRequestError, match="`session_id` is not valid"):
         ask("key-of-ann", session_id="../../etc/passwd")
     with pytest.raises(litellm.BadRequestError, match="has no conversation"):
         ask("key-of-ann", session_id=str(uuid.uuid4()))
     history = [user("Hi"), {"role": "assistant", "content": "Hello"}, user("Go on.")]
-    with pytest.raises(litellm.BadRequestError, match="give only the new message"):
+    with pytest.raises(litellm.BadRequestError, match="send only the new message"):
         ask("key-of-ann", session_id=session_id, messages=history)
     assert len(stand_in.requests) == before
     assert record_of(ask("key-of-ann", session_id=session_id))["session_id"] == session_id

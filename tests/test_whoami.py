@@ -110,5 +110,5 @@ async def test_it_asks_no_model_and_can_be_awaited(config: Path, stand_in: Stand
 
 def test_what_would_be_refused_is_refused_here_too(config: Path, stand_in: StandIn) -> None:
     log_in(config, TOKEN)
-    with pytest.raises(litellm.AuthenticationError, match="never sent there"):
+    with pytest.raises(litellm.AuthenticationError, match="not sent there"):
         litellm_claude_code.whoami(api_base=stand_in.base_url)

@@ -123,7 +123,7 @@ class AgentProcess:
             failed = [server for server in servers if server.get("status") in ("failed", "needs-auth")]
             if failed:
                 sentences = (f"'{one['name']}' ({one.get('error') or one['status']})" for one in failed)
-                text = f"The profile '{self._profile.name}' has MCP servers that do not start: {', '.join(sentences)}"
+                text = f"MCP servers of the profile '{self._profile.name}' did not start: {', '.join(sentences)}"
                 raise CallFailed(Failure(kind="mcp", text=text))
             if not any(server.get("status") == "pending" for server in servers):
                 return

@@ -67,13 +67,15 @@ def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
     params.pop("extra_body", None)
     _check_fence(params, profile, model=model)
     if params.get("n", 1) != 1:
-        raise unsupported("n>1 would be several runs of the agent at once: make one call for each.", model=model)
+        raise unsupported("n>1 would start several runs of the agent. Make one call per run.", model=model)
     body = to_body(given, {"max_tokens": 1}).body
     messages = body["messages"]
     check_images(body, model=model)
     check_numbers(messages, model=model)
     if messages[-1]["role"] != "user":
-        raise bad_request("An agent answers the last message: let it be one of role 'user' or 'tool'.", model=model)
+        raise bad_request(
+            "The last message must have the role 'user' or 'tool', because the agent answers it.", model=model
+        )
     system = "\n\n".join(block["text"] for block in body.get("system") or [])
     check_encodable(system + str(messages), model=model)
     call = AgentCall(
@@ -107,12 +109,12 @@ def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> 
     for key in sorted(params.keys() - _TAKEN):
         if key in Profile.model_fields:
             raise bad_request(
-                f"'{key}' is for the profile '{profile.name}' to say, where it is defined: no call can change it.",
+                f"'{key}' can only be set in the profile '{profile.name}'. Leave it out of the call.",
                 model=model,
             )
         raise unsupported(
-            f"'{key}' cannot be given to an agent: a call may say `messages`, `response_format`, `max_tokens`, "
-            "`session_id`, `stream` and `timeout`; the rest is the profile's. Leave it out.",
+            f"'{key}' cannot be set in a call to an agent. A call can set `messages`, `response_format`, "
+            "`max_tokens`, `session_id`, `stream` and `timeout`.",
             model=model,
         )
 
@@ -128,7 +130,7 @@ def _schema(response_format: Any) -> Body | None:
 def _max_tokens(params: Mapping[str, Any], *, model: str) -> int | None:
     value = params.get("max_tokens") or params.get("max_completion_tokens")
     if value is not None and (not isinstance(value, int) or value < 1):
-        raise bad_request(f"max_tokens={value!r} is not a count of tokens: give a whole number from 1.", model=model)
+        raise bad_request(f"max_tokens={value!r} is not valid. Use an integer of at least 1.", model=model)
     return value
 
 
@@ -138,17 +140,17 @@ def _session_id(params: Mapping[str, Any], profile: Profile, *, messages: int, m
         return None
     if not profile.sessions:
         raise bad_request(
-            f"The profile '{profile.name}' keeps no conversations: leave out `session_id`, and give the history with "
-            "the call; or define the profile with sessions=True.",
+            f"The profile '{profile.name}' does not keep conversations. Leave out `session_id` and send the history, "
+            "or define the profile with sessions=True.",
             model=model,
         )
     if messages > 1:
         raise bad_request(
-            "With `session_id`, give only the new message: the conversation has those before it.", model=model
+            "With `session_id`, send only the new message. The conversation already has the earlier ones.", model=model
         )
     try:
         return str(uuid.UUID(value))
     except (AttributeError, TypeError, ValueError):
         raise bad_request(
-            "`session_id` is not an id: give the one in provider_specific_fields['agent'].", model=model
+            "`session_id` is not valid. Use the one in provider_specific_fields['agent'].", model=model
         ) from None

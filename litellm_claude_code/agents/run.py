@@ -99,7 +99,7 @@ class AgentRun:
         except Exception as error:
             self._events.put_nowait(self._with_record(from_sdk(error, is_sent=True)))
         except BaseException:
-            ended = CallFailed(Failure(kind="lost", text="the run of the agent was ended"))
+            ended = CallFailed(Failure(kind="lost", text="the agent's run was stopped"))
             self._events.put_nowait(self._with_record(ended))
             raise
         else:
@@ -130,7 +130,7 @@ class AgentRun:
         async with AsyncExitStack() as held:
             await held.enter_async_context(self._pool.reserve_slot())
             if profile.cwd is not None and not profile.parallel:
-                hint = f"one at a time, unless the profile '{profile.name}' says parallel=True"
+                hint = f"runs take turns, unless the profile '{profile.name}' has parallel=True"
                 await held.enter_async_context(sessions.exclusive_lock("folder", str(profile.cwd), hint=hint))
             self._pool.admission.check(self._call)  # another call may have met a limit while this one waited
             conversation = await self._conversation(held)
@@ -160,7 +160,7 @@ class AgentRun:
             return sessions.begin(new, profile=profile.name, owner=call.owner, has_folder=profile.cwd is None)
         found = sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
         await held.enter_async_context(
-            sessions.exclusive_lock("conversation", found.id, hint="wait for its answer before you go on")
+            sessions.exclusive_lock("conversation", found.id, hint="wait for its answer before you continue")
         )
         return sessions.resume(call.session_id, profile=profile.name, owner=call.owner)
 
@@ -227,7 +227,7 @@ class AgentRun:
             try:
                 await call_user_function(self._call.profile.on_event, event)
             except Exception:
-                _logger.exception("on_event of the profile %r failed; the run goes on", self._call.profile.name)
+                _logger.exception("on_event of the profile %r failed, but the run continues", self._call.profile.name)
 
     def _separated(self, text: str) -> str:
         """Return a piece of text, after a blank line if it begins another message of the model."""

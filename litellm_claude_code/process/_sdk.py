@@ -162,10 +162,10 @@ def _of_the_machine(error: BaseException | None) -> str | None:
         if isinstance(error, UntrustedFolder):
             return str(error)
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return "too many files are open in this process or on this machine: raise the limit (`ulimit -n`)"
+            return "too many files are open in this process or on this machine. Raise the limit with `ulimit -n`"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            return f"{error.filename or 'a file'} cannot be written or run: {error.strerror}"
+            return f"cannot write or run {error.filename or 'a file'}: {error.strerror}"
         if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM):
-            return f"no process can be started: {error.strerror}. Lower LITELLM_CLAUDE_CODE_MAX_WORKERS or free memory"
+            return f"cannot start a process: {error.strerror}. Lower LITELLM_CLAUDE_CODE_MAX_WORKERS, or free memory"
         error = error.__cause__
     return None

@@ -34,8 +34,8 @@ LEFT_OUT_BLOCK: Final = {"type": _BLOCK_NAME}
 # another version sends the request anyway, the API refuses it because `messages` is empty.
 UNSENDABLE_BODY: Final = json.dumps({"betas": {"toString": None}, "messages": []})
 LEFT_OUT: Final = (
-    "Claude Code left this request out and asked one of its own; its answer was thrown away. A policy of your "
-    "organisation can cause that: use an API key (`api_key=`) or another account."
+    "Claude Code replaced this request by one of its own, and its answer was discarded. A policy of your organisation "
+    "can cause this. Use an API key (`api_key=`) or another account."
 )
 
 

@@ -15,7 +15,7 @@ from ..errors import CallFailed, Failure, timed_out
 from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
 from .transport import Frame
 
-_CUT: Final = "the connection to the API was lost before the answer was whole"
+_CUT: Final = "the connection to the API was lost before the answer was complete"
 
 
 class Lease:

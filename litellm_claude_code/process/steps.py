@@ -128,7 +128,7 @@ class CallSteps:
                 pass
         reply = await self._process.control(cli.REWIND_CONVERSATION, target_message_uuid=mark)
         if not reply.get("rewound"):
-            raise CLIConnectionError("the CLI did not rewind")
+            raise CLIConnectionError("the CLI did not rewind the conversation")
 
     async def usage(self) -> dict[str, Any] | None:
         """Return the CLI's report of the subscription's usage, or None if it refuses the request.

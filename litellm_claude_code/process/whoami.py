@@ -94,7 +94,7 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
 
 async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
     """Return the JSON object that `claude auth status` prints. Its exit status is 1 if there is no login."""
-    failed = CallFailed(Failure(kind="lost", text="the CLI does not tell who is logged in (`claude auth status`)"))
+    failed = CallFailed(Failure(kind="lost", text="the CLI does not report the login (`claude auth status`)"))
     try:
         with anyio.fail_after(settings.boot_timeout_s):
             ran = await anyio.run_process(

@@ -49,19 +49,20 @@ class ClaudeCodeConfig(AnthropicConfig):
         given = {key: value for key, value in non_default_params.items() if key != "user"}
         if non_default_params.get("user") is not None and not drops:
             raise unsupported(
-                "`user` would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.", model=model
+                "`user` would overwrite Claude Code's own metadata. Leave it out, or set drop_params=True.", model=model
             )
         if models.split_profile(model)[1]:
             return {**optional_params, **given}
         check_tools(given.get("tools"), model=model)
         n = given.get("n")
         if n is not None and (not isinstance(n, int) or n < 1):
-            raise bad_request(f"n={n!r} is not a count of answers: give a whole number from 1", model=model)
+            raise bad_request(f"n={n!r} is not valid. Use an integer of at least 1.", model=model)
         claude = self._full_id(model, may_ask=True)
         try:
             mapped: Body = super().map_openai_params(given, optional_params, claude, drop_params)
         except (AttributeError, KeyError, TypeError) as error:
-            raise bad_request(f"A parameter is not of the form it should have: {error!r}", model=model) from None
+            why = f"A parameter has an invalid type or format ({type(error).__name__})."
+            raise bad_request(why, model=model) from None
         return {**mapped, "n": n} if n is not None else mapped
 
     def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
@@ -70,7 +71,7 @@ class ClaudeCodeConfig(AnthropicConfig):
         try:
             return super().get_json_schema_from_pydantic_object(response_format)
         except Exception as error:  # pydantic cannot make a schema of the class
-            why = f"`response_format` cannot be made a JSON schema ({type(error).__name__})."
+            why = f"`response_format` cannot be converted to a JSON schema ({type(error).__name__})."
             raise bad_request(why, model=models.PROVIDER) from None
 
     def _full_id(self, model: str, *, may_ask: bool) -> str:

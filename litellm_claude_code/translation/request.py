@@ -114,8 +114,8 @@ def to_request(given: GivenCall) -> PlainRequest:
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
         raise unsupported(
-            f"This request needs {', '.join(sorted(missing))} (anthropic-beta), which Claude Code does not send. "
-            "Leave out the tool or parameter it belongs to.",
+            f"The request needs the beta {', '.join(sorted(missing))}, which Claude Code does not send. "
+            "Leave out the tool or parameter that needs it.",
             model=model,
         )
     _merge(body, extra_body)
@@ -188,7 +188,7 @@ def _to_json(body: Body, *, model: str) -> str:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise bad_request(f"The request holds something that is not JSON: {error}", model=model) from None
+        raise bad_request(f"The request contains a value that is not JSON: {error}", model=model) from None
 
 
 def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -212,8 +212,8 @@ def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body, *, model: str) -
     count += _CLI_CACHE_MARKS if marks else 0
     if count > _MOST_CACHE_MARKS:
         raise bad_request(
-            f"{count} cache marks (`cache_control`); the API takes {_MOST_CACHE_MARKS}"
-            f"{', and a marked system prompt uses two of them here' if marks else ''}. Mark fewer blocks.",
+            f"The request has {count} cache marks (`cache_control`), but the API allows {_MOST_CACHE_MARKS}"
+            f"{', and a marked system prompt counts as two' if marks else ''}. Mark fewer blocks.",
             model=model,
         )
     return ("1h" if marks[-1].get("ttl") == "1h" else "5m") if marks else None

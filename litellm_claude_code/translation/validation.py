@@ -26,17 +26,17 @@ IMAGES: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 # Keys that CLI 2.1.327 uses itself instead of sending them. If the first is present, the CLI leaves out the whole body
 # and sends a request of its own.
 UNSENDABLE_KEYS: Final[Mapping[str, str]] = {
-    "program_use_case_id": "Claude Code would leave out the whole request because of it; take it out",
-    "betas": "Claude Code sends its own `anthropic-beta` header; take it out",
-    "anthropic_beta": "Claude Code sends its own `anthropic-beta` header; take it out",
+    "program_use_case_id": "Claude Code would drop the whole request because of it. Remove it",
+    "betas": "Claude Code sends its own `anthropic-beta` header. Remove it",
+    "anthropic_beta": "Claude Code sends its own `anthropic-beta` header. Remove it",
 }
 # Keys of the body that the caller cannot set directly, and what to use instead.
 FENCED: Final[Mapping[str, str]] = {
-    "system": "give a message of role 'system'",
+    "system": "use a message with the role 'system'",
     "messages": "use the `messages` argument",
     "model": "use the `model` argument",
     "stream": "use the `stream` argument",
-    "metadata": "it holds Claude Code's own account and device ids",
+    "metadata": "it contains Claude Code's own account and device ids",
     **UNSENDABLE_KEYS,
 }
 
@@ -44,27 +44,27 @@ FENCED: Final[Mapping[str, str]] = {
 def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None:
     """Raise `BadRequestError` for empty or system-only messages, unknown roles, or content other than text or parts."""
     if not messages:
-        raise bad_request("`messages` is empty: give at least one message of role 'user'.", model=model)
+        raise bad_request("`messages` is empty. Add at least one message with the role 'user'.", model=model)
     for position, message in enumerate(messages):
         if message.get("role") not in ROLES:
             raise bad_request(
-                f"messages[{position}] has the role {message.get('role')!r}: use one of {', '.join(ROLES)}.",
+                f"messages[{position}] has the role {message.get('role')!r}. Use one of {', '.join(ROLES)}.",
                 model=model,
             )
         content = message.get("content")
         parts = content if isinstance(content, list) else []
         if not isinstance(content, (str, list, type(None))) or not all(isinstance(part, Mapping) for part in parts):
             raise bad_request(
-                f"messages[{position}] has content that is neither text nor a list of parts (dicts).", model=model
+                f"The content of messages[{position}] must be a string or a list of parts (dicts).", model=model
             )
     if all(message.get("role") in ("system", "developer") for message in messages):
-        raise bad_request("`messages` holds only system messages: add one of role 'user'.", model=model)
+        raise bad_request("`messages` has only system messages. Add one with the role 'user'.", model=model)
 
 
 def check_fence(params: Mapping[str, Any], fenced: Mapping[str, str], *, model: str) -> None:
     """Raise `BadRequestError` for a parameter or body key in `fenced`, which maps keys to what to do instead."""
     for key in fenced.keys() & params.keys():
-        raise bad_request(f"The body's '{key}' cannot be set this way: {fenced[key]}.", model=model)
+        raise bad_request(f"'{key}' cannot be set in the body: {fenced[key]}.", model=model)
 
 
 def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
@@ -72,7 +72,7 @@ def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> Non
     asked = sorted(name for name in headers if name.lower() != "user-agent")
     if asked and not drops:
         raise unsupported(
-            f"Headers cannot be sent through Claude Code ({', '.join(asked)}). Leave out `extra_headers`, or set "
+            f"Claude Code cannot send headers of a call ({', '.join(asked)}). Leave out `extra_headers`, or set "
             "drop_params=True.",
             model=model,
         )
@@ -88,7 +88,7 @@ def without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
         return litellm_params
     if not drops:
         raise unsupported(
-            "metadata.user_id would overwrite Claude Code's own metadata: leave it out, or set drop_params=True.",
+            "`metadata.user_id` would overwrite Claude Code's own metadata. Leave it out, or set drop_params=True.",
             model=model,
         )
     return {**litellm_params, "metadata": {key: value for key, value in metadata.items() if key != "user_id"}}
@@ -99,15 +99,15 @@ def check_tools(tools: object, *, model: str) -> None:
     if tools is None:
         return
     if not isinstance(tools, list):
-        raise bad_request(f"`tools` is a {type(tools).__name__}: give a list of tools.", model=model)
+        raise bad_request(f"`tools` must be a list, not a {type(tools).__name__}.", model=model)
     for position, tool in enumerate(tools):
         if not isinstance(tool, dict):
-            raise bad_request(f"tools[{position}] is a {type(tool).__name__}: give a dict.", model=model)
+            raise bad_request(f"tools[{position}] must be a dict, not a {type(tool).__name__}.", model=model)
         function = tool.get("function") if tool.get("type") == "function" else tool
         if not isinstance(function, dict) or not (
             function.get("name") or function.get("type") or function.get("server_url")
         ):
-            raise bad_request(f"tools[{position}] has no name: give it one in `function.name`.", model=model)
+            raise bad_request(f"tools[{position}] has no name. Set `function.name`.", model=model)
         _check_json_schema(function.get("parameters"), where=f"tools[{position}].function.parameters", model=model)
 
 
@@ -115,7 +115,7 @@ def check_schema(response_format: object) -> None:
     """Raise `BadRequestError` if `response_format` is not a dict or class, or its schema is missing or invalid."""
     if not isinstance(response_format, (dict, type, NoneType)):
         raise bad_request(
-            f"`response_format` is a {type(response_format).__name__}: give a dict, or a class of pydantic's.",
+            f"`response_format` must be a dict or a pydantic class, not a {type(response_format).__name__}.",
             model=PROVIDER,
         )
     if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
@@ -124,7 +124,7 @@ def check_schema(response_format: object) -> None:
     schema = described.get("schema") if isinstance(described, dict) else None
     if not isinstance(schema, dict):
         raise bad_request(
-            "`response_format` has no schema: give {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
+            "`response_format` has no schema. Use {'type': 'json_schema', 'json_schema': {'name': …, 'schema': {…}}}.",
             model=PROVIDER,
         )
     _check_json_schema(schema, where="response_format.json_schema.schema", model=PROVIDER)
@@ -138,13 +138,13 @@ def _check_json_schema(schema: Any, *, where: str, model: str) -> None:
     if error is not None:
         # The validator's own message quotes the schema.
         path = ".".join(str(part) for part in error.absolute_path) or "its top level"
-        raise bad_request(f"{where} is not a JSON schema: look at {path}.", model=model)
+        raise bad_request(f"{where} is not a valid JSON schema. Check {path}.", model=model)
 
 
 def check_turns(body: Body, *, model: str) -> None:
     """Raise `BadRequestError` if the translated body has no messages."""
     if not body["messages"]:
-        raise bad_request("`messages` says nothing: give text to at least one message of role 'user'.", model=model)
+        raise bad_request("`messages` has no text. Add text to at least one message with the role 'user'.", model=model)
 
 
 def check_images(body: Body, *, model: str) -> None:
@@ -157,10 +157,12 @@ def check_images(body: Body, *, model: str) -> None:
                 kind = source.get("media_type")
                 if block.get("type") == "image" and kind not in IMAGES:
                     raise bad_request(
-                        f"The image in turn {position + 1} is of type {kind!r}: use one of {', '.join(IMAGES)}.",
+                        f"The image in message {position + 1} has the type {kind!r}. Use one of {', '.join(IMAGES)}.",
                         model=model,
                     )
-                _check_base64(source.get("data"), where=f"the {block.get('type')} in turn {position + 1}", model=model)
+                _check_base64(
+                    source.get("data"), where=f"The {block.get('type')} in message {position + 1}", model=model
+                )
 
 
 def _check_base64(data: object, *, where: str, model: str) -> None:
@@ -169,7 +171,7 @@ def _check_base64(data: object, *, where: str, model: str) -> None:
     except (binascii.Error, ValueError):
         is_readable = False
     if not is_readable:
-        raise bad_request(f"{where[0].upper()}{where[1:]} is not readable: its base64 data is broken.", model=model)
+        raise bad_request(f"{where} has invalid base64 data.", model=model)
 
 
 def check_encodable(text: str, *, model: str) -> None:
@@ -178,7 +180,7 @@ def check_encodable(text: str, *, model: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise bad_request(
-            "The request holds a lone surrogate, which is no character: clean the text with "
+            "The request contains a lone surrogate, which is not a character. Clean the text with "
             "text.encode('utf-8', 'replace').decode('utf-8').",
             model=model,
         ) from None
@@ -194,7 +196,7 @@ def check_numbers(value: Any, *, model: str) -> None:
             check_numbers(inner, model=model)
     elif isinstance(value, int) and abs(value) > _LARGEST_EXACT_INTEGER:
         raise bad_request(
-            f"The request holds the integer {value}, which would reach the model rounded: Claude Code is exact up to "
-            "2**53. Give it as a string.",
+            f"The request contains the integer {value}, which Claude Code would round, because it is above 2**53. "
+            "Pass it as a string.",
             model=model,
         )
