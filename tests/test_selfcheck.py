@@ -1,7 +1,8 @@
 """The self-check passes on the real CLI, and says what is wrong with one that does otherwise.
 
 What a CLI does wrong is made real: by a script that starts the real one in another environment, without a flag, or
-with its frames changed on the way, and by a policy in a mount namespace of its own.
+with its frames changed on the way, and by a policy in a mount namespace of its own. Such a test runs the checks that
+notice it; others run all of them.
 """
 
 import asyncio
@@ -18,7 +19,17 @@ import pytest
 
 from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.install import find_cli
-from litellm_claude_code.selfcheck import Report, ensure_checked, self_check
+from litellm_claude_code.selfcheck import Report, ensure_checked, self_check, wire_checks
+from litellm_claude_code.selfcheck.wire_checks import (
+    CHECKS,
+    Check,
+    check_endings,
+    check_failures,
+    check_nothing_else,
+    check_reset,
+    check_rich_body,
+    check_what_a_call_sets,
+)
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.tested_versions import CLI_BY_SDK
 from litellm_claude_code.testing import StandIn
@@ -52,14 +63,21 @@ def script(tmp_path: Path) -> Script:
     return write
 
 
-def check(cli: Path, **more: float) -> Report:
-    return asyncio.run(self_check(Settings(cli_path=cli, **more)))  # type: ignore[arg-type]
+def check(cli: Path, *checks: Check, **more: float) -> Report:
+    """Run the given checks, or all."""
+    return asyncio.run(self_check(Settings(cli_path=cli, **more), checks or CHECKS))  # type: ignore[arg-type]
 
 
 def test_the_cli_that_is_installed_does_what_is_relied_on() -> None:
     report = asyncio.run(self_check(Settings()))
     assert report.problems == ()
     assert report.sentence() == ""
+
+
+def test_each_check_is_one_of_those_that_run_and_the_last_judges_the_traffic_of_all() -> None:
+    assert set(CHECKS) == {value for name, value in vars(wire_checks).items() if name.startswith("check_")}
+    assert CHECKS[:2] == (check_rich_body, check_reset)  # the second looks for what the first has said
+    assert CHECKS[-1] is check_nothing_else
 
 
 def test_neither_a_login_nor_a_proxy_takes_part(
@@ -112,78 +130,95 @@ async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script:
 
 TRAFFIC = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 VARIABLES = {
-    "CLAUDE_CODE_DISABLE_THINKING": "It sends `thinking`, which is not in the call: ",
-    "CLAUDE_CODE_MAX_RETRIES": "It sends another request after an error 529: ",
-    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": "It sends another request after an error 400: ",
-    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "It sends another request after a stream that is cut off: ",
-    TRAFFIC: "It makes requests of its own (HEAD /api/hello): ",
+    "CLAUDE_CODE_DISABLE_THINKING": (check_reset, "It sends `thinking`, which is not in the call: "),
+    "CLAUDE_CODE_MAX_RETRIES": (check_failures, "It sends another request after an error 529: "),
+    "CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS": (check_failures, "It sends another request after an error 400: "),
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": (
+        check_failures,
+        "It sends another request after a stream that is cut off: ",
+    ),
+    TRAFFIC: (check_nothing_else, "It makes requests of its own (HEAD /api/hello): "),
 }
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_without_effect_is_named(script: Script, name: str) -> None:
-    report = check(script(f'unset {name}\nexec {CLI} "$@"'))
-    assert report.problems[0].startswith(f"{VARIABLES[name]}{name}")
+    noticed_by, sentence = VARIABLES[name]
+    report = check(script(f'unset {name}\nexec {CLI} "$@"'), check_what_a_call_sets, noticed_by)
+    assert report.problems[0].startswith(f"{sentence}{name}")
     assert all(name in problem for problem in report.problems)
     assert all(problem in report.sentence() for problem in report.problems)
     assert f"pip install 'claude-agent-sdk=={list(CLI_BY_SDK)[-1]}'" in report.sentence()
 
 
 def test_a_title_asked_for_in_secret_is_noticed(script: Script) -> None:
-    report = check(script(f'unset {TRAFFIC} CLAUDE_CODE_DISABLE_TERMINAL_TITLE\nexec {CLI} "$@"'))
+    report = check(script(f'unset {TRAFFIC} CLAUDE_CODE_DISABLE_TERMINAL_TITLE\nexec {CLI} "$@"'), check_rich_body)
     assert report.problems[0].startswith("It makes a model request of its own: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
 
 
 FLAGS = {
     "--max-budget-usd": (
         2,
+        check_endings,
         "Its budget does not end the turn after an answer that ends at max_tokens: --max-budget-usd has no effect.",
     ),
-    "--tools": (2, "It sends `tools`, which is not in the call: --tools"),
-    "--include-partial-messages": (1, "It does not deliver all events of an answer: --include-partial-messages"),
+    "--tools": (2, check_reset, "It sends `tools`, which is not in the call: --tools"),
+    "--include-partial-messages": (
+        1,
+        check_rich_body,
+        "It does not deliver all events of an answer: --include-partial-messages",
+    ),
 }
 
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_a_flag_without_effect_is_named(script: Script, flag: str) -> None:
-    words, sentence = FLAGS[flag]
-    report = check(script(WITHOUT_FLAG.format(flag=flag, words=words, cli=str(CLI)), sys.executable))
+    words, noticed_by, sentence = FLAGS[flag]
+    report = check(script(WITHOUT_FLAG.format(flag=flag, words=words, cli=str(CLI)), sys.executable), noticed_by)
     assert report.problems[0].startswith(sentence)
 
 
 # Passes frames on to the real CLI. A frame may be changed, or answered in its place.
 STEPS = {
     "the body is dropped": (
+        (check_rich_body,),
         "env.pop('CLAUDE_CODE_EXTRA_BODY', None)",
         "`max_tokens`, `messages`, `output_config`, `stop_sequences`, `thinking`, `tool_choice`, `tools` in its "
         "request differ from the call: CLAUDE_CODE_EXTRA_BODY has no effect.",
     ),
     "caching stays on": (
+        (check_reset,),
         "if env.get('DISABLE_PROMPT_CACHING'): env['DISABLE_PROMPT_CACHING'] = ''",
         "It sets cache marks, although the call has none: DISABLE_PROMPT_CACHING",
     ),
     "caching stays off": (
+        (check_what_a_call_sets,),
         "if 'DISABLE_PROMPT_CACHING' in env: env['DISABLE_PROMPT_CACHING'] = '1'",
         "It does not set the cache marks of the call: DISABLE_PROMPT_CACHING",
     ),
     "the effort is another": (
+        (check_reset,),
         "if 'CLAUDE_CODE_EFFORT_LEVEL' in env: env['CLAUDE_CODE_EFFORT_LEVEL'] = 'high'",
         "It sends `output_config`, which is not in the call: CLAUDE_CODE_EFFORT_LEVEL has no effect.",
     ),
     "the model is dropped": (
+        (check_what_a_call_sets,),
         "request.get('settings', {}).pop('model', None)",
         "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
     "the system prompt is dropped": (
+        (check_reset,),
         "request.pop('system_prompt', None); request.pop('only_if_model_is_current', None)",
         "The system prompt does not arrive as written: --system-prompt-snapshot or `system_prompt` in `set_model` has "
         "no effect.",
     ),
     "the system prompt is refused": (
+        (check_reset,),
         INSTEAD.format(when="subtype == 'set_model'", reply={"subtype": "error", "error": "unknown"}),
         "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
     "rewinding is claimed and not done": (
+        (check_rich_body, check_reset),
         INSTEAD.format(
             when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {"rewound": True}}
         ),
@@ -191,14 +226,17 @@ STEPS = {
         "effect.",
     ),
     "rewinding is not done": (
+        (check_reset,),
         INSTEAD.format(when="subtype == 'rewind_conversation'", reply={"subtype": "success", "response": {}}),
         "It does not remove a call by `/clear` and `rewind_conversation`: ",
     ),
     "settings are refused": (
+        (check_reset,),
         INSTEAD.format(when="subtype == 'apply_flag_settings'", reply={"subtype": "error", "error": "unknown"}),
         "It does not start, or does not answer `apply_flag_settings`: ",
     ),
     "the body is refused": (
+        (check_reset,),
         INSTEAD.format(when="env.get('CLAUDE_CODE_EXTRA_BODY')", reply={"subtype": "error", "error": "not allowed"}),
         "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
@@ -207,8 +245,8 @@ STEPS = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_without_effect_is_named(script: Script, name: str) -> None:
-    change, sentence = STEPS[name]
-    report = check(script(BETWEEN.format(cli=str(CLI), change=change), sys.executable))
+    noticed_by, change, sentence = STEPS[name]
+    report = check(script(BETWEEN.format(cli=str(CLI), change=change), sys.executable), *noticed_by)
     assert any(problem.startswith(sentence) for problem in report.problems), report.problems
 
 
@@ -242,51 +280,62 @@ def test_an_older_cli_is_told_with_its_version(script: Script) -> None:
     assert "The Claude Code CLI 1.0.3" in report.sentence()
 
 
-IN_NAMESPACE = """
-import asyncio
+FILE = "/etc/claude-code/managed-settings.json"
+POLICY_ENV = {
+    "CLAUDE_CODE_EFFORT_LEVEL": "high",
+    "CLAUDE_CODE_EXTRA_BODY": "{}",
+    "CLAUDE_CODE_MAX_RETRIES": "1",
+    "DISABLE_PROMPT_CACHING": "",
+}
+POLICIES: dict[str, dict[str, object]] = {
+    "variables": {"env": POLICY_ENV},
+    "apiKeyHelper": {"apiKeyHelper": "echo of-the-company"},
+    "awsAuthRefresh": {"awsAuthRefresh": "echo of-the-company"},
+    "models": {"availableModels": ["opus"]},
+}
+UNDER_EACH = f"""
+import asyncio, json, pathlib, sys
 from litellm_claude_code.selfcheck import self_check
 from litellm_claude_code.settings import Settings
-print(asyncio.run(self_check(Settings())).sentence())
+told = {{}}
+for name, policy in json.loads(sys.argv[1]).items():
+    pathlib.Path({FILE!r}).write_text(json.dumps(policy))
+    told[name] = asyncio.run(self_check(Settings())).sentence()
+print(json.dumps(told))
 """
-FILE = "/etc/claude-code/managed-settings.json"
 
 
-def sentence_under(policy: dict[str, object], folder: Path) -> str:
-    """Check the CLI under a machine-wide policy: in a mount namespace, with another `/etc`."""
+@pytest.fixture(scope="module")
+def told_under(one_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the check says under each machine-wide policy: in a mount namespace, with another `/etc`."""
     isolated = ["unshare", "--map-root-user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("needs Linux's unprivileged namespaces")
-    etc = folder / "etc"
-    (etc / "claude-code").mkdir(parents=True)
+    etc = tmp_path_factory.mktemp("etc")
+    (etc / "claude-code").mkdir()
     for name in ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache"):
         if Path("/etc", name).is_file():
             shutil.copy(Path("/etc", name), etc)
-    (etc / "claude-code" / "managed-settings.json").write_text(json.dumps(policy))
-    inside = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), sys.executable, "-c", IN_NAMESPACE]
-    ran = subprocess.run([*isolated, *inside], capture_output=True, text=True, timeout=120, check=True)
-    return ran.stdout
+    program = [sys.executable, "-c", UNDER_EACH, json.dumps(POLICIES)]
+    inside = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), *program]
+    ran = subprocess.run([*isolated, *inside], capture_output=True, text=True, timeout=240, check=True)
+    return dict(json.loads(ran.stdout))
 
 
-def test_a_policy_that_sets_variables_is_named_with_each(tmp_path: Path) -> None:
-    env = {
-        "CLAUDE_CODE_EFFORT_LEVEL": "high",
-        "CLAUDE_CODE_EXTRA_BODY": "{}",
-        "CLAUDE_CODE_MAX_RETRIES": "1",
-        "DISABLE_PROMPT_CACHING": "",
-    }
-    told = sentence_under({"env": env}, tmp_path)
-    assert f"{FILE} sets {', '.join(env)}, which can change who pays, where requests go or what they contain" in told
-    assert f"The policy in {FILE} sets {', '.join(env)}, which this package must set" in told
+def test_a_policy_that_sets_variables_is_named_with_each(told_under: dict[str, str]) -> None:
+    told, names = told_under["variables"], ", ".join(POLICY_ENV)
+    assert f"{FILE} sets {names}, which can change who pays, where requests go or what they contain" in told
+    assert f"The policy in {FILE} sets {names}, which this package must set" in told
 
 
 @pytest.mark.parametrize("name", ["apiKeyHelper", "awsAuthRefresh"])
-def test_a_policy_whose_program_would_see_requests_is_refused(tmp_path: Path, name: str) -> None:
-    told = sentence_under({name: f"touch {tmp_path}/ran; echo of-the-company"}, tmp_path)
+def test_a_policy_whose_program_would_see_requests_is_refused(told_under: dict[str, str], name: str) -> None:
+    told = told_under[name]
     assert f"sets {name}, so Claude Code would start a program that can read the request" in told
     assert f"The policy in {FILE} may be the cause." in told
 
 
-def test_a_policy_that_bars_models_is_named(tmp_path: Path) -> None:
-    told = sentence_under({"availableModels": ["opus"]}, tmp_path)
+def test_a_policy_that_bars_models_is_named(told_under: dict[str, str]) -> None:
+    told = told_under["models"]
     assert "It does not accept a request by `apply_flag_settings` and `set_model`" in told
     assert f"The policy in {FILE} may be the cause." in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,13 @@ from ..settings import Settings
 from .bench import Bench, Lost
 from .policies import policies
 from .report import Problem, Report
-from .wire_checks import CHECKS
+from .wire_checks import CHECKS, Check
 
 _VERSION_WITHIN_S: Final = 3.0
 
 
-async def self_check(settings: Settings) -> Report:
-    """Let the CLI serve about fifteen calls on loopback and return a report. This takes a second or two.
+async def self_check(settings: Settings, checks: Sequence[Check] = CHECKS) -> Report:
+    """Let the CLI serve the calls of `checks` on loopback and return a report. All checks take a second or two.
 
     No request goes anywhere else. If a check finds a problem, the next one still runs; if a process fails, the
     self-check stops there, unfinished.
@@ -36,7 +37,7 @@ async def self_check(settings: Settings) -> Report:
             bench = Bench(stand_in, settings)
             try:
                 await bench.boot()
-                for check in CHECKS:
+                for check in checks:
                     problems += await check(bench)
             finally:
                 await bench.close()

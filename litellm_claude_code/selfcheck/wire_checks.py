@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .. import cli_protocol as cli
 from ..process.guard import LEFT_OUT_BLOCK
@@ -15,6 +16,8 @@ from .report import Problem
 
 if TYPE_CHECKING:
     from ..testing import Answer, RecordedRequest, Reply
+
+Check: TypeAlias = Callable[[Bench], Awaitable[list[Problem]]]
 
 LEAVING_OUT: Final = (cli.MAX_OUTPUT_TOKENS, "the block that is fired with the prompt")
 _OAUTH: Final = "oauth-2025-04-20"
@@ -42,7 +45,7 @@ _RICH: Final[Body] = {
 }
 
 
-async def _check_rich_body(bench: Bench) -> list[Problem]:
+async def check_rich_body(bench: Bench) -> list[Problem]:
     """Check that a body with every kind of content arrives unchanged, and that the answer's events are delivered."""
     seen = await bench.ask(_RICH)
     problems = differences(seen)
@@ -58,7 +61,7 @@ def _credentials(request: RecordedRequest) -> tuple[str | None, str | None]:
     return request.headers.get("x-api-key"), request.headers.get("authorization")
 
 
-async def _check_reset(bench: Bench) -> list[Problem]:
+async def check_reset(bench: Bench) -> list[Problem]:
     """Check that a second call contains no text of the first, and has the CLI's system blocks of a fresh process."""
     second = await bench.ask(system=_OTHER_SYSTEM)
     fresh = await bench.ask(system="")
@@ -71,7 +74,7 @@ async def _check_reset(bench: Bench) -> list[Problem]:
     return problems
 
 
-async def _check_endings(bench: Bench) -> list[Problem]:
+async def check_endings(bench: Bench) -> list[Problem]:
     """Check that every kind of answer takes one request and is delivered with its own `stop_reason`.
 
     The CLI's budget must have ended each turn. Otherwise the worker tries to stop a second request, which may succeed
@@ -97,7 +100,7 @@ async def _check_endings(bench: Bench) -> list[Problem]:
     return problems
 
 
-async def _check_left_out(bench: Bench) -> list[Problem]:
+async def check_left_out(bench: Bench) -> list[Problem]:
     """Check that a request of the CLI's own is refused, and that its answer is not delivered as the call's.
 
     The CLI makes one in place of the call's if it leaves out the body, for example because the body is not JSON (tested
@@ -115,7 +118,7 @@ async def _check_left_out(bench: Bench) -> list[Problem]:
     return [*problems, *differences(await bench.ask())]
 
 
-async def _check_failures(bench: Bench) -> list[Problem]:
+async def check_failures(bench: Bench) -> list[Problem]:
     """Check that a failing call makes one request, and that the failure is reported with its status."""
     from ..testing import Answer, Failure, Text
 
@@ -137,7 +140,7 @@ async def _check_failures(bench: Bench) -> list[Problem]:
     return problems
 
 
-async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
+async def check_what_a_call_sets(bench: Bench) -> list[Problem]:
     """Check that the model and the cache marks are those of the call, not those of the call before."""
     marked = await bench.ask(model="haiku", cache_ttl="1h")
     problems = differences(marked, is_marked=True)
@@ -146,14 +149,14 @@ async def _check_what_a_call_sets(bench: Bench) -> list[Problem]:
     return [*problems, *differences(await bench.ask())]
 
 
-async def _check_nothing_else(bench: Bench) -> list[Problem]:
+async def check_nothing_else(bench: Bench) -> list[Problem]:
     """Check that the CLI made no requests to paths other than that of the calls."""
     asked = sorted({f"{request.method} {request.path}" for request in bench.stand_in.other_requests})
     switches = (cli.DISABLE_NONESSENTIAL_TRAFFIC,)
     return [Problem(f"it makes requests of its own ({', '.join(asked)})", switches)] if asked else []
 
 
-async def _check_login(bench: Bench) -> list[Problem]:
+async def check_login(bench: Bench) -> list[Problem]:
     """Check that a subscription token is sent correctly.
 
     A `.claude.json` that is written later must change neither the token nor the host.
@@ -174,13 +177,13 @@ async def _check_login(bench: Bench) -> list[Problem]:
     return problems
 
 
-CHECKS: Final = (
-    _check_rich_body,
-    _check_reset,
-    _check_endings,
-    _check_left_out,
-    _check_failures,
-    _check_what_a_call_sets,
-    _check_login,
-    _check_nothing_else,
+CHECKS: Final[tuple[Check, ...]] = (
+    check_rich_body,
+    check_reset,
+    check_endings,
+    check_left_out,
+    check_failures,
+    check_what_a_call_sets,
+    check_login,
+    check_nothing_else,
 )
