@@ -33,6 +33,7 @@ from litellm_claude_code.testing import StandIn  # noqa: E402
 from .support.anthropic_host import AnthropicHost  # noqa: E402
 from .support.processes import claude_processes  # noqa: E402
 from .support.redis import redis_server  # noqa: E402
+from .support.scripts import Forker, forker  # noqa: E402
 from .support.served import Served, serving  # noqa: E402
 from .support.waiting import wait_until  # noqa: E402
 
@@ -159,6 +160,12 @@ def one_server(one_stand_in: StandIn) -> Iterator[Served]:
 def server(stand_in: StandIn, one_server: Served) -> Served:
     """The server that all tests share, over the stand-in that all tests share."""
     return one_server
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forker]:
+    with forker() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .support.scripts import Forker, Script, environment, forker, remember_check
+from .support.scripts import Forker, Script, environment, remember_check
 from .support.waiting import wait_until
 
 HEAD = """
@@ -64,12 +64,6 @@ def respond(record: Any) -> Answer:
     if "hang" in text:
         return Answer(content=[Text("late")], delay_s=600)
     return Answer(content=[Text("word " * 4000)], between_s=0.05) if "slow" in text else Answer(content=[Text("hello")])
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forker]:
-    with forker() as started:
-        yield started
 
 
 @pytest.fixture

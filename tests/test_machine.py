@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import litellm
 import pytest
@@ -20,6 +18,8 @@ from litellm_claude_code.container import ContainerLimits, container_limits
 from litellm_claude_code.install import absolute_path
 from litellm_claude_code.testing import StandIn
 from litellm_claude_code.trusted import UntrustedFolder, read_trusted, trusted_folder
+
+from .support.scripts import Forker
 
 ASK = """
 import json, sys, litellm, litellm_claude_code
@@ -38,32 +38,37 @@ def request(stand_in: StandIn) -> dict[str, Any]:
     return {"model": "claude_code/sonnet", "messages": [message], "max_retries": 0, **where}
 
 
-def run(stand_in: StandIn, *, prefix: tuple[str, ...] = (), cwd: Path | None = None, **env: str) -> tuple[str, str]:
-    """Ask in a process of its own; return what it printed and what it said on stderr."""
-    done = subprocess.run(
-        [*prefix, sys.executable, "-c", ASK, json.dumps(request(stand_in))],
-        env={**os.environ, "LITELLM_CLAUDE_CODE_SELF_CHECK": "false", "PYTHONPATH": os.pathsep.join(sys.path), **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-    )
-    return done.stdout.strip(), done.stderr.strip()
+class Ask(Protocol):
+    def __call__(self, before: str = "", **env: str) -> tuple[str, str]: ...
+
+
+@pytest.fixture
+def ask(stand_in: StandIn, forks: Forker, tmp_path: Path) -> Ask:
+    """Ask in a process of its own, after some other code; return what it printed and what it said on stderr."""
+
+    def ask(before: str = "", **env: str) -> tuple[str, str]:
+        ours = {name: os.environ[name] for name in ("CLAUDE_CONFIG_DIR", "XDG_CACHE_HOME")}
+        env = {**ours, "LITELLM_CLAUDE_CODE_SELF_CHECK": "false", **env}
+        out, errors = forks.start(before + ASK, json.dumps(request(stand_in)), home=tmp_path, **env).wait()
+        return out.strip(), errors.strip()
+
+    return ask
 
 
 @pytest.mark.parametrize("name", ["NAÏVE", "OPTIND", "UID", "PPID", "with space", "a.b-c", "BASH_FUNC_x%%", "1"])
-def test_a_call_works_whatever_the_variables_are_called(stand_in: StandIn, name: str) -> None:
-    assert run(stand_in, **{name: "1\n2"}) == ("You said: Hi", "")
+def test_a_call_works_whatever_the_variables_are_called(ask: Ask, name: str) -> None:
+    assert ask(**{name: "1\n2"}) == ("You said: Hi", "")
 
 
 @pytest.mark.parametrize("path", ["bin:{}", ":{}", "{}:", "./bin:{}"])
-def test_no_program_of_the_working_folder_is_run(stand_in: StandIn, tmp_path: Path, path: str) -> None:
+def test_no_program_of_the_working_folder_is_run(ask: Ask, tmp_path: Path, path: str) -> None:
     for folder in (tmp_path, tmp_path / "bin"):
         folder.mkdir(exist_ok=True)
         for name in ("setpriv", "setsid", "sh", "sleep", "git"):
             (folder / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
             (folder / name).chmod(0o755)
-    assert run(stand_in, cwd=tmp_path, PATH=path.format(os.environ["PATH"])) == ("You said: Hi", "")
+    there = f"import os; os.chdir({str(tmp_path)!r})"
+    assert ask(there, PATH=path.format(os.environ["PATH"])) == ("You said: Hi", "")
     assert not (tmp_path / "was-run").exists()
 
 
@@ -92,19 +97,19 @@ def test_variables_may_come_and_go_while_processes_start(stand_in: StandIn, monk
 
 
 @pytest.mark.parametrize("files", [10, 12, 13, 14, 16, 20])
-def test_too_few_files_are_a_sentence(stand_in: StandIn, files: int) -> None:
-    out, errors = run(stand_in, prefix=("/bin/sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"))
+def test_too_few_files_are_a_sentence(ask: Ask, files: int) -> None:
+    out, errors = ask(f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))")
     assert out == "You said: Hi" or "too many files are open" in out, (out, errors)
     assert "Traceback" not in errors
 
 
 @is_root
 @pytest.mark.parametrize("owned", ["", "litellm_claude_code", "litellm_claude_code/run", "litellm_claude_code/empty"])
-def test_a_folder_that_another_user_made_is_refused(stand_in: StandIn, tmp_path: Path, owned: str) -> None:
+def test_a_folder_that_another_user_made_is_refused(ask: Ask, tmp_path: Path, owned: str) -> None:
     folder = tmp_path / "cache" / owned
     folder.mkdir(parents=True)
     os.chown(folder, NOBODY, NOBODY)
-    out, errors = run(stand_in, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    out, errors = ask(XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert f"{folder} belongs to another user" in out
     assert "XDG_CACHE_HOME" in out
     assert errors == ""
@@ -164,7 +169,7 @@ VALUES: list[Any] = [[], [1], 1, "x", {"sonnet": 1}, {"sonnet": ["x"]}, {"sonnet
 
 @pytest.mark.processes
 @pytest.mark.parametrize("shape", [*SHAPES, *VALUES], ids=lambda shape: str(shape)[:20])
-def test_notes_of_any_shape_are_no_obstacle(tmp_path: Path, shape: Any) -> None:
+def test_notes_of_any_shape_are_no_obstacle(forks: Forker, tmp_path: Path, shape: Any) -> None:
     code = """
 import json, sys
 from litellm_claude_code import cache
@@ -174,10 +179,8 @@ file.write_text(shape if isinstance(shape, str) else json.dumps({"cli": cache._f
 import litellm_claude_code
 print(litellm_claude_code.models.resolve("sonnet"))
 """
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     code = code.replace("from litellm_claude_code import cache", IMPORT_CACHE_ALONE)
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(shape)], env=env, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("claude-sonnet-5-5\n", "")
+    assert forks.start(code, json.dumps(shape), home=tmp_path).wait() == ("claude-sonnet-5-5\n", "")
 
 
 IMPORT_CACHE_ALONE = """
@@ -191,10 +194,11 @@ for name in [name for name in sys.modules if name.startswith("litellm_claude_cod
 """
 
 START_OFTEN = """
-import sys
+import os, sys, time
 from litellm_claude_code.process import folders
 print("ready", flush=True)
-sys.stdin.readline()
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.001)
 for _ in range(300):
     folder = folders.private_folder()
     assert (folder / "lock").exists(), "another process removed it"
@@ -203,20 +207,17 @@ for _ in range(300):
 
 
 @pytest.mark.processes
-def test_programs_that_start_together_keep_their_folders(tmp_path: Path) -> None:
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", START_OFTEN]
-    pipe = subprocess.PIPE
-    started = [subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(8)]
+def test_programs_that_start_together_keep_their_folders(forks: Forker, tmp_path: Path) -> None:
+    homes = [tmp_path / str(number) for number in range(8)]
+    for home in homes:
+        home.mkdir()
+    cache, go = tmp_path / "cache", tmp_path / "go"
+    started = [forks.start(START_OFTEN, str(go), home=home, XDG_CACHE_HOME=str(cache)) for home in homes]
     for one in started:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in started:
-        assert one.stdin is not None
-        one.stdin.write("\n")
-        one.stdin.flush()
-    assert [one.communicate()[1] for one in started] == [""] * 8
-    assert list((tmp_path / "litellm_claude_code" / "run").iterdir()) == []
+        one.wait_until_ready()
+    go.touch()
+    assert [one.wait()[1] for one in started] == [""] * 8
+    assert list((cache / "litellm_claude_code" / "run").iterdir()) == []
 
 
 MOUNT_2 = "31 23 0:27 {top} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"

@@ -35,7 +35,9 @@ signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 script = json.loads(line)
 os.setsid()
 for number, path in enumerate((os.devnull, script["out"], script["errors"])):
-    os.dup2(os.open(path, os.O_RDWR), number)
+    opened = os.open(path, os.O_RDWR)
+    os.dup2(opened, number)
+    os.close(opened)
 os.environ.clear()
 os.environ.update(script["env"])
 sys.argv = ["-c", *script["arguments"]]
