@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn
 
 from .support.anthropic_host import HOST, AnthropicHost
+from .support.scripts import Forker
 
 EIGHT_THREADS = """
 import concurrent.futures
@@ -68,7 +67,7 @@ class AuthorizationServer(AnthropicHost):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("programs", [1, 2])
-def test_expiring_and_rotating_tokens_fail_no_call(tmp_path: Path, programs: int) -> None:
+def test_expiring_and_rotating_tokens_fail_no_call(forks: Forker, tmp_path: Path, programs: int) -> None:
     with StandIn(api_key=None) as stand_in:
         host = AuthorizationServer(stand_in, tmp_path)
 
@@ -84,19 +83,18 @@ def test_expiring_and_rotating_tokens_fail_no_call(tmp_path: Path, programs: int
         told["claudeAiOauth"] |= {"accessToken": "sk-ant-oat01-0", "refreshToken": host.refresh, "expiresAt": expires}
         file.write_text(json.dumps(told))
         env = {
-            **os.environ,
             "CLAUDE_CONFIG_DIR": str(host.config),
+            "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"],
             "HTTPS_PROXY": host.proxy,
             "NODE_EXTRA_CA_CERTS": str(host.certificate),
             "LITELLM_CLAUDE_CODE_SELF_CHECK": "false",
             "LITELLM_CLAUDE_CODE_MAX_WORKERS": "2",
         }
-        running = [
-            subprocess.Popen([sys.executable, "-c", EIGHT_THREADS], env=env, stdout=subprocess.PIPE, text=True)
-            for _ in range(programs)
-        ]
-        said = [program.communicate()[0] for program in running]
+        homes = [tmp_path / f"program-{number}" for number in range(programs)]
+        for home in homes:
+            home.mkdir()
+        said = [one.wait() for one in [forks.start(EIGHT_THREADS, home=home, **env) for home in homes]]
         host.close()
-    assert said == ["all answered\n"] * programs
+    assert [out for out, _ in said] == ["all answered\n"] * programs, said
     assert host.refreshed > 0
     assert host.refused == 0
