@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 import litellm_claude_code
 from litellm_claude_code.install import find_cli
 from litellm_claude_code.models import ALIASES
+from litellm_claude_code.selfcheck import Report
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
 from litellm_claude_code_cli import checkup, provider
 from litellm_claude_code_cli.app import app
@@ -296,6 +297,20 @@ def findings(result: Result) -> dict[str, Any]:
     return {finding["about"]: finding for finding in told["findings"]}
 
 
+@pytest.fixture(scope="module")
+def report(one_stand_in: StandIn) -> Report:
+    """What the self-check says of the real CLI."""
+    report = litellm_claude_code.provider.self_check()
+    litellm_claude_code.close()
+    return report
+
+
+@pytest.fixture
+def one_self_check(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the doctors whose subject is not the self-check share one."""
+    monkeypatch.setattr(litellm_claude_code.provider, "self_check", lambda: report)
+
+
 def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: StandIn) -> None:
     result = run("doctor", "--offline", "--json")
     assert result.exit_code == 0, result.output
@@ -325,6 +340,7 @@ def test_a_doctor_takes_newer_versions_as_good_and_a_compromised_one_as_bad(
     assert "litellm 1.107.0 was a compromised release" in " ".join(bad.sentences)
 
 
+@pytest.mark.usefixtures("one_self_check")
 def test_a_healthy_doctor_prints_one_tick_and_who_pays(gateway: StandIn) -> None:
     result = run("doctor")
     assert (result.exit_code, result.stderr) == (0, "")
@@ -334,6 +350,7 @@ def test_a_healthy_doctor_prints_one_tick_and_who_pays(gateway: StandIn) -> None
     )
 
 
+@pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_prints_the_details_of_a_problem_only(gateway: StandIn) -> None:
     gateway.script(Failure(401, message="expired"))
     result = run("doctor")
@@ -363,6 +380,7 @@ def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
     assert len(gateway.requests) == 1
 
 
+@pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: AnthropicHost, stand_in: StandIn) -> None:
     default_endpoint.usage = usage(42)
     result = run("doctor", "--no-call", "--verbose")
@@ -375,6 +393,7 @@ def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: Anthropic
     assert stand_in.requests == []
 
 
+@pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> None:
     gateway.script(Failure(401, message="expired"))
     found = findings(run("doctor", "--json"))
@@ -383,7 +402,7 @@ def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> 
     assert found["overhead"]["verdict"] == "good"
 
 
-@pytest.mark.processes
+@pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
     found = findings(run("doctor", "--json"))
     assert found["login"]["verdict"] == "bad"
