@@ -11,12 +11,12 @@ import json
 import queue
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 
 import litellm
 from claude_agent_sdk import AssistantMessage, ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, StreamEvent, query
@@ -26,7 +26,6 @@ from surroundings import Address
 import litellm_claude_code
 from litellm_claude_code.login import Login
 
-T = TypeVar("T")
 Frame = dict[str, Any]
 
 SYSTEM: Final = "You are terse."
@@ -37,19 +36,6 @@ MODEL: Final = MODELS[ALIAS]
 MAX_TOKENS: Final = 256
 _DEADLINE_S: Final = 60.0
 _WARM_UP_CALLS: Final = 5
-
-
-class Contender(Protocol):
-    """One way to ask. Its first call starts the processes that it needs."""
-
-    def call(self, user: str) -> str:
-        """Ask with `SYSTEM` and this message. Return the answer's text as soon as a caller could use it."""
-
-    def settle(self) -> None:
-        """Prepare for the next call in the caller's thread. Does not wait for work in the background."""
-
-    def close(self) -> None:
-        """End all processes of this contender."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,49 +76,21 @@ class Litellm:
 
     def ask(self, question: Question) -> str:
         """Return the answer's text."""
-        return str(self._complete(question).choices[0].message.content)
-
-    def stream(self, question: Question) -> Iterator[str]:
-        """Yield the answer's text in pieces, as they arrive."""
-        for chunk in self._complete(question, stream=True):
-            if content := chunk.choices[0].delta.content:
-                yield content
-
-    def settle(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self._close()
-
-    def _complete(self, question: Question, **more: Any) -> Any:
-        return litellm.completion(
+        response: Any = litellm.completion(
             model=self._name(question.alias),
             messages=question.messages(),
             max_tokens=MAX_TOKENS,
             api_base=self._address.base_url,
             api_key=self._address.api_key,
             timeout=_DEADLINE_S,
-            **more,
         )
-
-
-class FirstChunk:
-    """The first piece of text of a stream. `settle` reads the rest."""
-
-    def __init__(self, contender: Litellm) -> None:
-        self._contender = contender
-        self._stream: Iterator[str] = iter(())
-
-    def call(self, user: str) -> str:
-        self._stream = self._contender.stream(Question(user=user))
-        return next(self._stream)
+        return str(response.choices[0].message.content)
 
     def settle(self) -> None:
-        for _ in self._stream:
-            pass
+        pass
 
     def close(self) -> None:
-        self._contender.close()
+        self._close()
 
 
 def claude_code(address: Address) -> Litellm:
@@ -204,25 +162,13 @@ class BareWorker:
         _end(self._loop)
 
     async def _ask(self, user: str) -> str:
-        await self._fire(user)
-        text = ""
-        async for message in self._received():
-            text += _text(message)
-            if isinstance(message, ResultMessage):
-                break
-        return text
-
-    async def _fire(self, user: str) -> None:
         if self._messages is None:
             await self._client.connect()
             self._messages = self._client.receive_messages()
         body = {"messages": [{"role": "user", "content": [{"type": "text", "text": user}]}], "max_tokens": MAX_TOKENS}
         await self._load(json.dumps(body))
         await self._client.query(_user_message(user, client_composed=True))
-
-    def _received(self) -> AsyncIterator[Any]:
-        assert self._messages is not None
-        return self._messages
+        return await self._read(self._messages)
 
     async def _load(self, body: str) -> None:
         env = {
@@ -235,19 +181,24 @@ class BareWorker:
         await self._transport.control("apply_flag_settings", settings={"model": MODEL, "env": env})
 
     async def _reset(self) -> None:
+        assert self._messages is not None
         disarmed = {"env": {"CLAUDE_CODE_EXTRA_BODY": json.dumps({"messages": []})}}
         await self._transport.control("apply_flag_settings", settings=disarmed)
         mark = str(uuid.uuid4())
         await self._client.query(_user_message("/clear", uuid=mark))
-        await self._read_result()
+        await self._read(self._messages)
         reply = await self._transport.control("rewind_conversation", target_message_uuid=mark)
         if not reply["rewound"]:
             raise RuntimeError("the CLI did not rewind")
 
-    async def _read_result(self) -> None:
-        async for message in self._received():
+    async def _read(self, messages: AsyncIterator[Any]) -> str:
+        text = ""
+        async for message in messages:
+            if isinstance(message, StreamEvent) and message.event["type"] == "content_block_delta":
+                text += message.event["delta"].get("text", "")
             if isinstance(message, ResultMessage):
                 break
+        return text
 
 
 class BareWorkers:
@@ -295,21 +246,6 @@ class BareWorkers:
     def _clear(self, worker: BareWorker) -> None:
         worker.settle()
         self._free.put(worker)
-
-
-class BareFirstChunk(BareWorker):
-    """A bare worker, timed up to the first piece of text. `settle` reads the rest."""
-
-    async def _ask(self, user: str) -> str:
-        await self._fire(user)
-        async for message in self._received():
-            if text := _text(message):
-                return text
-        raise RuntimeError("no text came")
-
-    async def _reset(self) -> None:
-        await self._read_result()
-        await super()._reset()
 
 
 class _BareTransport(SubprocessCLITransport):
@@ -363,12 +299,6 @@ def lean_options(address: Address) -> ClaudeAgentOptions:
         cwd=folder / "empty",
         env={**login.environment(), "CLAUDE_CODE_TMPDIR": str(folder)},
     )
-
-
-def _text(message: Any) -> str:
-    if isinstance(message, StreamEvent) and message.event["type"] == "content_block_delta":
-        return str(message.event["delta"].get("text", ""))
-    return ""
 
 
 async def _nothing() -> AsyncIterator[Frame]:

@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import surroundings
-from measuring import Goal, table
-from optimizer import THREADS, _children_cpu_s
+from measuring import THREADS, Goal, Part, run, table
+from optimizer import children_cpu_s
 from surroundings import Address
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where `examples` is
@@ -88,7 +88,7 @@ def measure(answer_after_s: float, others: str, names: Sequence[str]) -> dict[st
     logging.disable(logging.WARNING)
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     runs: dict[str, dict[str, Run]] = {}
-    command = [sys.executable, __file__, "--serve", "--answer-after", str(answer_after_s)]
+    command = [sys.executable, __file__, "--serve", str(answer_after_s)]
     for name in names:
         optimize = {MIPRO: _mipro, GEPA: _gepa}[name]
         runs[name] = {}
@@ -107,7 +107,7 @@ def _timed(optimize: Callable[[Any], None], make: Callable[[], Any], address: Ad
 
     import litellm_claude_code
 
-    seen, children_cpu_s, own_cpu_s = surroundings.requests_seen(address), _children_cpu_s(), time.process_time()
+    seen, cli_cpu_s, own_cpu_s = surroundings.requests_seen(address), children_cpu_s(), time.process_time()
     began = time.perf_counter()
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         lm = make()
@@ -120,7 +120,7 @@ def _timed(optimize: Callable[[Any], None], make: Callable[[], Any], address: Ad
         wall_s=wall_s,
         requests=requests,
         own_cpu_s=own_cpu_s,
-        children_cpu_s=_children_cpu_s() - children_cpu_s,
+        children_cpu_s=children_cpu_s() - cli_cpu_s,
         stats=stats,
     )
 
@@ -132,11 +132,22 @@ def _lm(who: str, address: Address) -> Any:
 
     from dspy_adapter import ClaudeCodeLM
 
-    where = {"api_base": address.base_url, "api_key": address.api_key, "max_tokens": contenders.MAX_TOKENS}
+    where: dict[str, Any] = {
+        "api_base": address.base_url,
+        "api_key": address.api_key,
+        "max_tokens": contenders.MAX_TOKENS,
+    }
     if who == OURS:
-        return ClaudeCodeLM(contenders.ALIAS, cache=False, **where)
+        return ClaudeCodeLM(contenders.ALIAS, cache=False, max_tokens=contenders.MAX_TOKENS, **where)
     if who == DIRECT:
-        return dspy.LM(f"anthropic/{contenders.MODEL}", cache=False, engine="litellm", **where, drop_params=True)
+        return dspy.LM(
+            f"anthropic/{contenders.MODEL}",
+            cache=False,
+            engine="litellm",
+            max_tokens=contenders.MAX_TOKENS,
+            drop_params=True,
+            **where,
+        )
     return _query_lm(address)
 
 
@@ -204,62 +215,36 @@ def _gepa(lm: Any) -> None:
     optimizer.compile(_program(), trainset=_tickets()[0], valset=_tickets()[1])
 
 
-def goals(runs: Mapping[str, Mapping[str, Run]], others: str) -> list[Goal]:
+def _part(answer_after_s: float, others: str, runs: Mapping[str, Mapping[str, Run]]) -> Part:
     """Compare wall time per request, because one contender's run may need a few more requests."""
-    per_request = {
-        (name, who): run.wall_s / run.requests for name, contenders in runs.items() for who, run in contenders.items()
-    }
-    if others == DIRECT:
-        return [
-            Goal(name=f"{name}: {OURS} / {DIRECT}", value=per_request[name, OURS] / per_request[name, DIRECT], unit="x",
-                 limits=(_AT_MOST,))
-            for name in runs
-        ]  # fmt: skip
-    return [
-        Goal(name=f"{name}: {others} / {OURS}", value=per_request[name, others] / per_request[name, OURS], unit="x",
-             limits=(_AT_LEAST,), is_ceiling=False)
-        for name in runs
-    ]  # fmt: skip
-
-
-def report(answer_after_s: float, others: str, runs: Mapping[str, Mapping[str, Run]]) -> str:
-    """Return the report: tables of what was measured, and whether the goals are met."""
+    lines, goals = [], []
+    for name, each in runs.items():
+        for who, one in each.items():
+            seconds = (f"{one.wall_s:.1f}", str(one.requests), f"{one.own_cpu_s:.1f}", f"{one.children_cpu_s:.1f}")
+            counts = (str(one.stats.get(count, "–")) if who == OURS else "–" for count in ("boots", "binds"))
+            lines.append((f"{name}, {who}", *seconds, *counts))
+        ratio = (each[OURS].wall_s / each[OURS].requests) / (each[others].wall_s / each[others].requests)
+        if others == DIRECT:
+            goals.append(Goal(name=f"{name}: {OURS} / {DIRECT}", value=ratio, unit="x", limits=(_AT_MOST,)))
+        else:
+            faster = f"{name}: {others} / {OURS}"
+            goals.append(Goal(name=faster, value=1 / ratio, unit="x", limits=(_AT_LEAST,), is_ceiling=False))
     head = (f"answers after {answer_after_s:g} s", "wall s", "requests", "own CPU s", "CLI CPU s", "boots", "binds")
-    lines = [
-        (
-            f"{name}, {who}",
-            *(f"{run.wall_s:.1f}", str(run.requests), f"{run.own_cpu_s:.1f}", f"{run.children_cpu_s:.1f}"),
-            *(str(run.stats.get(count, "–")) if who == OURS else "–" for count in ("boots", "binds")),
-        )
-        for name, contenders in runs.items()
-        for who, run in contenders.items()
-    ]
-    held = [(goal.name, f"{goal.value:.2f}{goal.unit}", "; ".join(goal.verdicts())) for goal in goals(runs, others)]
-    return "\n\n".join([table(head, lines), table(("wall time a request", "measured", "limit"), held)])
+    data = {name: {who: vars(one) for who, one in each.items()} for name, each in runs.items()}
+    return Part(lines=[table(head, lines)], goals=goals, data={"runs": data})
 
 
-def main() -> None:
-    """Measure and print the report."""
-    parser = argparse.ArgumentParser(description="Whole optimizer runs of DSPy's, by who makes their calls.")
-    parser.add_argument("--answer-after", type=float, default=1.0, metavar="S", help="seconds (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=(MIPRO, GEPA), help="these optimizers (default: both)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.answer_after)
-        return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that everything is cleaned up
+def _parts(options: argparse.Namespace) -> Iterator[tuple[str, Part]]:
     others = QUERY if options.answer_after <= _QUICK_S else DIRECT
-    with surroundings.scratch_home():
-        machine = surroundings.machine()
-        runs = measure(options.answer_after, others, options.only or (MIPRO, GEPA))
-    print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
-    print(report(options.answer_after, others, runs))
-    if options.json is not None:
-        data = {"machine": machine, "runs": {n: {w: vars(run) for w, run in each.items()} for n, each in runs.items()}}
-        options.json.write_text(json.dumps(data, indent=1) + "\n")
+    runs = measure(options.answer_after, others, options.only or (MIPRO, GEPA))
+    yield "evolution", _part(options.answer_after, others, runs)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Whole optimizer runs of DSPy's, by who makes their calls.")
+    parser.add_argument("--answer-after", type=float, default=1.0, metavar="S", help="seconds (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=(MIPRO, GEPA), help="these optimizers (default: both)")
+    if sys.argv[1:2] == ["--serve"]:  # the process of the stand-in
+        serve(float(sys.argv[2]))
+    else:
+        run(parser, _parts)

@@ -1,34 +1,42 @@
-"""Timing in interleaved rounds, and tables of the results. Independent of what is measured."""
+"""Timing in interleaved rounds and in threads, and the report. Independent of what is measured."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import random
+import signal
 import statistics
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar
+
+import surroundings
 
 T = TypeVar("T")
 
+THREADS: Final = 8
+_WITHIN_S: Final = 120.0
+_WARM_UP_ROUNDS: Final = 3
+_BOOTING_S: Final = 2.0
+"""Time to boot the spare processes that the warm-up has started."""
+
 
 class Timed(Protocol):
-    """The part of a contender that timing needs."""
+    """A contender: one way to ask. Its first call starts the processes that it needs."""
 
-    def call(self, user: str) -> str: ...
-    def settle(self) -> None: ...
+    def call(self, user: str) -> str:
+        """Ask with a short system prompt and this message. Return the text as soon as a caller could use it."""
 
-
-def _is_echo(answer: str, user: str) -> bool:
-    return user in answer
-
-
-def begins_echo(answer: str, user: str) -> bool:
-    """Return whether `answer` can be the beginning of the stand-in's echo."""
-    return answer != "" and f"You said: {user}".startswith(answer)
+    def settle(self) -> None:
+        """Prepare for the next call in the caller's thread. Does not wait for work in the background."""
 
 
 @dataclass(kw_only=True)
@@ -46,7 +54,6 @@ class Row:
     pause_s: float
     latencies_ms: list[float] = field(default_factory=list)
     lead_in_ms: list[float] = field(default_factory=list)
-    is_answer: Callable[[str, str], bool] = _is_echo
     cpu_ms: list[float] = field(default_factory=list)
     """CPU of this Python process per call, one number per round. Child processes are not included."""
 
@@ -61,7 +68,7 @@ class Row:
             began = time.perf_counter()
             answer = self.contender.call(user)
             took = 1000 * (time.perf_counter() - began)
-            if not self.is_answer(answer, user):
+            if user not in answer:  # the stand-in echoes the message
                 raise RuntimeError(f"{self.name} answered {answer!r} to {user!r}")
             (self.lead_in_ms if number < self.lead_in else self.latencies_ms).append(took)
             self.contender.settle()
@@ -79,28 +86,83 @@ class Row:
         return statistics.median(self.latencies_ms)
 
     @property
-    def p90_ms(self) -> float:
-        return percentile(self.latencies_ms, 0.9)
-
-    @property
     def median_cpu_ms(self) -> float:
         return statistics.median(self.cpu_ms)
 
+    def data(self) -> dict[str, Any]:
+        """Return the measurements, for other programs."""
+        return {"latencies_ms": self.latencies_ms, "lead_in_ms": self.lead_in_ms, "own_cpu_ms_by_round": self.cpu_ms}
 
-def interleave(
-    rows: Sequence[Row], *, rounds: int, rest_s: float, on_round: Callable[[int], None] = lambda _: None
-) -> None:
+
+def warmed_up(rows: Sequence[Row], *, rest_s: float) -> None:
+    """Play a few rounds, wait for the processes that they have started, and forget the measurements."""
+    interleave(rows, rounds=_WARM_UP_ROUNDS, rest_s=rest_s)
+    time.sleep(_BOOTING_S)
+    for row in rows:
+        row.forget()
+
+
+def interleave(rows: Sequence[Row], *, rounds: int, rest_s: float) -> None:
     """Play all rows in each round, in a random order, so that noise affects all rows alike.
 
     The orders are the same in every run of the benchmark.
     """
     order = list(rows)
     shuffle = random.Random(8).shuffle
-    for number in range(1, rounds + 1):
-        shuffle(order)
-        for row in order:
-            row.play(rest_s)
-        on_round(number)
+
+    def play() -> None:
+        for _ in range(rounds):
+            shuffle(order)
+            for row in order:
+                row.play(rest_s)
+
+    at_once([play], threads=1, within_s=_WITHIN_S * max(1, rounds / 10))  # a stream that hangs has a deadline, too
+
+
+def rows_table(title: str, rows: Iterable[Row]) -> str:
+    """Return a table of latencies, and of the CPU of this Python process."""
+    return table(
+        (title, "calls", "median ms", "p90 ms", "own CPU ms"),
+        [
+            (
+                row.name,
+                str(len(row.latencies_ms)),
+                f"{row.median_ms:.1f}",
+                f"{percentile(row.latencies_ms, 0.9):.1f}",
+                f"{row.median_cpu_ms:.1f}",
+            )
+            for row in rows
+        ],
+    )
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """One way of calling from `THREADS` threads, and the duration of each round of `calls` calls."""
+
+    name: str
+    ask: Callable[[str], str]
+    calls: int
+    walls_s: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        """Start the processes that the calls need."""
+        at_once([partial(self.ask, "Warm up.")] * THREADS, threads=THREADS, within_s=_WITHIN_S)
+
+    def play(self) -> None:
+        """Make the calls of one round. Raises `RuntimeError` for a wrong answer."""
+        began, cpu = time.perf_counter(), time.process_time()
+        users = [f"Say {began}, {number}." for number in range(self.calls)]
+        answers = at_once([partial(self.ask, user) for user in users], threads=THREADS, within_s=_WITHIN_S)
+        self.walls_s.append(time.perf_counter() - began)
+        self.cpu_s.append(time.process_time() - cpu)
+        if sorted(answers) != sorted(f"You said: {user}" for user in users):
+            raise RuntimeError(f"{self.name}: the answers are not those to the questions")
+
+    @property
+    def per_s(self) -> float:
+        return self.calls * len(self.walls_s) / sum(self.walls_s)
 
 
 def at_once(jobs: Iterable[Callable[[], T]], *, threads: int, within_s: float) -> list[T]:
@@ -155,11 +217,10 @@ class Goal:
     def verdicts(self) -> list[str]:
         """Return, for each limit, whether it is met."""
         sign = "≤" if self.is_ceiling else "≥"
-        return [f"{sign} {limit:g}{self.unit} {'met' if self.keeps(limit) else 'MISSED'}" for limit in self.limits]
-
-    def keeps(self, limit: float) -> bool:
-        """Return whether the value is within the limit."""
-        return self.value <= limit if self.is_ceiling else self.value >= limit
+        return [
+            f"{sign} {limit:g}{self.unit} {'met' if (self.value <= limit) is self.is_ceiling else 'MISSED'}"
+            for limit in self.limits
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +230,33 @@ class Part:
     lines: list[str]
     goals: list[Goal]
     data: dict[str, Any]
+
+
+def run(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], Iterable[tuple[str, Part]]]) -> None:
+    """Measure in a scratch home; print the machine, each part and the goals; write everything to `--json`'s file."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to this file")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that everything is cleaned up
+    began = time.monotonic()
+    parts: dict[str, Part] = {}
+    with surroundings.scratch_home():
+        machine = surroundings.machine()
+        print("\n".join(f"{name + ':':<18} {value}" for name, value in machine.items()), flush=True)
+        for name, part in measure(options):
+            parts[name] = part
+            print("", *part.lines, sep="\n", flush=True)
+    goals = [goal for part in parts.values() for goal in part.goals]
+    if goals:
+        held = [(goal.name, f"{goal.value:.2f}{goal.unit}", "; ".join(goal.verdicts())) for goal in goals]
+        print(f"\n{table(('goal', 'measured', 'limit'), held)}")
+    print(f"\n{time.monotonic() - began:.0f} s")
+    if options.json is not None:
+        whole = {
+            "machine": machine,
+            "parts": {name: part.data for name, part in parts.items()},
+            "goals": {goal.name: {"value": goal.value, "verdicts": goal.verdicts()} for goal in goals},
+        }
+        options.json.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

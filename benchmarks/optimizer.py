@@ -6,7 +6,6 @@ import resource
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,22 +13,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import surroundings
-from measuring import Goal, Part, at_once, percentile, table
+from measuring import THREADS, Goal, Part, at_once, percentile, table
 from surroundings import Address
 
 if TYPE_CHECKING:
     from contenders import Question
 
-THREADS: Final = 8
 _PHASES: Final = 8
 _CALLS_PER_PHASE: Final = 24
 _EXAMPLES: Final = (0, 1, 3, 4)
 """Examples per call, by phase: 2, 4, 8 and 10 messages including the system prompt and the question."""
 _SAMPLE_EVERY_S: Final = 0.05
 _PHASE_WITHIN_S: Final = 120.0
-
-_WAITING: Final = "calls waiting"
-_STATES: Final = ("booting", "idle", "busy", "resetting", _WAITING)
 
 OURS: Final = "claude_code/"
 OURS_AGAIN: Final = "claude_code/, once more"
@@ -91,19 +86,10 @@ class Run:
     own_cpu_s: float = 0.0
     children_cpu_s: float = 0.0
     """CPU of the Claude Code processes, known after they have ended."""
-    phase_walls_s: list[float] = field(default_factory=list)
     latencies_s: list[float] = field(default_factory=list)
     stats: dict[str, Any] = field(default_factory=dict)
     timeline: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     requests: int = 0
-
-    def worker_seconds(self) -> dict[str, float]:
-        """Return the seconds that workers spent in each state, summed over all workers."""
-        spent: dict[str, float] = defaultdict(float)
-        for (at, states), (until, _) in zip(self.timeline, self.timeline[1:], strict=False):
-            for state, count in states.items():
-                spent[state] += count * (until - at)
-        return dict(spent)
 
 
 def play(
@@ -124,22 +110,20 @@ def play(
     prepare()
     run = Run(name=name)
     seen = surroundings.requests_seen(address)
-    children_cpu_s, own_cpu_s = _children_cpu_s(), time.process_time()
+    cli_cpu_s, own_cpu_s = children_cpu_s(), time.process_time()
     began = time.perf_counter()
     with _sampled(run.timeline, stats):
         for phase in phases:
-            phase_began = time.perf_counter()
             run.latencies_s.append(_ask(contender, phase.proposal))
             items = [partial(_do, contender, item) for item in phase.items]
             for took_s in at_once(items, threads=THREADS, within_s=_PHASE_WITHIN_S):
                 run.latencies_s += took_s
-            run.phase_walls_s.append(time.perf_counter() - phase_began)
     run.wall_s = time.perf_counter() - began
     run.own_cpu_s = time.process_time() - own_cpu_s
     run.stats = stats()
     run.requests = surroundings.requests_seen(address) - seen
     contender.close()
-    run.children_cpu_s = _children_cpu_s() - children_cpu_s
+    run.children_cpu_s = children_cpu_s() - cli_cpu_s
     return run
 
 
@@ -157,14 +141,12 @@ def _ask(contender: Asked, question: Question) -> float:
 
 @contextmanager
 def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], Any]) -> Iterator[None]:
-    """Sample the workers' states and the number of waiting calls at a fixed interval."""
+    """Sample the workers' states at a fixed interval."""
     began, is_over = time.perf_counter(), threading.Event()
 
     def sample() -> None:
         while not is_over.is_set():
-            told = stats()
-            states = {**told.get("workers", {}), _WAITING: told.get("queue", 0)}
-            timeline.append((round(time.perf_counter() - began, 3), states))
+            timeline.append((round(time.perf_counter() - began, 3), stats().get("workers", {})))
             is_over.wait(_SAMPLE_EVERY_S)
 
     sampler = threading.Thread(target=sample, daemon=True)
@@ -176,7 +158,8 @@ def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], A
         sampler.join()
 
 
-def _children_cpu_s() -> float:
+def children_cpu_s() -> float:
+    """Return the CPU of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
@@ -211,10 +194,10 @@ def measure() -> Part:
                     prepare = contender.warm_up
                 try:
                     run = play(name, contender, address, phases, stats=stats, prepare=prepare)
-                    runs[delay_s][name] = run
                 finally:
                     contender.close()
-                print(f"  optimizer, {delay_s} s, {name}: {runs[delay_s][name].wall_s:.1f} s", file=sys.stderr)
+                runs[delay_s][name] = run
+                print(f"  optimizer, {delay_s} s, {name}: {run.wall_s:.1f} s", file=sys.stderr)
     return _part(phases, runs)
 
 
@@ -222,43 +205,27 @@ def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
     calls = sum(phase.calls for phase in phases)
     quick, slow = runs["0.2"], runs["1"]
     ours_s = (quick[OURS].wall_s + quick[OURS_AGAIN].wall_s) / 2
-    lines = [
-        f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start where it does not say otherwise",
-        *(_table(f"answers after {delay_s} s", each) for delay_s, each in runs.items()),
-        _states_table([(f"{run.name}, {delay_s} s", run) for delay_s, each in runs.items() for run in each.values()]),
-        *(
-            f"{run.name}: {run.requests} requests for {calls} calls  << NOT ONE EACH"
-            for each in runs.values()
-            for run in each.values()
-            if run.requests != calls
-        ),
-    ]
+    faster = quick[QUERY].wall_s / ours_s
+    goals = [Goal(name="optimizer, 0.2 s: query() / claude_code/", value=faster, unit="x", limits=(3,),
+                  is_ceiling=False)]  # fmt: skip
+    for ours in (OURS, OURS_WARM):
+        slower = slow[ours].wall_s / slow[DIRECT].wall_s
+        goals.append(Goal(name=f"optimizer, 1 s: {ours} / anthropic/", value=slower, unit="x", limits=(1.1,)))
     return Part(
-        lines=lines,
-        goals=[
-            Goal(
-                name="optimizer, 0.2 s: query() / claude_code/",
-                value=quick[QUERY].wall_s / ours_s,
-                unit="x",
-                limits=(3,),
-                is_ceiling=False,
-            ),
+        lines=[
+            f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start unless warmed up",
+            *(_table(f"answers after {delay_s} s", each) for delay_s, each in runs.items()),
             *(
-                Goal(
-                    name=f"optimizer, 1 s: {ours} / anthropic/",
-                    value=slow[ours].wall_s / slow[DIRECT].wall_s,
-                    unit="x",
-                    limits=(1.1,),
-                )
-                for ours in (OURS, OURS_WARM)
+                f"{run.name}: {run.requests} requests for {calls} calls  << NOT ONE EACH"
+                for each in runs.values()
+                for run in each.values()
+                if run.requests != calls
             ),
         ],
+        goals=goals,
         data={
             "calls": calls,
-            "runs": {
-                delay_s: {name: {**vars(run), "worker_seconds": run.worker_seconds()} for name, run in each.items()}
-                for delay_s, each in runs.items()
-            },
+            "runs": {delay_s: {name: vars(run) for name, run in each.items()} for delay_s, each in runs.items()},
         },
     )
 
@@ -270,9 +237,7 @@ def _table(title: str, runs: dict[str, Run]) -> str:
         [
             (
                 run.name,
-                f"{run.wall_s:.1f}",
-                f"{run.own_cpu_s:.1f}",
-                f"{run.children_cpu_s:.1f}",
+                *(f"{seconds:.1f}" for seconds in (run.wall_s, run.own_cpu_s, run.children_cpu_s)),
                 *(str(run.stats.get(name, "–")) for name in ("boots", "binds")),
                 f"{run.stats['waited_s']:.1f}" if run.stats else "–",
                 *(f"{percentile(run.latencies_s, share):.2f}" for share in (0.5, 0.9, 1.0)),
@@ -280,14 +245,3 @@ def _table(title: str, runs: dict[str, Run]) -> str:
             for run in runs.values()
         ],
     )
-
-
-def _states_table(runs: list[tuple[str, Run]]) -> str:
-    lines = []
-    for name, run in runs:
-        if not run.stats:
-            continue
-        spent = run.worker_seconds()
-        boot_s = spent.get("booting", 0.0) / max(1, run.stats["boots"])
-        lines.append((name, *(f"{spent.get(state, 0.0):.0f}" for state in _STATES), f"{boot_s:.2f}"))
-    return table(("seconds spent, all workers together", *_STATES, "a boot"), lines)

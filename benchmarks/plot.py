@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 _FOLDER: Final = Path(__file__).parent
 _OURS: Final = "claude_code/"
@@ -27,12 +27,12 @@ def latency(measured: Mapping[str, Any]) -> None:
         axes.step(taken, [(place + 1) / len(taken) for place in range(len(taken))], where="post", label=name)
     axes.set(xscale="log", xlabel="milliseconds, answers at once", ylabel="share of calls done", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8)
-    figure.savefig(_FOLDER / "latency.svg")
+    _save(figure, "latency")
 
 
 def optimizer(measured: Mapping[str, Any]) -> None:
     """Draw the run of `optimizer.py`: the wall time of each contender, and the states of our workers over time."""
-    runs = measured["parts"]["optimizer"]["runs"]
+    runs = measured["runs"]
     figure, (bars, states) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=(2, 3), layout="constrained")
     walls = [(f"{name}, {delay} s", run["wall_s"]) for delay, each in runs.items() for name, run in each.items()][::-1]
     drawn = bars.barh(*zip(*walls, strict=True), color=["#1f6f8b" if _OURS in name else "#c8c8c0" for name, _ in walls])
@@ -48,20 +48,24 @@ def optimizer(measured: Mapping[str, Any]) -> None:
     states.set(xlabel=f"seconds into our run, answers after {delay} s", ylabel="processes")
     states.margins(x=0)
     states.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.15))
-    figure.savefig(_FOLDER / "optimizer.svg")
+    _save(figure, "optimizer")
+
+
+def _save(figure: Figure, name: str) -> None:
+    figure.savefig(_FOLDER / f"{name}.png", dpi=110)
+
+
+PICTURES: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {"call": latency, "optimizer": optimizer}
 
 
 def main() -> None:
     """Draw each picture for which the given files have numbers."""
-    mpl.rcParams["svg.hashsalt"] = "litellm_claude_code"  # so that the same numbers give the same file
     for path in map(Path, sys.argv[1:]):
-        measured = json.loads(path.read_text())
-        pictures: list[Callable[[Mapping[str, Any]], None]] = [latency] if "rows" in measured else []
-        pictures += [optimizer] if "optimizer" in measured.get("parts", {}) else []
-        if not pictures:
+        parts = json.loads(path.read_text())["parts"]
+        if PICTURES.keys().isdisjoint(parts):
             sys.exit(f"{path} holds nothing to draw: it is neither overhead.py's nor load.py's with the optimizer")
-        for draw in pictures:
-            draw(measured)
+        for name in PICTURES.keys() & parts.keys():
+            PICTURES[name](parts[name])
 
 
 if __name__ == "__main__":

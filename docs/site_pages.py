@@ -18,8 +18,8 @@ _PAGES = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "SECURITY.md": "SECURITY.md",
     "benchmarks.md": "benchmarks/README.md",
-    "latency.svg": "benchmarks/latency.svg",
-    "optimizer.svg": "benchmarks/optimizer.svg",
+    "latency.png": "benchmarks/latency.png",
+    "optimizer.png": "benchmarks/optimizer.png",
 }
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)")
 
