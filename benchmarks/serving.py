@@ -21,18 +21,7 @@ from typing import Any, Final
 
 import psutil
 import surroundings
-from measuring import (
-    THREADS,
-    Batch,
-    Goal,
-    Part,
-    Row,
-    interleave,
-    rows_table,
-    run,
-    table,
-    warmed_up,
-)
+from measuring import THREADS, Batch, Goal, Part, Row, interleave, rows_table, run, table, warmed_up
 from surroundings import Address
 
 _STARTS: Final = 3
@@ -163,6 +152,7 @@ def measure_requests(address: Address, calls: int) -> Part:
     return Part(
         lines=[
             rows_table("50 ms between calls", rows),
+            "",
             table((f"{THREADS} threads, answers at once", ""), [(name, f"{n:.1f}") for name, n in numbers.items()]),
         ],
         goals=[

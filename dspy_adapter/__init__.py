@@ -11,7 +11,7 @@ print(run)
 """
 
 try:
-    import dspy  # type: ignore[import-untyped] # noqa: F401 - to say what is missing
+    import dspy  # noqa: F401 - to say what is missing
 except ModuleNotFoundError as error:
     if error.name != "dspy":
         raise

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-import dspy  # type: ignore[import-untyped]
+import dspy
 from litellm.exceptions import AuthenticationError
 
 import litellm_claude_code  # noqa: F401 - registers the provider

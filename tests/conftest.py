@@ -68,7 +68,8 @@ SLOWEST = (
 )
 
 
-class KeptTogether(LoadFileScheduling):  # `--dist loadgroup` would do, but xdist 3.8 loses the groups on pytest 9.2
+# `--dist loadgroup` would do, but xdist 3.8 loses the groups on pytest 9.2
+class KeptTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
     """Gives the tests of a file to one process, and those of all files that share a server."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -203,7 +204,8 @@ def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def _litellm_as_it_was() -> Iterator[None]:
     before = (litellm.drop_params, litellm.modify_params, list(litellm.custom_provider_map))
     yield
-    litellm.logging_callback_manager._reset_all_callbacks()
+    callbacks: Any = litellm.logging_callback_manager
+    callbacks._reset_all_callbacks()
     litellm.drop_params, litellm.modify_params, litellm.custom_provider_map = before
 
 
@@ -223,6 +225,7 @@ def told_by_the_cli(one_stand_in: StandIn) -> dict[str, object]:
         env = {"ANTHROPIC_BASE_URL": one_stand_in.base_url, "ANTHROPIC_API_KEY": one_stand_in.api_key or ""}
         env["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] = "1"
         async with ClaudeSDKClient(ClaudeAgentOptions(setting_sources=[], tools=[], env=env)) as client:
-            return await client.get_server_info() or {}
+            info: dict[str, object] = await client.get_server_info() or {}
+        return info
 
     return asyncio.run(ask())

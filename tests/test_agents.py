@@ -484,7 +484,7 @@ async def test_one_run_at_a_time_in_a_folder_unless_the_profile_says_it_is_safe(
     may_end.clear()
     stand_in.reset()
     together = await asyncio.gather(ask("together"), ask("together"), let_end_when_both_are_at_work())
-    assert together[:2] == ["Done.", "Done."]
+    assert list(together[:2]) == ["Done.", "Done."]
 
 
 WIDENING: list[dict[str, Any]] = [

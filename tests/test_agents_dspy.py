@@ -11,8 +11,10 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.testing import RecordedRequest, StandIn, ToolUse, answer
 
-dspy = pytest.importorskip("dspy")
-from dspy_adapter import ClaudeCodeLM  # noqa: E402 - needs DSPy
+pytest.importorskip("dspy")
+import dspy
+
+from dspy_adapter import ClaudeCodeLM
 
 FACTS = {
     "hours.txt": "We open at nine.",

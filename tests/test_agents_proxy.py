@@ -114,7 +114,8 @@ def test_a_client_gets_the_agent_and_what_it_did_and_goes_on_with_its_own_sessio
     session = {"session_id": record["session_id"]}
     before = len(stand_in.requests)
     spoofed = {"metadata": {"user_api_key_hash": "sk-ann"}, "litellm_metadata": {"user_api_key_hash": "sk-ann"}}
-    for more in ({}, spoofed):
+    spoofings: list[dict[str, Any]] = [{}, spoofed]
+    for more in spoofings:
         refused = ask(proxy, "bob", "And mine?", **session, **more)
         assert refused.status_code == 400, refused.text
         assert "Tuesday" not in refused.text

@@ -68,7 +68,7 @@ def test_an_answer_by_way_of_a_tool_is_unwrapped_as_anthropic_unwraps_it(
         script = Answer(content=[ToolUse("json_tool_call", INPUTS[name])])
         model = f"{provider}/claude-sonnet-4-20250514"
         response = asked(stand_in, model, script, response_format=PLACE, stream=stream)
-        folded = litellm.stream_chunk_builder(list(response), messages=ASK) if stream else response
+        folded: Any = litellm.stream_chunk_builder(list(response), messages=ASK) if stream else response
         assert stand_in.requests[-1].body["tools"][0]["name"] == "json_tool_call"
         contents.append(json.loads(folded.choices[0].message.content))
     assert contents[0] == contents[1]

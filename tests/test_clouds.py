@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from litellm_claude_code.testing import vertex_failure as vertex
 from litellm_claude_code_cli.checkup import findings
 
 from .support.anthropic_host import log_in
-from .support.clouds import KINDS, PROFILE_ARN, AnyStandIn, litellm_options
+from .support.clouds import KINDS, PROFILE_ARN, AnyStandIn, each_cloud, litellm_options
 from .support.examples import DOCS, run_page
 from .support.processes import claude_processes
 from .support.requests import ASK, TOOLS, user
@@ -76,8 +75,8 @@ OTHER_SECRETS = {
 
 @pytest.fixture(scope="module")
 def stand_ins(one_stand_in: StandIn) -> Iterator[dict[str, AnyStandIn]]:
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(kind()) for name, kind in KINDS.items()}
+    with each_cloud() as stand_ins:
+        yield stand_ins
         litellm_claude_code.close()
 
 
@@ -440,7 +439,8 @@ def test_a_server_serves_a_cloud(cloud: AnyStandIn, tmp_path: Path) -> None:
         serving(tmp_path, None) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client,
     ):
-        raw = client.chat.completions.with_raw_response.create(model="haiku", messages=[user("Hello")])
+        asking: Any = [user("Hello")]
+        raw = client.chat.completions.with_raw_response.create(model="haiku", messages=asking)
     assert raw.parse().choices[0].message.content == "You said: Hello"
     assert float(raw.headers["x-litellm-response-cost"]) > 0
     assert asked(cloud) == [ALIASES["foundry"]["haiku"]]

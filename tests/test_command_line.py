@@ -167,7 +167,7 @@ def test_a_model_of_another_family_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no JSON")
     (tmp_path / "list.json").write_text("[]")
-    for arguments, told in [
+    misuses: list[tuple[list[str | Path], str]] = [
         (["ask"], "there is no question"),
         (["ask", "-"], "there is no question"),
         (["ask", "Hello?", "--image", tmp_path / "notes.txt"], "is not an image"),
@@ -177,7 +177,8 @@ def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path
         (["ask", "two", "words"], "unexpected extra argument"),
         (["answer"], "No such command"),
         (["run"], "Missing argument"),
-    ]:
+    ]
+    for arguments, told in misuses:
         result = run(*arguments)
         assert result.exit_code == ExitCode.USAGE
         assert told in re.sub(r"[\s│]+", " ", result.stderr), result.stderr
@@ -198,7 +199,8 @@ def test_the_wait_for_a_first_check_is_explained_on_a_terminal_only(
         with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.redirect_stderr(stderr):
             ask("Hello?", stream=False, timeout_s=60, model="sonnet")
             stderr.flush()
-        return stderr.buffer.getvalue().decode()  # type: ignore[attr-defined]
+        assert isinstance(stderr.buffer, io.BytesIO)
+        return stderr.buffer.getvalue().decode()
 
     monkeypatch.setattr(sys, "stdin", None)
     for name in ("new", "newer"):
@@ -234,6 +236,7 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
     haiku = listed["claude_code/haiku"]
     info = litellm.get_model_info("claude_code/haiku")
     assert haiku["context_tokens"] == info["max_input_tokens"]
+    assert info["input_cost_per_token"] is not None
     assert haiku["usd_in"] == pytest.approx(info["input_cost_per_token"] * 1e6)
     assert {"tools", "images", "schema"} <= set(haiku["capabilities"])
     assert "temperature" not in haiku["capabilities"]

@@ -66,5 +66,9 @@ def test_every_exit_code_is_in_the_table() -> None:
 
 
 def test_every_subcommand_has_a_section() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if not command.hidden}
+    commands = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in app.registered_commands
+        if not command.hidden
+    }
     assert commands <= set(re.findall(r"^## (.+)$", PAGE, re.MULTILINE))

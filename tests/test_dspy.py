@@ -20,10 +20,12 @@ import litellm
 import pydantic
 import pytest
 
-dspy = pytest.importorskip("dspy")
+pytest.importorskip("dspy")
 
-from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
-from litellm_claude_code.testing import (  # noqa: E402
+import dspy
+
+from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run
+from litellm_claude_code.testing import (
     Answer,
     Failure,
     RecordedRequest,
@@ -34,10 +36,10 @@ from litellm_claude_code.testing import (  # noqa: E402
     answer,
 )
 
-from .support.dspy_runs import quiet  # noqa: E402
-from .support.limits import limited  # noqa: E402
-from .support.requests import PIXEL  # noqa: E402
-from .support.waiting import wait_until  # noqa: E402
+from .support.dspy_runs import quiet
+from .support.limits import limited
+from .support.requests import PIXEL
+from .support.waiting import wait_until
 
 IS_3_3 = dspy.__version__.startswith("3.3.")
 PARIS = "[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]"
@@ -99,11 +101,12 @@ def test_what_cannot_work_is_refused_when_it_is_made(where: dict[str, Any]) -> N
     with pytest.raises(litellm.NotFoundError, match="Did you mean 'sonnet'"):
         ClaudeCodeLM("sonett")
     assert ClaudeCodeLM("gpt-4o", **where).model == "claude_code/gpt-4o"  # a gateway may have anything
-    for wrong in ({"engine": "lm15"}, {"model_type": "text"}, {"on_limit": "sleep"}):
+    wrongs: list[dict[str, Any]] = [{"engine": "lm15"}, {"model_type": "text"}, {"on_limit": "sleep"}]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match=r"engine|text|on_limit"):
             ClaudeCodeLM("sonnet", **wrong)
     with pytest.raises(TypeError, match="Budget"):
-        ClaudeCodeLM("sonnet", budget=5)
+        ClaudeCodeLM("sonnet", budget=5)  # type: ignore[arg-type]  # the mistake
     for maximum in ({"max_usd": 0}, {"max_calls": -1}, {"max_tokens": "many"}):
         with pytest.raises(ValueError, match="max_"):
             Budget("wrong", **maximum)

@@ -83,9 +83,13 @@ def said(events: list[ApiEvent]) -> str:
     return "".join(event.get("delta", {}).get("text", "") for event in events)
 
 
+def always(reply: RawEvents) -> Callable[[RecordedRequest], RawEvents]:
+    return lambda _request: reply
+
+
 def is_own(request: RecordedRequest) -> bool:
     """Return whether the CLI sent a request of its own instead of the call's."""
-    return request.body["messages"] != BODY["messages"]
+    return bool(request.body["messages"] != BODY["messages"])
 
 
 def as_the_api(request: RecordedRequest) -> Any:
@@ -238,7 +242,7 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
         try:
             for count, (stop_reason, blocks) in enumerate(ENDINGS.values(), start=1):
                 reply = piece_by_piece(stop_reason, *blocks, usage={"input_tokens": 9, "output_tokens": 2})
-                stand_in.respond = lambda request, reply=reply: reply
+                stand_in.respond = always(reply)
                 stand_in.goes_on.clear()
                 call = asyncio.create_task(desk.ask())
                 await wait_until_async(

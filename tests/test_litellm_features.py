@@ -32,7 +32,7 @@ async def test_router_balances_and_falls_back(paris: StandIn) -> None:
     response: Any = await router.acompletion("main", messages=ASK)  # type: ignore[arg-type]
     assert response.model == "claude-haiku-5-5"
     paris.script(Failure(429))
-    stream: Any = await router.acompletion("main", messages=ASK, stream=True)  # type: ignore[arg-type]
+    stream: Any = await router.acompletion("main", messages=ASK, stream=True)  # type: ignore[call-overload]
     text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
     assert text == "Paris."
 
@@ -52,8 +52,9 @@ def test_text_completion(paris: StandIn) -> None:
 def test_responses(paris: StandIn) -> None:
     response: Any = litellm.responses(model="claude_code/sonnet", input="Capital of France?", **where(paris))
     assert response.output[0].content[0].text == "Paris."
-    events = list(litellm.responses(model="claude_code/sonnet", input="Capital?", stream=True, **where(paris)))  # type: ignore[call-overload]
-    assert events[-1].type == "response.completed"
+    stream: Any = litellm.responses(model="claude_code/sonnet", input="Capital?", stream=True, **where(paris))
+    *_, last = stream
+    assert last.type == "response.completed"
 
 
 async def test_anthropic_messages(paris: StandIn) -> None:

@@ -40,7 +40,7 @@ REACHES: dict[str, Callable[[], bool]] = {
         LlmProviders("claude_code").name == "CLAUDE_CODE" and "claude_code" in LlmProvidersSet
     ),
     "the table of the providers' configs": lambda: (
-        LlmProviders("claude_code") in ProviderConfigManager._PROVIDER_CONFIG_MAP
+        LlmProviders("claude_code") in (ProviderConfigManager._PROVIDER_CONFIG_MAP or {})
     ),
     "aliases of models": lambda: litellm.model_alias_map["claude_code:sonnet"] == "claude_code/claude_code:sonnet",
     "the catalog of models as it was loaded": lambda: "claude-sonnet-4-5" in GetModelCostMap.loaded_model_cost_map(),

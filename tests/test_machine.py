@@ -87,7 +87,7 @@ def test_variables_may_come_and_go_while_processes_start(stand_in: StandIn, monk
             gone = ["GONE_MEANWHILE", "LITELLM_CLAUDE_CODE_GONE_MEANWHILE"] if next(self.times) % 4 else []
             return iter([*super().__iter__(), *gone])
 
-    known = os.environ
+    known: Any = os.environ
     changing = Changing(known._data, known.encodekey, known.decodekey, known.encodevalue, known.decodevalue)
     monkeypatch.setattr(os, "environ", changing)
     with pytest.raises(KeyError):

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-dspy = pytest.importorskip("dspy")
+pytest.importorskip("dspy")
 
-import litellm_claude_code  # noqa: E402
-from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run  # noqa: E402
-from litellm_claude_code.testing import Failure, RecordedRequest, StandIn  # noqa: E402
+import dspy
 
-from .support.dspy_runs import CHOOSE, OPTIMIZERS, THREADS, Router, creative, is_right, quiet  # noqa: E402
-from .support.limits import limited  # noqa: E402
+import litellm_claude_code
+from dspy_adapter import Budget, ClaudeCodeLM, RunHalted, track_run
+from litellm_claude_code.testing import Failure, RecordedRequest, StandIn
+
+from .support.dspy_runs import CHOOSE, OPTIMIZERS, THREADS, Router, creative, is_right, quiet
+from .support.limits import limited
 
 BEFORE_THE_LIMIT, BUDGETED = 30, 25
 BUDGET = Budget("test_optimizers", max_calls=BUDGETED)
@@ -43,8 +45,9 @@ class NoLock:
 @pytest.fixture(autouse=True)
 def _fresh_dspy() -> Iterator[None]:
     """A cache of this test's own, and no lines from each of a thousand calls."""
-    lock = tqdm.get_lock()
-    tqdm.set_lock(NoLock())  # type: ignore[arg-type]
+    bars: Any = tqdm
+    lock = bars.get_lock()
+    bars.set_lock(NoLock())
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=True)
     logging.getLogger("dspy").setLevel(logging.CRITICAL)
     BUDGET.reset()
@@ -98,6 +101,7 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
     with pytest.raises(RunHalted, match="5-hour limit") as halted, track_run() as first:
         run(optimize, reach)
     assert halted.value.reason == "limit"
+    assert halted.value.resets_at is not None
     assert 3_000 < halted.value.resets_at - time.time() < 3_700
     limit = quiet(stand_in)
     assert limit - dead <= BEFORE_THE_LIMIT + THREADS  # those in flight

@@ -58,7 +58,7 @@ class Faulty(Bystander):
 class Impatient(Bystander):
     """An observer that does not want to wait for a limit's reset."""
 
-    on_limit = "wait"
+    on_limit: Any = "wait"
 
     def waits(self, left_s: float) -> None:
         raise LookupError("too long")

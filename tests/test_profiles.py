@@ -46,7 +46,7 @@ def test_what_the_sdk_nests_is_mapped_too() -> None:
 
 
 def test_each_field_reaches_the_option_of_its_name(tmp_path: Path) -> None:
-    async def decide(*_: object) -> bool:
+    async def decide(*_: object) -> Any:
         return False
 
     given: dict[str, Any] = {
@@ -82,6 +82,7 @@ def test_each_field_reaches_the_option_of_its_name(tmp_path: Path) -> None:
     assert dialogue.hooks is not None
     assert dialogue.hooks["PreToolUse"][0].matcher == "Read"
     assert dialogue.can_use_tool is not None
+    assert isinstance(dialogue.mcp_servers, dict)
     assert list(dialogue.mcp_servers) == ["near"]
     assert made.servers["far"]["url"] == "https://example.org/mcp"
     assert "instance" not in made.servers["near"]
@@ -172,6 +173,7 @@ def test_a_file_defines_profiles_with_paths_of_its_own_folder(tmp_path: Path) ->
     )
     reviewer, writer = litellm_claude_code.load_profiles(tmp_path / "agents.toml")
     assert reviewer.cwd == (tmp_path / "code").resolve()
+    assert reviewer.can_use_tool is not None
     assert reviewer.can_use_tool.__name__ == "decide"
     assert to_options(writer).flags.tools == {"type": "preset", "preset": "claude_code"}
     assert registry.known_profiles() == {"reviewer": reviewer, "writer": writer}

@@ -56,7 +56,7 @@ def make_gate(**limits: Any) -> Gate:
 
 
 async def begin(reading: Any) -> "asyncio.Task[Any]":
-    task = asyncio.ensure_future(reading)
+    task: asyncio.Task[Any] = asyncio.ensure_future(reading)
     for _ in range(5):
         await asyncio.sleep(0)
     return task

@@ -57,7 +57,8 @@ def message_of(response: httpx.Response) -> str:
 )
 def test_without_the_key_there_is_a_401_and_nothing_else(client: httpx.Client, stand_in: StandIn, key: Any) -> None:
     del client.headers["authorization"]
-    headers = {} if key is None else {"authorization": f"Bearer {key}".encode(), "x-api-key": str(key).encode()}
+    names = {} if key is None else {"authorization": f"Bearer {key}", "x-api-key": str(key)}
+    headers = [(name.encode(), value.encode()) for name, value in names.items()]
     answers = [client.post(path, json=body, headers=headers) for path, body in POSTS.items()]
     answers += [
         client.get(path, headers=headers) for path in ("/", "/v1/models", "/health", "/docs", "/ui", "/metrics")
@@ -139,11 +140,13 @@ def test_a_client_that_goes_away_stops_its_request(client: httpx.Client, stand_i
         with client.stream("POST", path, json={**body, "stream": True}) as response:
             assert "word" in next(text for text in response.iter_text() if "word" in text)
     stand_in.respond = lambda _request: Answer(content=[Text("Late.")], delay_s=3600)
+    port = client.base_url.port
+    assert port is not None
     for path, body in (("/v1/chat/completions", CHAT), ("/v1/responses", POSTS["/v1/responses"])):
         before = len(stand_in.requests)
         asked = client.build_request("POST", path, json=body)
         lines = [f"POST {path} HTTP/1.1".encode(), *(b"%s: %s" % header for header in asked.headers.raw), b"", b""]
-        with socket.create_connection((asked.url.host, asked.url.port)) as leaving:
+        with socket.create_connection((asked.url.host, port)) as leaving:
             leaving.sendall(b"\r\n".join(lines) + asked.content)
             wait_until(lambda: len(stand_in.requests) == before + 1 and stand_in.in_flight)  # noqa: B023
     wait_until(lambda: all(request.closed_early for request in stand_in.requests) and not stand_in.in_flight)

@@ -50,6 +50,7 @@ def test_a_hundred_clients_that_leave_end_their_requests_and_the_boots_for_them(
         ) as server,
     ):
         where = urlsplit(server.url)
+        assert where.port is not None
         clients = [socket.create_connection((where.hostname, where.port)) for _ in range(CLIENTS)]
         for number, client in enumerate(clients):
             client.sendall(post(server, stream=number % 2 == 0))

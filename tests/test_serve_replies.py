@@ -55,7 +55,7 @@ def test_what_the_model_says_is_left_alone() -> None:
 )  # fmt: skip
 def test_no_error_speaks_python(message: str) -> None:
     for shape in ("openai", "anthropic"):
-        told = json.loads(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))  # type: ignore[arg-type]
+        told = json.loads(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))
         assert told["error"]["message"].startswith("A field of the request has an invalid type")
 
 

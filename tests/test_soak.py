@@ -63,7 +63,8 @@ async def one(number: int, where: dict[str, Any], dice: random.Random) -> None:
                 return
         texts = [text]
     else:
-        more = {"tools": {"tools": TOOLS}, "two answers": {"n": 2}}.get(kind, {})
+        mores: dict[str, dict[str, Any]] = {"tools": {"tools": TOOLS}, "two answers": {"n": 2}}
+        more = mores.get(kind, {})
         response: Any = await litellm.acompletion(**request, **more)
         texts = [choice.message.content for choice in response.choices]
     for text in texts:

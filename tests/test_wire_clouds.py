@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import litellm
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 import litellm_claude_code
 from litellm_claude_code.testing import StandIn
 
-from .support.clouds import KINDS, AnyStandIn
+from .support.clouds import KINDS, AnyStandIn, each_cloud
 from .support.generated import requests
 from .support.requests import ASK, PIXEL, Capital, user
 from .support.wire import assert_same_body, betas, send
@@ -54,8 +53,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def stand_ins(one_stand_in: StandIn) -> Iterator[dict[str, AnyStandIn]]:
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(kind(respond=lambda _: "Well.")) for name, kind in KINDS.items()}
+    with each_cloud(respond=lambda _: "Well.") as stand_ins:
+        yield stand_ins
         litellm_claude_code.close()
 
 

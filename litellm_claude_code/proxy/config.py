@@ -39,7 +39,7 @@ def generate(names: Sequence[str]) -> Config:
 
 def read(path: Path) -> Config:
     """Read a configuration file of litellm's proxy. Raises `ConfigError` if it cannot be read or has no models."""
-    import yaml  # type: ignore[import-untyped]  # comes with the proxy, without types
+    import yaml  # comes with the proxy, without types
 
     try:
         config = yaml.safe_load(path.read_text())

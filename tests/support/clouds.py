@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from litellm_claude_code.testing import BedrockStandIn, FoundryStandIn, VertexStandIn
@@ -10,6 +12,13 @@ AnyStandIn = BedrockStandIn | VertexStandIn | FoundryStandIn
 KINDS: dict[str, type[AnyStandIn]] = {"bedrock": BedrockStandIn, "vertex": VertexStandIn, "foundry": FoundryStandIn}
 PROFILE_ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 SWITCHES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+
+
+@contextmanager
+def each_cloud(**options: Any) -> Iterator[dict[str, AnyStandIn]]:
+    """Run a stand-in of each cloud, by the names of `KINDS`."""
+    with BedrockStandIn(**options) as bedrock, VertexStandIn(**options) as vertex, FoundryStandIn(**options) as foundry:
+        yield {"bedrock": bedrock, "vertex": vertex, "foundry": foundry}
 
 
 def litellm_options(stand_in: AnyStandIn) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Recorder(CustomLLM):
     async def acompletion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # by keyword only
         self._record(given)
         response: ModelResponse = given["model_response"]
-        response.choices[0].message.content = "Recorded."  # type: ignore[union-attr]  # a plain answer has a message
+        response.choices[0].message.content = "Recorded."
         return response
 
     async def astreaming(self, **given: Any) -> AsyncIterator[GenericStreamingChunk]:  # type: ignore[override]

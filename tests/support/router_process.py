@@ -14,13 +14,15 @@ import litellm
 from litellm.exceptions import LITELLM_EXCEPTION_TYPES
 from litellm.router_utils.cooldown_handlers import async_get_cooldown_deployments
 
+LITELLM_ERRORS: tuple[type[Exception], ...] = tuple(LITELLM_EXCEPTION_TYPES)
+
 
 async def stream(router: litellm.Router) -> str:
     """Return the text of a stream, or the name and message of the exception that ended it."""
     try:
         chunks: Any = await router.acompletion("sonnet", messages=[{"role": "user", "content": "Hello"}], stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
-    except tuple(LITELLM_EXCEPTION_TYPES) as error:
+    except LITELLM_ERRORS as error:
         return f"{type(error).__name__}: {error}"
 
 
