@@ -65,12 +65,12 @@ def test_the_login_goes_to_no_other_base_url(environ: dict[str, str]) -> None:
 )
 def test_a_base_url_without_a_scheme_is_refused_before_a_process_starts(url: str, told: str) -> None:
     for key in (KEY, None):
-        for where, environ, given in (
-            ("`api_base`", {}, {"api_base": url}),
-            ("ANTHROPIC_BASE_URL", {"ANTHROPIC_BASE_URL": url}, {}),
+        for where, environ, api_base in (
+            ("`api_base`", {}, url),
+            ("ANTHROPIC_BASE_URL", {"ANTHROPIC_BASE_URL": url}, None),
         ):
             with pytest.raises(litellm.BadRequestError) as raised:
-                choose(environ, api_key=key, **given)
+                choose(environ, api_key=key, api_base=api_base)
             assert str(raised.value).endswith(f"{where} must start with http:// or https://{told}")
             assert "SECRET" not in str(raised.value)
     with pytest.raises(litellm.BadRequestError, match="must start with http"):
