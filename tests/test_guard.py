@@ -130,6 +130,7 @@ async def test_a_request_of_the_clis_own_is_an_error_in_plain_words_and_never_an
     stand_in.validate = True
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("max_tokens", [1, 2])
 async def test_the_api_refuses_a_request_of_the_clis_own_for_calls_of_few_tokens_too(
     stand_in: StandIn, desk: Desk, max_tokens: int
@@ -213,6 +214,7 @@ def endless() -> Iterator[HoldingStandIn]:
         yield stand_in
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("usage", USAGES)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ENDINGS)
@@ -231,6 +233,7 @@ def test_without_usage_a_call_is_ended_by_the_stop_reason(
         assert len(endless.requests) == count
 
 
+@pytest.mark.processes
 async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp_path: Path) -> None:
     """This CLI has no budget, and it is not interrupted, because the usage could have ended its turn."""
     cli = tmp_path / "claude"
@@ -257,6 +260,7 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
             await desk.worker.close()
 
 
+@pytest.mark.processes
 async def test_a_worker_closes_although_the_disarming_does_not_end(desk: Desk) -> None:
     released = asyncio.Event()
 

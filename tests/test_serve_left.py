@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 
 from litellm_claude_code.install import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text
@@ -34,6 +35,7 @@ def post(server: Served, *, stream: bool) -> bytes:
     return f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
+@pytest.mark.processes
 def test_a_hundred_clients_that_leave_end_their_requests_and_the_boots_for_them(tmp_path: Path) -> None:
     cli = tmp_path / "claude-that-boots-once"
     cli.write_text(ONE_BOOTS.format(folder=tmp_path, cli=find_cli()))
