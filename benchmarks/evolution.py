@@ -138,16 +138,9 @@ def _lm(who: str, address: Address) -> Any:
         "max_tokens": contenders.MAX_TOKENS,
     }
     if who == OURS:
-        return ClaudeCodeLM(contenders.ALIAS, cache=False, max_tokens=contenders.MAX_TOKENS, **where)
+        return ClaudeCodeLM(contenders.ALIAS, cache=False, **where)
     if who == DIRECT:
-        return dspy.LM(
-            f"anthropic/{contenders.MODEL}",
-            cache=False,
-            engine="litellm",
-            max_tokens=contenders.MAX_TOKENS,
-            drop_params=True,
-            **where,
-        )
+        return dspy.LM(f"anthropic/{contenders.MODEL}", cache=False, engine="litellm", **where, drop_params=True)
     return _query_lm(address)
 
 

@@ -52,7 +52,7 @@ def optimizer(measured: Mapping[str, Any]) -> None:
 
 
 def _save(figure: Figure, name: str) -> None:
-    figure.savefig(_FOLDER / f"{name}.png", dpi=110)
+    figure.savefig(_FOLDER / f"{name}.png", dpi=90, pil_kwargs={"optimize": True})
 
 
 PICTURES: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {"call": latency, "optimizer": optimizer}
