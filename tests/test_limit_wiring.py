@@ -123,7 +123,8 @@ def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:
 
 
 def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None:
-    stand_in.script(limited(2))
+    ask(stand_in)  # boots the process, so that the reset is not past when the limit is told
+    stand_in.script(limited(4))
     with pytest.raises(litellm.RateLimitError):
         ask(stand_in)
 
@@ -133,7 +134,7 @@ def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None
         return False
 
     wait_until(is_answered)
-    assert len(stand_in.requests) == 2  # what is refused before the reset is not sent
+    assert len(stand_in.requests) == 3  # what is refused before the reset is not sent
 
 
 def test_a_call_can_wait_for_the_reset_the_one_that_met_the_limit_too(stand_in: StandIn, login: Any) -> None:

@@ -92,7 +92,7 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
     stand_in: StandIn, reach: dict[str, Any], optimize: Optimize
 ) -> None:
     stand_in.respond = lambda _: Failure(401)
-    with pytest.raises(RunHalted, match="Log in") as halted:
+    with pytest.raises(RunHalted, match="Make a new one: `litellm-claude-code claude setup-token`") as halted:
         run(optimize, reach)
     assert halted.value.reason == "login"
     dead = quiet(stand_in)

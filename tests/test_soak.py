@@ -112,4 +112,5 @@ def test_mixed_calls(tmp_path: Path) -> None:
     assert stats["boots"] < 30 + CALLS / 20, stats  # up to a pool of them, and few that are replaced
     assert claude_processes() == []
     left = [path for path in (HOME / "cache" / "litellm_claude_code").rglob("*") if path.is_file()]
-    assert {path.name for path in left} <= {"cli.json", "starting"}  # what is remembered of the CLI, and a lock
+    # What is remembered of the CLI, a lock, and the locks of folders of agents that ran earlier in this process.
+    assert {path.name for path in left if path.parent.name != "agents"} <= {"cli.json", "starting"}
