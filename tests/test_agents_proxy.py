@@ -20,8 +20,6 @@ from litellm_claude_code.testing import StandIn, ToolUse, answer
 
 from .support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("agents_proxy")
-
 CONFIG = """
 model_list:
   - model_name: reader

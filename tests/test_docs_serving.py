@@ -16,8 +16,6 @@ from litellm_claude_code_cli.serve import serve
 from .support.examples import DOCS, blocks
 from .support.served import Served
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 PAGE = (DOCS / "serving.md").read_text()
 
 

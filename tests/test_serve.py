@@ -21,8 +21,6 @@ from .support.requests import PIXEL
 from .support.served import Served
 from .support.wire import caller_system
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -17,8 +17,6 @@ from litellm_claude_code.testing import StandIn
 from .support.processes import claude_processes
 from .support.served import Served, environment
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 SAY_HI: Any = [{"role": "user", "content": "Hi"}]
 PLAIN: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "sonnet", "max_tokens": 9, "messages": SAY_HI},

@@ -19,8 +19,6 @@ from litellm_claude_code.testing.server import echo
 from .support.served import Served
 from .support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 SECRET = "zanzibar-4711"
 """Stands for what people write; it may be in no log."""
 CHAT: Any = {"model": "sonnet", "messages": [{"role": "user", "content": SECRET}]}

@@ -24,8 +24,6 @@ from .support.processes import claude_processes
 from .support.served import Served, serving
 from .support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 KEY = "sk-of-both-nodes-0123456789"
 WORDS = "one two three four five six seven eight nine ten " * 6
 COOLDOWN_S = 3

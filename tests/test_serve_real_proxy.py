@@ -12,8 +12,6 @@ from litellm_claude_code.testing import Failure, StandIn
 
 from .support.served import Served
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 TRICK = "a&custom_llm_provider=openai&prompt=hi&fallbacks=x&mock_response=made+up&model=opus&z="
 FORMS = [None, "application/x-www-form-urlencoded", "APPLICATION/x-www-form-urlencoded; charset=utf-8", "text/plain",
          "multipart/form-data; boundary=a", "application/x-protobuf", "application/json; charset=utf-16"]  # fmt: skip

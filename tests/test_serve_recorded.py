@@ -15,8 +15,6 @@ from litellm_claude_code.testing import StandIn
 
 from .support.served import serving
 
-pytestmark = pytest.mark.xdist_group("serve")
-
 TRICK = "a&custom_llm_provider=openai&prompt=hi&fallbacks=x&mock_response=made+up&model=other&z="
 TEXTS = st.one_of(
     st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
