@@ -29,7 +29,7 @@ def with_known(login: Login) -> Login | None:
     if table is None:
         return None
     _known[key] = table
-    return replace(login, models=tuple(sorted(table.items())))
+    return _with(login, table)
 
 
 def note(login: Login, table: Mapping[str, str]) -> Login:
@@ -43,7 +43,7 @@ def note(login: Login, table: Mapping[str, str]) -> Login:
         else {}
     )
     remember(_REMEMBERED, {**today, key: dict(table)})
-    return replace(login, models=tuple(sorted(table.items())))
+    return _with(login, table)
 
 
 def identity(login: Login) -> str:
@@ -53,6 +53,10 @@ def identity(login: Login) -> str:
     deciding = sorted((name, value) for name, value in login.place or () if cloud.resolves_by(name))
     digest = hashlib.sha256(json.dumps([cloud.name, deciding]).encode()).hexdigest()
     return f"{datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()} {digest}"
+
+
+def _with(login: Login, table: Mapping[str, str]) -> Login:
+    return replace(login, models=tuple(sorted(table.items())))
 
 
 def _recalled(key: str) -> dict[str, str] | None:

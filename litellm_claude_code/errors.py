@@ -129,12 +129,16 @@ def to_litellm(failed: CallFailed, *, model: str, login: Login) -> Exception:
     `model` is the name the caller used.
     """
     failure = replace(failed.failure, text=without_password(failed.failure.text))
-    about: Any = {"kind": failure.kind, "status": failure.status, "text": failure.text}
-    kind = (login.cloud and cloud_errors.class_of(login.cloud, **about)) or _class_of(failure)
+    kind = (login.cloud and cloud_errors.class_of(login.cloud, **_about(failure))) or _class_of(failure)
     error: Exception = kind(
         f"Claude Code: {_sentence(failure, kind, login)}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )
     return with_cause(error, Cause(kind=failure.kind, payer=login.payer, limit=failure.limit))
+
+
+def _about(failure: Failure) -> dict[str, Any]:
+    """Return what `cloud_errors` goes by."""
+    return {"kind": failure.kind, "status": failure.status, "text": failure.text}
 
 
 def _sentence(failure: Failure, kind: Any, login: Login) -> str:
@@ -144,8 +148,7 @@ def _sentence(failure: Failure, kind: Any, login: Login) -> str:
     commands that exist only there. Those are replaced.
     """
     if login.cloud is not None:
-        about: Any = {"kind": failure.kind, "status": failure.status, "text": failure.text}
-        what_to_do = cloud_errors.advice(login.cloud, **about)
+        what_to_do = cloud_errors.advice(login.cloud, **_about(failure))
         text = failure.text or failure.kind
         return text if what_to_do is None else f"{text.rstrip('.')}. {what_to_do}."
     base_url = without_password(login.base_url or "")

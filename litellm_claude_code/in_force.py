@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import cli_protocol as cli
+from .clouds import is_on
 from .errors import CallFailed, Failure
 from .login import Stamp
 
@@ -122,7 +123,7 @@ class Guard:
         if name in _HARMLESS or self.environment.get(name) == str(value):
             return False
         if _CONTENT.match(name):
-            return str(value).strip().lower() not in ("", "0", "false", "no", "off")
+            return is_on(str(value))
         return bool(_ROUTE.match(name)) or (not self.is_agent and bool(_REQUEST.match(name)))
 
 

@@ -14,6 +14,7 @@ from claude_agent_sdk import CLIConnectionError
 from typing_extensions import NotRequired
 
 from ..errors import Failure
+from ..limits.rate_limit_info import info_of_error
 from ..process.transport import Frame
 
 StopReason = Literal["end_turn", "max_turns", "max_budget_usd", "max_tokens", "refusal"]
@@ -109,8 +110,7 @@ class Trace:
                 yield from self._take_stream(event)
             case {"type": "assistant", "error": str(error)} if not frame.get("parent_tool_use_id"):
                 self._error = error
-                limit = (frame.get("api_error_params") or {}).get("rate_limit_info") or {}
-                self.limit = {**(self.limit or {}), **limit} or None
+                self.limit = info_of_error(frame, self.limit)
             case {"type": "assistant", "message": {"content": list(blocks)}}:
                 yield from self._take_blocks(blocks, frame.get("parent_tool_use_id"), now)
             case {"type": "user", "message": {"content": list(blocks)}}:

@@ -44,6 +44,15 @@ class Overage(TypedDict):
     """The CLI's reason why there is no extra usage: `org_level_disabled`, `out_of_credits`…"""
 
 
+def info_of_error(frame: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the `rate_limit_info` that was `known`, updated by that of an error's frame. None if both are missing.
+
+    CLI 2.1.327 does not repeat a `rate_limit_event` for a limit that it has already reported.
+    """
+    info = (frame.get("api_error_params") or {}).get("rate_limit_info") or {}
+    return {**(known or {}), **info} or None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RateLimitInfo:
     """A parsed report about the limits: a `rate_limit_info` or a reply to `get_usage`."""

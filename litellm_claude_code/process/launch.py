@@ -44,14 +44,16 @@ def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], Non
 
     Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
+    own = login.environment()
+    env = environment(login, own=own)
     options = ClaudeAgentOptions(
         **cli.WORKER_OPTIONS,
         max_buffer_size=LARGEST_FRAME_BYTES,
         cwd=empty_folder(),
         cli_path=cli_of(settings),
-        env=without_request(environment(login)) if login.cloud == "bedrock" else environment(login),
+        env=without_request(env) if login.cloud == "bedrock" else env,
     )
-    guard = Guard(environment=login.environment())
+    guard = Guard(environment=own)
     return CliProcess(options, within=bound_to_parent(), login=login, guard=guard, settings=settings, on_exit=on_exit)
 
 
@@ -63,12 +65,11 @@ def cli_of(settings: Settings) -> Path:
     return found
 
 
-def environment(login: Login, *, own: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(login: Login, *, own: Mapping[str, str]) -> dict[str, str]:
     """Return the complete environment of a process: the variables passed on from this process, and those set for it.
 
-    `own` are the variables to set, by default those of a plain worker.
+    `own` are the variables to set: those of the login, for a worker or an agent.
     """
-    own = login.environment() if own is None else own
     # Another thread may remove a variable from `os.environ` while this reads it.
     kept = {name: os.environ.get(name) for name in list(os.environ) if login.passes_on(name)}
     return {

@@ -12,6 +12,7 @@ from claude_agent_sdk import CLIConnectionError
 
 from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure, timed_out
+from ..limits.rate_limit_info import info_of_error
 from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
 from .transport import Frame
 
@@ -150,9 +151,7 @@ class Reading:
                 self._asks_again = self._stop_reason is not None
             case {"type": "assistant", "error": str(error)}:
                 self._error = error
-                # The CLI does not repeat a `rate_limit_event` for a limit that it has already reported.
-                limit = (frame.get("api_error_params") or {}).get("rate_limit_info") or {}
-                self.limit = {**(self.limit or {}), **limit} or None
+                self.limit = info_of_error(frame, self.limit)
             case {"type": "rate_limit_event", "rate_limit_info": dict(limit)}:
                 self.limit = limit
             case {"type": "result"}:

@@ -103,7 +103,7 @@ async def _ask(login: Login, settings: Settings) -> Mapping[str, Any]:
                     launch.cli_of(settings),
                     *_ARGUMENTS,
                 ],
-                env=launch.environment(login),
+                env=launch.environment(login, own=login.environment()),
                 cwd=empty_folder(),
                 check=False,
                 start_new_session=True,
