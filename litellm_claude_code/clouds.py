@@ -37,9 +37,9 @@ class Cloud:
     base_path: str
     """The path that such an address ends in."""
     needs: tuple[tuple[str, tuple[str, ...]], ...]
-    """What must be given, each with the variables of which one gives it, the first choice first."""
+    """What the cloud needs, each with the variables that can give it; one is enough. The preferred one comes first."""
     account: tuple[tuple[str, tuple[str, ...]], ...]
-    """What tells whose account pays, each with the variables that may hold it."""
+    """The parts of the account that pays, each with the variables that may hold it."""
     variables: re.Pattern[str]
     """Matches the names of the variables that its processes get."""
     resolving: re.Pattern[str]
@@ -155,7 +155,7 @@ def chosen_cloud(env: Mapping[str, str], *, api_key: str | None, auth: str, has_
             raise CloudMistake(f"LITELLM_CLAUDE_CODE_AUTH=cloud is set, but no cloud is named: set one of {switches}")
         return None
     if len(named) > 1:
-        raise CloudMistake(f"{' and '.join(named)} are set: unset all but the one that shall pay")
+        raise CloudMistake(f"{' and '.join(named)} are set: unset all but the one that should pay")
     switch = named[0]
     if switch in _UNTRIED:
         raise CloudMistake(f"{switch} is set, a service that this package was not tried with: unset it")
@@ -164,7 +164,7 @@ def chosen_cloud(env: Mapping[str, str], *, api_key: str | None, auth: str, has_
              cli.BASE_URL if has_gateway else None)  # fmt: skip
     if rival:
         raise CloudMistake(
-            f"{switch} has a cloud account pay, but {rival} names something else that pays: take one of the two away"
+            f"{switch} has a cloud account pay, but {rival} names something else that pays: remove one of the two"
         )
     cloud = next(cloud for cloud in CLOUDS.values() if cloud.switch == switch)
     for what, variables in cloud.needs:

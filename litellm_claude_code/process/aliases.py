@@ -1,9 +1,9 @@
-"""What the CLI's aliases mean on a cloud: asked of a process that reaches nobody.
+"""What the CLI's aliases mean on a cloud: a CLI process that can reach no service is asked for it.
 
 `sonnet` is another model on each cloud, with another id in each region. Only the CLI knows it (2.1.327): the control
-request `apply_flag_settings` with an alias as `model`, and the reply to `get_settings`. The process for it gets no
-credential, and its requests go to a port on which nobody listens. It takes half a second, once a day for each login;
-the answers are remembered in the cache folder.
+request `apply_flag_settings` sets an alias as `model`, and the reply to `get_settings` has the id. The process for it
+gets no credential, and its requests go to a port on which nothing listens. It takes half a second, once a
+day for each login; the answers are remembered in the cache folder.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def _target(process: CliProcess, alias: str) -> str:
 
 
 def _on_loopback(login: Login, *, port: int, home: str) -> Login:
-    """Return the login of a process that knows region and project, but has no credential and reaches nobody."""
+    """Return the login of a process that knows region and project, but has no credential and can reach no service."""
     assert login.cloud is not None
     cloud = CLOUDS[login.cloud]
     place = {
