@@ -74,7 +74,7 @@ $(DOCS)/.ready: pyproject.toml
 
 clean: ## remove .venv and what tools have cached here
 	rm -rf $(VENV) .venv-upstream .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
-	find litellm_claude_code dspy_adapter examples tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find litellm_claude_code litellm_claude_code_runs dspy_adapter examples tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -18,10 +18,13 @@ except ModuleNotFoundError as error:
     message = 'dspy_adapter needs DSPy, which is not installed. Run: pip install "litellm_claude_code[dspy]"'
     raise ModuleNotFoundError(message, name="dspy") from None
 
-from .budget import Budget, Spending
-from .halt import RunHalted
+from litellm_claude_code.accounting.run import Run
+from litellm_claude_code_runs.budget import Budget, Spending
+from litellm_claude_code_runs.halt import RunHalted
+from litellm_claude_code_runs.report import CallRecord
+
 from .lm import ClaudeCodeLM
-from .run import CallRecord, Run, track_run
+from .tracking import track_run
 
 __all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "Run", "RunHalted", "Spending", "track_run"]
 

@@ -1,7 +1,8 @@
 """`ClaudeCodeLM`: a `dspy.LM` whose calls go through litellm's provider `claude_code/`.
 
 This is a thin subclass: DSPy does requests, cache, retries, history and saving. Two things are added to a call. Its
-parameters are adjusted to what the model takes, and an observer counts it and may halt the run (`call.py`).
+parameters are adjusted to what the model takes, and an observer counts it and may halt the run
+(`litellm_claude_code/accounting/observed.py`).
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from litellm.exceptions import AuthenticationError
 
 import litellm_claude_code  # noqa: F401 - registers the provider
 from litellm_claude_code import models, provider
+from litellm_claude_code.accounting.observed import ObservedCall
+from litellm_claude_code.accounting.run import open_runs
 from litellm_claude_code.auth import choose_login
 from litellm_claude_code.models import PROVIDER
 from litellm_claude_code.observer import OnLimit, observed_by
 from litellm_claude_code.settings import from_environment
+from litellm_claude_code_runs.budget import Budget
 
-from .budget import Budget
-from .call import LMCall
 from .parameters import adjusted, tell_once
-from .run import open_runs
 
 _HAS_ENGINE: Final = "engine" in inspect.signature(dspy.LM.__init__).parameters  # DSPy 3.4 and newer
 
@@ -108,7 +109,7 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
     @contextmanager
     def _accounted(self, kwargs: Mapping[str, Any]) -> Iterator[None]:
         """Count the call in this block towards the budget, and record it in the tracked runs."""
-        call = LMCall(
+        call = ObservedCall(
             model=self.model.removeprefix(f"{PROVIDER}/"),
             budget=self.budget,
             on_limit=self.on_limit,

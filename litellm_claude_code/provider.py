@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse
 
 from . import _litellm, models
+from .accounting.run import Run, tracked
 from .answering import answer, checked, stream
 from .auth import choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
@@ -106,6 +107,13 @@ class ClaudeCodeProvider(CustomLLM):
         """Return the pool's workers and counters; see `Pool.stats`. Empty if no pool was started yet; starts none."""
         pool = self._pool
         return pool.stats() if pool is not None else {}
+
+    def track_run(self, *, progress: bool = False) -> AbstractContextManager[Run]:
+        """Record all calls that the `ClaudeCodeLM`s of this process make in the `with` block, even if it raises.
+
+        `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within.
+        """
+        return tracked(Run(pool_stats=self.stats, progress=progress))
 
     def rate_limit_status(self) -> dict[str, Any]:
         """Return the subscription limits that the CLI last reported; see `LimitStatus`. Makes no request."""

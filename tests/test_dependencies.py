@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-OWN = ("litellm_claude_code", "litellm_claude_code_cli", "dspy_adapter")
+OWN = ("litellm_claude_code", "litellm_claude_code_cli", "litellm_claude_code_runs", "dspy_adapter")
 # Imported where it is there: the pytest plugin of `litellm_claude_code.testing` is loaded by pytest itself.
 OPTIONAL = {"pytest", "tomllib"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

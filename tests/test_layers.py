@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -21,6 +22,7 @@ LAYERS = (
     "__init__",
     "provider",
     "registration",
+    "accounting",
     "answering",
     "background_loop",
     "agents",
@@ -198,6 +200,13 @@ def test_the_provider_imports_none_of_the_packages_that_use_it() -> None:
         names = {layer(found.module or found.name) for found in imports(file.read_text(), package="-")}
         allowed = {"litellm_claude_code_cli"} if module.endswith("__main__") else set()
         assert names & {*USERS} <= allowed, f"{module} imports a package that is built on it: turn the import round."
+
+
+def test_the_accounting_of_runs_is_imported_without_litellm() -> None:
+    for file in (ROOT / "litellm_claude_code_runs").rglob("*.py"):
+        names = {layer(found.module or found.name) for found in imports(file.read_text(), package=file.parent.name)}
+        allowed = {*sys.stdlib_module_names, "litellm_claude_code_runs", "filelock", "psutil"}
+        assert names <= allowed, f"{file} imports {names - allowed}, for which `litellm-claude-code run` would wait."
 
 
 def test_few_modules_import_the_sdk() -> None:

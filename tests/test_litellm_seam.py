@@ -19,7 +19,7 @@ from litellm.types.utils import LlmProviders, LlmProvidersSet, ModelResponse
 from litellm.utils import ProviderConfigManager
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("litellm_claude_code", "litellm_claude_code_cli", "dspy_adapter")
+PACKAGES = ("litellm_claude_code", "litellm_claude_code_cli", "litellm_claude_code_runs", "dspy_adapter")
 SEAM = ROOT / "litellm_claude_code" / "_litellm.py"
 # What litellm documents for its users, and what every program that uses it may import.
 DOCUMENTED = {"litellm", "litellm.exceptions", "litellm.types.utils", "litellm.llms.custom_llm"}

@@ -1,16 +1,8 @@
-"""Errors that end a run, because every further call would fail in the same way.
-
-They are raised as `RunHalted`, which no optimizer counts as a score. This module decides which errors these are;
-`call.py` raises them.
-"""
+"""`RunHalted`, which ends a run because every further call would fail in the same way."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
-
-from litellm.exceptions import AuthenticationError, NotFoundError, PermissionDeniedError
-
-from litellm_claude_code import cause_of
 
 Reason = Literal["login", "billing", "model", "limit", "budget"]
 
@@ -38,18 +30,6 @@ class RunHalted(BaseException):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-def reason_of(error: Exception) -> Reason | None:
-    """Return why every further call would fail in the same way, or None if another call may succeed."""
-    cause = cause_of(error)
-    if cause is not None and cause.limit is not None:
-        return "limit"
-    if cause is not None and cause.kind == "billing_error":
-        return "billing"
-    if isinstance(error, (AuthenticationError, PermissionDeniedError)):
-        return "login"
-    return "model" if isinstance(error, NotFoundError) else None
 
 
 def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at: float | None = None) -> RunHalted:

@@ -22,7 +22,7 @@ class Ticker:
         self._draw = draw
         self._bar = bar
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dspy-adapter-progress", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="claude-code-progress", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

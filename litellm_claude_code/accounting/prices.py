@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any, Final
 
 import litellm
 from litellm.types.utils import Usage
 
-from litellm_claude_code.models import PROVIDER
+from litellm_claude_code_runs.usage import NOTHING, Used
 
-logger = logging.getLogger("dspy_adapter")
+from ..models import PROVIDER
+
+logger = logging.getLogger("litellm_claude_code")
 _told: Final[set[str]] = set()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Used:
-    """Tokens and dollars of one or more answers."""
-
-    input_tokens: int = 0
-    """The whole prompt, including what came from the cache."""
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    usd: float = 0.0
-
-    @property
-    def tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
-
-    def __add__(self, other: Used) -> Used:
-        return Used(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
-            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            usd=self.usd + other.usd,
-        )
-
-
-NOTHING: Final = Used()
 
 
 def used(usage: Usage | None, *, model: str) -> Used:

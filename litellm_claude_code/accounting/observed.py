@@ -11,18 +11,20 @@ from dataclasses import dataclass, field
 
 from litellm.types.utils import Usage
 
-from litellm_claude_code import cause_of
-from litellm_claude_code.observer import OnLimit
+from litellm_claude_code_runs.budget import NO_BUDGET, Budget, Ledger, ledger
+from litellm_claude_code_runs.halt import Reason, RunHalted, halted
+from litellm_claude_code_runs.usage import NOTHING, Used
 
-from .budget import NO_BUDGET, Budget, Ledger, ledger
+from ..cause import cause_of
+from ..observer import OnLimit
 from .countdown import COUNTDOWN
-from .halt import Reason, RunHalted, halted, reason_of
-from .usage import NOTHING, Used, used
+from .prices import used
+from .reasons import reason_of
 
 
 @dataclass(kw_only=True, eq=False)
-class LMCall:
-    """The provider's observer (see `litellm_claude_code.observer`) of one call of a `ClaudeCodeLM`."""
+class ObservedCall:
+    """The observer (see `observer.py`) of one call of a `ClaudeCodeLM`."""
 
     model: str
     budget: Budget | None

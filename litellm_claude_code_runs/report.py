@@ -1,4 +1,4 @@
-"""The statistics of a run: every call of every `ClaudeCodeLM` between its start and its end.
+"""The report of a run: the record of each call, totals, and how they are shown.
 
 Only numbers and the names of models and errors are kept: no prompt, answer or key is stored here or in a saved file.
 """
@@ -6,27 +6,14 @@ Only numbers and the names of models and errors are kept: no prompt, answer or k
 from __future__ import annotations
 
 import html
-import json
 import math
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import litellm_claude_code
-
-from .parameters import tell_again
-from .ticker import Ticker
 from .usage import NOTHING, Used
 
-if TYPE_CHECKING:
-    from .call import LMCall
-
 _ALL: Final = "all"
-_PROGRESS: Final = "{n_fmt} calls [{elapsed}, {rate_fmt}{postfix}]"
 _COLUMNS: Final = ("calls", "cached", "failed", "requests", "tokens in", "from cache", "tokens out", "cost, USD",
                    "p50, s", "p90, s", "p99, s")  # fmt: skip
 
@@ -71,35 +58,15 @@ class Summary:
     latency_p99_s: float | None
 
 
-class Run:
-    """The statistics of a run, complete after its `with` block and readable at any time before. Thread-safe."""
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run has done up to some moment."""
 
-    def __init__(self, *, progress: bool = False) -> None:
-        self._lock = threading.Lock()
-        self._began_at = time.monotonic()
-        self._ended_at: float | None = None
-        self._pool_before = litellm_claude_code.stats()
-        self._pool_after: dict[str, Any] | None = None
-        self._calls: list[CallRecord] = []
-        self._limit_waits = 0
-        self._used = NOTHING
-        self._ticker = Ticker(self._draw, unit=" calls", bar_format=_PROGRESS) if progress else None
-
-    @property
-    def calls(self) -> Sequence[CallRecord]:
-        """All finished calls, in the order in which they ended."""
-        with self._lock:
-            return tuple(self._calls)
-
-    @property
-    def elapsed_s(self) -> float:
-        """Wall time; up to now if the run is not over."""
-        return (self._ended_at or time.monotonic()) - self._began_at
-
-    @property
-    def cost_usd(self) -> float:
-        """Dollars at API prices so far."""
-        return self._used.usd
+    calls: Sequence[CallRecord]
+    elapsed_s: float
+    process_boots: int
+    queue_wait_s: float
+    """The seconds that calls waited for a Claude Code process, summed over calls."""
 
     def summary(self, model: str | None = None) -> Summary:
         """Return the totals for one model, or for all models."""
@@ -107,59 +74,16 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values: `models` and `total` (see `Summary`), `calls`, the run's own numbers."""
-        calls = self.calls
-        pool = self._pool()
         return {
             "elapsed_s": self.elapsed_s,
-            "queue_wait_s": pool["waited_s"],
-            "process_boots": pool["boots"],
+            "queue_wait_s": self.queue_wait_s,
+            "process_boots": self.process_boots,
             "limit_waits": self._limit_waits,
-            "limit_wait_s": sum(call.limit_wait_s for call in calls),
-            "models": {model: asdict(self.summary(model)) for model in self._models()},
+            "limit_wait_s": sum(call.limit_wait_s for call in self.calls),
+            "models": {model: asdict(self.summary(model)) for model in self._models},
             "total": asdict(self.summary()),
-            "calls": [asdict(call) for call in calls],
+            "calls": [asdict(call) for call in self.calls],
         }
-
-    def save(self, path: str | Path) -> None:
-        """Write `as_dict()` as JSON."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-
-    def record(self, call: LMCall, error: BaseException | None) -> None:
-        """Add a finished call; `error` is the exception if it failed."""
-        now, used = time.monotonic(), call.used
-        with self._lock:
-            self._used += used
-            self._limit_waits += call.limit_wait_s > 0
-            self._calls.append(
-                CallRecord(
-                    model=call.model,
-                    began_s=call.began_at - self._began_at,
-                    took_s=now - call.began_at,
-                    is_cached=call.requests == 0 and error is None,
-                    error=type(error).__name__ if error is not None else None,
-                    requests=call.requests,
-                    input_tokens=used.input_tokens,
-                    cache_read_tokens=used.cache_read_tokens,
-                    cache_write_tokens=used.cache_write_tokens,
-                    output_tokens=used.output_tokens,
-                    cost_usd=used.usd,
-                    limit_wait_s=call.limit_wait_s,
-                )
-            )
-
-    def end(self) -> None:
-        """Stop the clock and the progress line."""
-        with self._lock:
-            self._ended_at = time.monotonic()
-            self._pool_after = litellm_claude_code.stats()
-        if self._ticker is not None:
-            self._ticker.stop()
-            self._ticker.join()
-
-    def _draw(self, bar: Any) -> None:
-        with self._lock:
-            bar.set_postfix_str(f"${self._used.usd:.4f}, {self._used.tokens:,} tokens", refresh=False)
-            bar.update(len(self._calls) - bar.n)
 
     def __str__(self) -> str:
         """Return the report as a plain-text table."""
@@ -171,8 +95,6 @@ class Run:
             for row in table
         ]
         return "\n".join([*lines, "", *self._notes()])
-
-    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """Return the report as HTML, for notebooks."""
@@ -186,13 +108,11 @@ class Run:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{notes}</p>"
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
-        models = self._models()
-        return [*models, _ALL], [_cells(self.summary(model)) for model in (*models, None)]
+        return [*self._models, _ALL], [_cells(self.summary(model)) for model in (*self._models, None)]
 
     def _notes(self) -> list[str]:
-        pool = self._pool()
-        notes = [f"{self.elapsed_s:.1f} s in total; {pool['boots']} Claude Code processes started; "
-                 f"{pool['waited_s']:.1f} s of waiting for a process, summed over calls."]  # fmt: skip
+        notes = [f"{self.elapsed_s:.1f} s in total; {self.process_boots} Claude Code processes started; "
+                 f"{self.queue_wait_s:.1f} s of waiting for a process, summed over calls."]  # fmt: skip
         waited_s = sum(call.limit_wait_s for call in self.calls)
         if waited_s:
             notes.append(
@@ -200,45 +120,13 @@ class Run:
             )
         return [*notes, "Costs are at API prices; a subscription is not billed per token."]
 
+    @property
+    def _limit_waits(self) -> int:
+        return sum(call.limit_wait_s > 0 for call in self.calls)
+
+    @property
     def _models(self) -> list[str]:
         return list(dict.fromkeys(call.model for call in self.calls))
-
-    def _pool(self) -> dict[str, Any]:
-        """Return what the pool did during the run. If it was closed in between, its numbers start at 0 again."""
-        now = self._pool_after if self._pool_after is not None else litellm_claude_code.stats()
-        numbers = {}
-        for name in ("waited_s", "boots"):
-            after, before = now.get(name, 0), self._pool_before.get(name, 0)
-            numbers[name] = after - before if after >= before else after
-        return numbers
-
-
-_open: list[Run] = []
-_open_lock = threading.Lock()
-
-
-@contextmanager
-def track_run(*, progress: bool = False) -> Iterator[Run]:
-    """Record all calls that the `ClaudeCodeLM`s of this process make in this block, even if it raises.
-
-    `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within it.
-    """
-    tell_again()
-    run = Run(progress=progress)
-    with _open_lock:
-        _open.append(run)
-    try:
-        yield run
-    finally:
-        with _open_lock:
-            _open.remove(run)
-        run.end()
-
-
-def open_runs() -> tuple[Run, ...]:
-    """Return the runs that record a call which starts now."""
-    with _open_lock:
-        return tuple(_open)
 
 
 def _summary(calls: Sequence[CallRecord]) -> Summary:

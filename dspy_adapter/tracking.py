@@ -1,0 +1,22 @@
+"""`track_run`: the statistics of everything that happens in a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from litellm_claude_code import provider
+from litellm_claude_code.accounting.run import Run
+
+from .parameters import tell_again
+
+
+@contextmanager
+def track_run(*, progress: bool = False) -> Iterator[Run]:
+    """Record all calls that the `ClaudeCodeLM`s of this process make in this block, even if it raises.
+
+    `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within it.
+    """
+    tell_again()
+    with provider.track_run(progress=progress) as run:
+        yield run
