@@ -154,6 +154,13 @@ USE_VERTEX = Variable("CLAUDE_CODE_USE_VERTEX", "Google Vertex AI serves the mod
 USE_FOUNDRY = Variable(
     "CLAUDE_CODE_USE_FOUNDRY", "Microsoft Foundry serves the models. Inherited with a cloud's login."
 )
+_A_FAMILYS_ID = "The id of the family on a cloud. If sonnet, opus and haiku have one, the CLI does not probe models."
+DEFAULT_SONNET_MODEL = Variable("ANTHROPIC_DEFAULT_SONNET_MODEL", _A_FAMILYS_ID)
+DEFAULT_OPUS_MODEL = Variable("ANTHROPIC_DEFAULT_OPUS_MODEL", _A_FAMILYS_ID)
+DEFAULT_HAIKU_MODEL = Variable("ANTHROPIC_DEFAULT_HAIKU_MODEL", _A_FAMILYS_ID)
+DEFAULT_FABLE_MODEL = Variable(
+    "ANTHROPIC_DEFAULT_FABLE_MODEL", "The id of the family on a cloud. Inherited with a cloud's login."
+)
 CONFIG_DIR = Variable("CLAUDE_CONFIG_DIR", "Where the CLI has its configuration and login.", is_inherited=True)
 SECURESTORAGE_CONFIG_DIR = Variable(
     "CLAUDE_SECURESTORAGE_CONFIG_DIR", "Where the CLI keeps its login, if elsewhere.", is_inherited=True
@@ -234,6 +241,13 @@ FLAGS: Final = _all(Flag)
 CONTROL_REQUESTS: Final = _all(ControlRequest)
 COMMANDS: Final = _all(Command)
 
+DEFAULT_MODELS: Final[Mapping[str, Variable]] = {
+    "sonnet": DEFAULT_SONNET_MODEL,
+    "opus": DEFAULT_OPUS_MODEL,
+    "haiku": DEFAULT_HAIKU_MODEL,
+    "fable": DEFAULT_FABLE_MODEL,
+}
+"""The families of models, each with the variable that names its id."""
 WORKER_ENVIRONMENT: Final[Mapping[str, str]] = {name: name.worker for name in VARIABLES if name.worker is not None}
 """The variables of a worker's process with the values that it starts with, besides those of its login."""
 AGENT_ENVIRONMENT: Final[Mapping[str, str]] = {name: name.agent for name in VARIABLES if name.agent is not None}

@@ -14,11 +14,7 @@ from typing import Final, Literal
 from . import cli_protocol as cli
 
 CloudName = Literal["bedrock", "vertex", "foundry"]
-FAMILIES: Final = ("sonnet", "opus", "haiku", "fable")
-"""The families of models for which `ANTHROPIC_DEFAULT_<FAMILY>_MODEL` names an id."""
-
-_MODELS: Final = frozenset({*(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL" for family in FAMILIES),
-                            "ANTHROPIC_SMALL_FAST_MODEL"})  # fmt: skip
+_MODELS: Final = frozenset({*cli.DEFAULT_MODELS.values(), "ANTHROPIC_SMALL_FAST_MODEL"})
 _SECRET: Final = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|AUTHORIZATION|IDENTITY_HEADER", re.IGNORECASE)
 # Switches of CLI 2.1.327 for services that this package was never tried with.
 _UNTRIED: Final = ("CLAUDE_CODE_USE_MANTLE", "CLAUDE_CODE_USE_ANTHROPIC_AWS", "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD")

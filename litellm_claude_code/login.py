@@ -128,7 +128,7 @@ class Login:
         if self.cloud is None:
             return {}
         ids = dict(self.models)
-        pins = {f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL": ids[family] for family in _PINNED if family in ids}
+        pins: dict[str, str] = {cli.DEFAULT_MODELS[family]: ids[family] for family in _PINNED if family in ids}
         # The CLI takes fewer values for "on" than people write. If it took this one for "off", the Claude login would
         # pay.
         return {CLOUDS[self.cloud].switch: "1", **pins}

@@ -19,7 +19,8 @@ from litellm.types.utils import Usage
 
 from ._litellm import catalog
 from .cache import recall, remember
-from .clouds import FAMILIES, CloudName, anthropic_ids, catalog_keys
+from .cli_protocol import DEFAULT_MODELS
+from .clouds import CloudName, anthropic_ids, catalog_keys
 from .login import Login
 
 PROVIDER: Final = "claude_code"
@@ -148,7 +149,7 @@ def claude_behind(model: str, login: Login | None = None) -> str | None:
     if candidates:
         return candidates[-1]
     place = dict(login.place or ()) if login is not None else {}
-    named = (family for family in FAMILIES if place.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") == model)
+    named = (family for family, variable in DEFAULT_MODELS.items() if place.get(variable) == model)
     return next(map(_current, named), None)
 
 
@@ -217,8 +218,8 @@ def _alias(name: str, told: Mapping[str, str] | None = None) -> str | None:
     if told and name in told:
         return told[name]
     model = _current(name) or ALIASES[name]
-    family = next((family for family in FAMILIES if model.startswith(f"claude-{family}-")), None)
-    return (os.environ.get(f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL") if family else None) or model
+    variable = next((name for family, name in DEFAULT_MODELS.items() if model.startswith(f"claude-{family}-")), None)
+    return (os.environ.get(variable) if variable else None) or model
 
 
 def _current(alias: str) -> str | None:

@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -158,8 +158,20 @@ def _of_cloud(identity: Identity) -> list[str]:
     ids = ", ".join(f"{alias} is {model}" for alias, model in identity["cloud_models"].items())
     return [
         *([f"The account: {account}."] if account else []),
-        f"There, {ids}. Whether the account may use these models shows only when one is asked.",
+        f"There, {ids}.",
+        *_available(identity["cloud_models"], identity["cloud_available"]),
     ]
+
+
+def _available(models: Mapping[str, str], available: Mapping[str, bool | None]) -> list[str]:
+    """Return sentences on whether the account may use the models behind the aliases."""
+    from litellm_claude_code.clouds import BEDROCK
+
+    refused = sorted({models[alias] for alias, is_available in available.items() if is_available is False})
+    told = [f"The account may not use {', '.join(refused)}. {BEDROCK.how_to_enable}."] if refused else []
+    if None in available.values():
+        return [*told, "Whether the account may use a model shows only when it is asked."]
+    return told or ["The account may use these models."]
 
 
 def _limits(login: Finding, model: str) -> Finding:

@@ -25,7 +25,7 @@ from litellm_claude_code.testing import Answer, BedrockStandIn, Failure, StandIn
 from litellm_claude_code.testing import bedrock_failure as bedrock
 from litellm_claude_code.testing import foundry_failure as foundry
 from litellm_claude_code.testing import vertex_failure as vertex
-from litellm_claude_code_cli.checkup import findings
+from litellm_claude_code_cli.checkup import _of_cloud, findings
 
 from .support.anthropic_host import log_in
 from .support.clouds import KINDS, PROFILE_ARN, AnyStandIn, each_cloud, litellm_options
@@ -183,6 +183,8 @@ def test_what_an_opaque_id_costs_is_not_known_and_nothing_is_printed(
     assert (response._hidden_params.get("response_cost"), asked(cloud)) == (None, [model])
     assert list(ask(model, stream=True))
     assert capfd.readouterr().out == ""
+    without_price = "us.anthropic.claude-opus-9-9" if name_of(cloud) == "bedrock" else "claude-opus-9-9"
+    assert ask(without_price)._hidden_params.get("response_cost") == 0.0
 
 
 @bedrock_only
@@ -501,6 +503,45 @@ def test_doctor_tells_the_account_and_the_models(cloud: AnyStandIn) -> None:
     assert "A cloud account pays" in told
     assert f"haiku is {ALIASES[name_of(cloud)]['haiku']}" in told
     assert cloud.requests == []
+
+
+def test_bedrock_tells_which_models_the_account_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    with BedrockStandIn() as stand_in:
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK")  # boto3 sends it with HTTPS only
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(stand_in.api_key))
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        stand_in.inference_profiles = tuple(litellm_claude_code.whoami()["cloud_models"].values())
+        assert "The account may use these models." in _of_cloud(litellm_claude_code.whoami())
+        stand_in.models_not_enabled = ("anthropic.claude-opus-5-5",)
+        stand_in.inference_profiles = tuple(one for one in stand_in.inference_profiles if "haiku" not in one)
+        monkeypatch.setenv("ANTHROPIC_DEFAULT_FABLE_MODEL", PROFILE_ARN)
+        told = litellm_claude_code.whoami()["cloud_available"]
+        assert (told["sonnet"], told["opus"], told["haiku"], told["fable"]) == (True, False, False, None)
+        assert stand_in.requests == []
+        sentences = " ".join(_of_cloud(litellm_claude_code.whoami()))
+        assert f"The account may not use {ALIASES['bedrock']['haiku']}, {ALIASES['bedrock']['opus']}." in sentences
+        assert "Bedrock console" in sentences
+        assert "shows only when it is asked" in sentences
+
+
+@pytest.mark.parametrize("cloud", ["vertex", "foundry"], indirect=True)
+def test_other_clouds_do_not_tell_which_models_the_account_may_use(cloud: AnyStandIn) -> None:
+    assert set(litellm_claude_code.whoami()["cloud_available"].values()) == {None}
+
+
+def test_a_role_that_may_not_ask_what_it_may_use_is_told_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WithoutProfiles() as stand_in:
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", str(stand_in.api_key))
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        identity = litellm_claude_code.whoami()
+        assert identity["cloud_models"].items() >= ALIASES["bedrock"].items()
+        assert set(identity["cloud_available"].values()) == {None}
+        assert "shows only when it is asked" in " ".join(_of_cloud(identity))
 
 
 def test_whoami_tells_the_account_without_a_request(cloud: AnyStandIn) -> None:

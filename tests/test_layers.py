@@ -41,6 +41,7 @@ LAYERS = (
     "cloud_errors",
     "limits",
     "cloud_aliases",
+    "cloud_availability",
     "models",
     "login",
     "clouds",

@@ -41,6 +41,7 @@ def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path)
         "cloud": None,
         "cloud_account": {},
         "cloud_models": {},
+        "cloud_available": {},
         "email": "ada@example.org",
         "organization": "Ada Ltd",
         "plan": "max_20x",

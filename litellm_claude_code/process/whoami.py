@@ -17,6 +17,7 @@ import anyio
 
 from .. import cli_protocol as cli
 from ..auth import DEFAULT_BASE_URL
+from ..cloud_availability import available_models
 from ..clouds import CLOUDS, account_of
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
@@ -45,7 +46,10 @@ class Identity(TypedDict):
     """What the environment tells about the cloud's account: region, profile, project, resource… Empty without a cloud.
     """
     cloud_models: dict[str, str]
-    """What each alias means on the cloud. Whether the account may use these models is not known without a request."""
+    """What each alias means on the cloud."""
+    cloud_available: dict[str, bool | None]
+    """For each alias, whether the account may use its model. None: the cloud does not tell (see `cloud_availability`).
+    """
     email: str | None
     """The account's address, or None if Claude Code does not know it, as for a token from `claude setup-token`."""
     organization: str | None
@@ -63,6 +67,8 @@ _KEYS: Final = ("api_key", "api_key_helper")
 
 async def identify(login: Login, *, settings: Settings, overage: Overage) -> Identity:
     """Return which account would pay for calls with this login. Takes a sixth of a second and makes no request.
+
+    On Amazon Bedrock, boto3 asks Amazon which models the account may use: free requests, but not to a model.
 
     Raises `CallFailed` if the CLI does not report it, or if a settings file would change who pays or where calls go.
     """
@@ -84,6 +90,7 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
         cloud=cloud if is_cloud else None,
         cloud_account=account_of(chosen, place) if chosen else {},
         cloud_models=dict(login.models),
+        cloud_available=await available_models(login),
         email=status.get("email"),
         organization=status.get("orgName"),
         plan=status.get("planTier") or status.get("subscriptionType"),

@@ -25,6 +25,7 @@ VERSION: Final = "bedrock-2023-05-31"
 _REGION: Final = "us-east-1"
 _PATH: Final = re.compile(r"/model/(?P<model>.+)/(?P<action>invoke|invoke-with-response-stream)")
 _MODEL: Final = re.compile(r"(arn:aws[a-z-]*:bedrock:.+|([a-z-]+\.)?anthropic\.claude-.+)")
+_AVAILABILITY_PATH: Final = "/foundation-model-availability/"
 _CREDENTIALS_PATH: Final = "/stand-in-credentials"
 
 _ERRORS: Final[Mapping[str, tuple[int, str]]] = {
@@ -83,6 +84,8 @@ class BedrockStandIn(CloudStandIn):
 
     model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
     inference_profiles: tuple[str, ...] = INFERENCE_PROFILES
+    models_not_enabled: tuple[str, ...] = ()
+    """Foundation models, such as "anthropic.claude-opus-5-5", that the account may not use."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -138,6 +141,8 @@ class BedrockStandIn(CloudStandIn):
             return {"inferenceProfileSummaries": [_profile(name) for name in self.inference_profiles]}
         if request.url.path.startswith("/inference-profiles/"):
             return _profile(request.url.path.removeprefix("/inference-profiles/"))
+        if request.url.path.startswith(_AVAILABILITY_PATH):
+            return _availability(request.url.path.removeprefix(_AVAILABILITY_PATH), self.models_not_enabled)
         if request.url.path == _CREDENTIALS_PATH:
             return {
                 "AccessKeyId": self.api_key,
@@ -171,6 +176,17 @@ def _exception(data: bytes) -> bytes:
         ":message-type": "exception",
     }
     return encode_message(headers, json.dumps({"message": error["message"]}).encode())
+
+
+def _availability(model: str, not_enabled: tuple[str, ...]) -> Json:
+    is_enabled = model not in not_enabled
+    return {
+        "modelId": model,
+        "agreementAvailability": {"status": "AVAILABLE" if is_enabled else "NOT_AVAILABLE"},
+        "authorizationStatus": "AUTHORIZED" if is_enabled else "NOT_AUTHORIZED",
+        "entitlementAvailability": "AVAILABLE" if is_enabled else "NOT_AVAILABLE",
+        "regionAvailability": "AVAILABLE",
+    }
 
 
 def _profile(name: str) -> Json:
