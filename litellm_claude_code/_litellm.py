@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 import litellm
+from litellm.constants import DEFAULT_CHAT_COMPLETION_PARAM_VALUES
 from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
 from litellm.llms.anthropic.chat import transformation
 from litellm.llms.anthropic.chat.handler import ModelResponseIterator
@@ -65,6 +66,18 @@ def register_aliases(aliases: Mapping[str, str]) -> None:
 def catalog() -> Mapping[str, Mapping[str, Any]]:
     """Return litellm's models as it loaded them, without later changes to `litellm.model_cost` by user code."""
     return GetModelCostMap.loaded_model_cost_map()
+
+
+# Of the parameters that litellm knows, those that it takes itself, and does not send.
+_LITELLMS_OWN: Final = frozenset(
+    ["model", "messages", "custom_llm_provider", "metadata", "drop_params", "allowed_openai_params",
+     "additional_drop_params", "api_version", "max_retries", "stream", "stream_options"]
+)  # fmt: skip
+
+
+def openai_params() -> list[str]:
+    """Return the parameters of a chat completion that litellm knows, and refuses if a provider does not list them."""
+    return [name for name in DEFAULT_CHAT_COMPLETION_PARAM_VALUES if name not in _LITELLMS_OWN]
 
 
 # Translation: what `anthropic/` does
@@ -157,6 +170,12 @@ def without_prompt(error: Exception) -> str:
     """Return a translation error's message without the parts of the conversation that litellm appends."""
     text = re.split(r"\n?Received Messages=| Arguments: ", getattr(error, "message", None) or str(error))[0]
     return re.sub(r"^(litellm\.\w+: )?(AnthropicException - )?", "", text)
+
+
+def without_advice(error: Exception) -> str:
+    """Return the first sentences of an `UnsupportedParamsError`, without litellm's advice on its own switches."""
+    text = str(getattr(error, "message", error)).removeprefix("litellm.UnsupportedParamsError: ")
+    return re.split(r" (?:To drop unsupported params|To drop these|Use tool_choice='auto')", text)[0]
 
 
 def finalize_quietly(logging: Any) -> None:

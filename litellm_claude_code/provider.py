@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+import litellm
 from litellm.exceptions import AuthenticationError, BadRequestError
 from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse
@@ -208,6 +209,7 @@ class ClaudeCodeProvider(CustomLLM):
                 litellm_params=litellm_params or {},
                 headers=headers or {},
                 login=self._login(api_key=api_key, api_base=api_base, settings=settings, model=model),
+                leaves_out=settings.drop_params,
                 timeout_s=timeout.read if isinstance(timeout, httpx.Timeout) else timeout,
                 observer=observer,
             )
@@ -216,6 +218,12 @@ class ClaudeCodeProvider(CustomLLM):
             from .agents.request import to_agent_request  # imports the SDK
 
             return to_agent_request(given, profile_name=profile_name)
+
+    def leaves_out(self) -> bool:
+        """Return whether the settings say to leave out parameters that a model does not take."""
+        with suppress(BadRequestError):  # the call itself raises it
+            return self._current_settings().drop_params
+        return False
 
     def claude_behind(self, name: str, *, may_ask: bool) -> str:
         """Return Anthropic's id of the Claude model that a name means if the call names no service of its own.
@@ -340,4 +348,10 @@ def register() -> None:
 
     Can be called again, for example after user code has replaced litellm's tables.
     """
-    register_handler(provider, find_claude=provider.claude_behind)
+    register_handler(provider, find_claude=provider.claude_behind, leaves_out=_leaves_out)
+
+
+def _leaves_out() -> bool:
+    """Ask the provider that litellm has: a program can register one with settings of its own."""
+    handlers = (item["custom_handler"] for item in litellm.custom_provider_map if item["provider"] == PROVIDER)
+    return any(isinstance(handler, ClaudeCodeProvider) and handler.leaves_out() for handler in handlers)

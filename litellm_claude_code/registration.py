@@ -6,6 +6,7 @@ What litellm has no hook for is in `_litellm.py`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -20,15 +21,16 @@ from .translation.config import ClaudeCodeConfig, FindClaude
 _MISSPELT: Final = ("claude_code:", "claude-code:", "claude-code/")
 
 
-def register_handler(handler: CustomLLM, *, find_claude: FindClaude) -> None:
+def register_handler(handler: CustomLLM, *, find_claude: FindClaude, leaves_out: Callable[[], bool]) -> None:
     """Make litellm pass calls of `claude_code/…` to this handler. Can be called again.
 
-    `find_claude` tells which model's parameters a call takes; see `ClaudeCodeConfig`.
+    `find_claude` tells which model's parameters a call takes, and `leaves_out` whether others are left out; see
+    `ClaudeCodeConfig`.
     """
     known = [item for item in litellm.custom_provider_map if item["provider"] != PROVIDER]
     litellm.custom_provider_map = [*known, {"provider": PROVIDER, "custom_handler": handler}]
     _litellm.set_up_custom_providers()
-    _litellm.register_config(PROVIDER, partial(ClaudeCodeConfig, find_claude))
+    _litellm.register_config(PROVIDER, partial(ClaudeCodeConfig, find_claude, leaves_out))
     models.register_models()
     if os.environ.get(PROFILES_VARIABLE):
         from .agents.registry import load_from_environment  # imports the SDK

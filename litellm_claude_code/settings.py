@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     usage_every_s: float = Field(
         default=60, ge=0, description="How often the CLI is asked for the subscription's usage; 0 means never"
     )
+    drop_params: bool = Field(
+        default=False, description="Leave out parameters that the model does not take, with a warning, in every call"
+    )
     self_check: bool = Field(default=True, description="Test a new CLI on loopback before its first request")
     max_workers: int = Field(default_factory=default_max_workers, ge=1, description="Maximum number of processes")
     spare_workers: int = Field(default=1, ge=0, description="Number of processes to start in advance")

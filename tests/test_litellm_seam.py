@@ -10,6 +10,7 @@ from typing import Any
 
 import litellm
 import pytest
+from litellm import constants
 from litellm.litellm_core_utils.get_model_cost_map import GetModelCostMap
 from litellm.litellm_core_utils.litellm_logging import Logging
 from litellm.llms.anthropic.chat import transformation
@@ -43,6 +44,9 @@ REACHES: dict[str, Callable[[], bool]] = {
         LlmProviders("claude_code") in (ProviderConfigManager._PROVIDER_CONFIG_MAP or {})
     ),
     "aliases of models": lambda: litellm.model_alias_map["claude_code:sonnet"] == "claude_code/claude_code:sonnet",
+    "the parameters that litellm knows": lambda: (
+        {"seed", "frequency_penalty", "prompt_cache_key"} < constants.DEFAULT_CHAT_COMPLETION_PARAM_VALUES.keys()
+    ),
     "the catalog of models as it was loaded": lambda: "claude-sonnet-4-5" in GetModelCostMap.loaded_model_cost_map(),
     "`AnthropicConfig.validate_environment`": lambda: takes(
         transformation.AnthropicConfig.validate_environment, "headers", "model", "messages", "optional_params"

@@ -11,6 +11,7 @@ import pytest
 
 import litellm_claude_code
 from litellm_claude_code import models
+from litellm_claude_code.translation.left_out import DEFAULTS
 
 TWINS = {"sonnet": "claude-sonnet-5-5", "opus": "claude-opus-5-5", "haiku": "claude-haiku-5-5"} | {
     full: full for full in ("claude-sonnet-5-5", "claude-haiku-4-5", "claude-opus-4-5", "claude-fable-5-1")
@@ -39,10 +40,10 @@ def test_capabilities_are_those_of_the_same_anthropic_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_supported_parameters_are_those_of_anthropic_and_n(name: str) -> None:
+def test_supported_parameters_are_those_of_anthropic_and_n_and_those_that_may_ask_for_nothing(name: str) -> None:
     ours = set(litellm.get_supported_openai_params(f"claude_code/{name}") or [])
     theirs = set(litellm.get_supported_openai_params(f"anthropic/{TWINS[name]}") or [])
-    assert ours == (theirs - {"user", "extra_headers"}) | {"n"}
+    assert ours == (theirs - {"user", "extra_headers"}) | {"n"} | DEFAULTS.keys()
 
 
 def test_a_model_litellm_does_not_know_yet_has_the_clis_prices() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import litellm
+from litellm.exceptions import UnsupportedParamsError
 
-from .. import models
+from .. import _litellm, models
 from .._litellm import AnthropicConfig
-from ..errors import bad_request, unsupported, without_context
+from ..errors import bad_request, without_context
+from . import left_out
 from .validation import Body, check_schema, check_tools
 
 # Parameters allowed in a call to an agent (`<model>@<profile>`). Everything else is set by its profile.
 AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")
+
+# Parameters that some models take, or take with some values only.
+_DEPENDING_ON_THE_MODEL: Final = ("temperature", "top_p", "tool_choice")
 
 
 class FindClaude(Protocol):
@@ -25,45 +31,85 @@ class FindClaude(Protocol):
 class ClaudeCodeConfig(AnthropicConfig):
     """Maps parameters as litellm does for `anthropic/`, for the Claude model that a name means."""
 
-    def __init__(self, find: FindClaude) -> None:
+    def __init__(self, find: FindClaude, leaves_out: Callable[[], bool]) -> None:
         super().__init__()
         self._find = find
+        self._leaves_out = leaves_out
+        """Returns whether the settings say to leave out what a model does not take."""
 
     def get_supported_openai_params(self, model: str) -> list[str]:
-        """Return the parameters of `anthropic/` plus `n`, without `user` and `extra_headers`, which cannot be sent.
+        """Return the parameters that litellm lets through to `map_openai_params`. litellm itself refuses the others.
 
-        Agents support fewer parameters: see `AGENT_PARAMS`.
+        They are those that the model takes and those that may ask for nothing; all, if they are left out anyway.
         """
-        if models.split_profile(model)[1]:
-            return list(AGENT_PARAMS)
-        supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
-        return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
+        taken = self._taken(model)
+        others = _litellm.openai_params() if self._leaves_out() else left_out.DEFAULTS
+        return [*taken, *(name for name in others if name not in taken)]
 
     @without_context()
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map parameters as `anthropic/` does. Raises `BadRequestError` for an invalid tool, schema or `n`.
 
-        Raises `UnsupportedParamsError` for `user`, unless parameters are dropped.
+        Raises `UnsupportedParamsError` for what the model does not take, unless parameters are dropped. A value that
+        asks for nothing counts as not given.
         """
-        drops = drop_params or litellm.drop_params is True
-        given = {key: value for key, value in non_default_params.items() if key != "user"}
-        if non_default_params.get("user") is not None and not drops:
-            raise unsupported(
-                "`user` would overwrite Claude Code's own metadata. Leave it out, or set drop_params=True.", model=model
-            )
+        leaves_out = self._leaves_out()
+        drops = drop_params or leaves_out or litellm.drop_params is True
+        given = {key: value for key, value in non_default_params.items() if not left_out.asks_for_nothing(key, value)}
+        refused = self._refused(given, model)
+        if refused and not drops:
+            raise left_out.refused(refused, model=model)
+        if leaves_out:
+            left_out.warn(refused, model=model)
+        given = {key: value for key, value in given.items() if key not in refused}
         if models.split_profile(model)[1]:
             return {**optional_params, **given}
         check_tools(given.get("tools"), model=model)
         n = given.get("n")
         if n is not None and (not isinstance(n, int) or n < 1):
             raise bad_request(f"n={n!r} is not valid. Use an integer of at least 1.", model=model)
-        claude = self._full_id(model, may_ask=True)
+        if "tool_choice" in refused:
+            given["tool_choice"] = "auto"
         try:
-            mapped: Body = super().map_openai_params(given, optional_params, claude, drop_params)
+            mapped: Body = super().map_openai_params(given, optional_params, self._full_id(model, may_ask=True), drops)
         except (AttributeError, KeyError, TypeError) as error:
             why = f"A parameter has an invalid type or format ({type(error).__name__})."
             raise bad_request(why, model=model) from None
         return {**mapped, "n": n} if n is not None else mapped
+
+    def _taken(self, model: str) -> list[str]:
+        """Return the parameters of `anthropic/` plus `n`, without `user` and `extra_headers`, which cannot be sent.
+
+        Agents take fewer parameters: see `AGENT_PARAMS`.
+        """
+        if models.split_profile(model)[1]:
+            return list(AGENT_PARAMS)
+        supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
+        return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
+
+    def _refused(self, given: Body, model: str) -> Body:
+        """Return the parameters that the model does not take. Removes those from `given` that it takes with 1 only."""
+        taken = self._taken(model)
+        # A call's `allowed_openai_params` are not among these.
+        not_ours = {"user", *self.get_supported_openai_params(model)}.difference(taken)
+        refused = {key: value for key, value in given.items() if key in not_ours}
+        for key in _DEPENDING_ON_THE_MODEL:
+            if key not in given or key not in taken or self._takes(key, given[key], model):
+                continue
+            if given[key] == 1:
+                del given[key]
+            else:
+                refused[key] = given[key]
+        return refused
+
+    def _takes(self, key: str, value: Any, model: str) -> bool:
+        try:
+            super().map_openai_params({key: value}, {}, self._full_id(model, may_ask=True), drop_params=False)
+        except UnsupportedParamsError:
+            return False
+        except Exception:
+            return True  # invalid in another way, which the mapping of all parameters reports
+        return True
 
     def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
         """Return the JSON schema of a `response_format`. Raises `BadRequestError` if it is invalid."""

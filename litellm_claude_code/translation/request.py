@@ -22,6 +22,7 @@ from ..call import ApiEvent, PlainCall, Request, Waiting
 from ..errors import bad_request, unsupported
 from ..login import Login
 from ..observer import NOBODY, Observer
+from . import left_out
 from .chunks import Chunks
 from .response import AnswerFormat, fold, to_response
 from .validation import (
@@ -30,11 +31,11 @@ from .validation import (
     Body,
     check_encodable,
     check_fence,
-    check_headers,
     check_images,
     check_messages,
     check_numbers,
     check_turns,
+    not_sendable,
     without_user_id,
 )
 
@@ -47,6 +48,8 @@ SENT_BETAS: Final = frozenset({"claude-code-20250219", "interleaved-thinking-202
 OMITTED_BETAS: Final = frozenset({"structured-outputs-2025-11-13"})
 _MOST_CACHE_MARKS: Final = 4
 _CLI_CACHE_MARKS: Final = 2
+# Parameters that litellm refuses, or leaves out, when it makes the body. All others it has mapped before.
+_REFUSED_LATE: Final = ("top_k", "speed")
 _NOT_FOR_THE_BODY: Final = ("stream", "stream_options", "max_retries", "extra_headers", "extra_query")
 
 
@@ -65,7 +68,14 @@ class GivenCall:
     headers: Mapping[str, str] = field(repr=False)
     login: Login
     timeout_s: float | None
+    leaves_out: bool = False
+    """Whether the settings say to leave out, with a warning, what the model does not take."""
     observer: Observer = NOBODY
+
+    @property
+    def drops(self) -> bool:
+        """Return whether anything says to leave out what the model does not take: the settings, litellm or the call."""
+        return self.leaves_out or litellm.drop_params is True or self.litellm_params.get("drop_params") is True
 
     def resolved_model(self) -> str:
         """Return the model id that is sent. Raises litellm's exceptions for a name that cannot be sent."""
@@ -156,24 +166,31 @@ def to_body(given: GivenCall, params: Body) -> Translated:
 
     On a cloud, this is the body for the Claude model behind the id.
 
-    Raises `BadRequestError` for what cannot be translated, and `UnsupportedParamsError` for headers or a user id.
+    Raises `BadRequestError` for what cannot be translated, and `UnsupportedParamsError` for headers, a user id, and
+    parameters that the model does not take, unless they are dropped.
     """
-    model, resolved = given.model, given.resolved_model()
-    drops = litellm.drop_params is True or given.litellm_params.get("drop_params") is True
+    model, resolved, asked = given.model, given.resolved_model(), dict(params)
     check_messages(given.messages, model=model)
-    check_headers(given.headers, drops=drops, model=model)
-    litellm_params = without_user_id(dict(given.litellm_params), drops=drops, model=model)
+    refused = not_sendable(given.headers, given.litellm_params)
+    if refused and not given.drops:
+        raise left_out.refused(refused, model=model)
+    litellm_params = {**without_user_id(given.litellm_params), "drop_params": given.drops}
     claude = (models.claude_behind(resolved, given.login) if given.login.cloud else None) or resolved
     conversation = copy.deepcopy([dict(message) for message in given.messages])
     try:
         translated = _litellm.anthropic_body(claude, conversation, params, litellm_params)
-        translated.body["model"] = resolved
-        return translated
-    except (UnsupportedParamsError, NotFoundError):
+    except UnsupportedParamsError as error:
+        raise unsupported(f"{_litellm.without_advice(error)} {left_out.ADVICE}", model=model) from None
+    except NotFoundError:
         raise
     except Exception as error:
         why = _litellm.without_prompt(error)
         raise bad_request(f"The request cannot be translated: {why}", model=model) from None
+    if given.leaves_out:
+        refused.update((key, asked[key]) for key in _REFUSED_LATE if key in asked and key not in translated.body)
+        left_out.warn(refused, model=model)
+    translated.body["model"] = resolved
+    return translated
 
 
 def _merge(body: Body, extra: Mapping[str, Any]) -> None:

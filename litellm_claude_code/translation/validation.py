@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import jsonschema
 
-from ..errors import bad_request, unsupported
+from ..errors import bad_request
 from ..models import PROVIDER
 
 Body = dict[str, Any]
@@ -67,30 +67,18 @@ def check_fence(params: Mapping[str, Any], fenced: Mapping[str, str], *, model: 
         raise bad_request(f"'{key}' cannot be set in the body: {fenced[key]}.", model=model)
 
 
-def check_headers(headers: Mapping[str, str], *, drops: bool, model: str) -> None:
-    """Raise `UnsupportedParamsError` for headers: the CLI sends only its own. Ignores `User-Agent`, set by DSPy."""
-    asked = sorted(name for name in headers if name.lower() != "user-agent")
-    if asked and not drops:
-        raise unsupported(
-            f"Claude Code cannot send headers of a call ({', '.join(asked)}). Leave out `extra_headers`, or set "
-            "drop_params=True.",
-            model=model,
-        )
+def not_sendable(headers: Mapping[str, str], litellm_params: Mapping[str, Any]) -> Body:
+    """Return what a call has of headers and a user id. The CLI sends only its own. DSPy's `User-Agent` is ignored."""
+    asked = {name: value for name, value in headers.items() if name.lower() != "user-agent"}
+    user_id = (litellm_params.get("metadata") or {}).get("user_id")
+    return {**({"extra_headers": asked} if asked else {}), **({"metadata.user_id": user_id} if user_id else {})}
 
 
-def without_user_id(litellm_params: Body, *, drops: bool, model: str) -> Body:
-    """Return the parameters without `metadata.user_id`, because the body's metadata is Claude Code's own.
-
-    Raises `UnsupportedParamsError` if there is one and `drops` is false.
-    """
+def without_user_id(litellm_params: Mapping[str, Any]) -> Body:
+    """Return the parameters without `metadata.user_id`, because the body's metadata is Claude Code's own."""
     metadata = litellm_params.get("metadata")
-    if not isinstance(metadata, dict) or metadata.get("user_id") is None:
-        return litellm_params
-    if not drops:
-        raise unsupported(
-            "`metadata.user_id` would overwrite Claude Code's own metadata. Leave it out, or set drop_params=True.",
-            model=model,
-        )
+    if not isinstance(metadata, dict):
+        return dict(litellm_params)
     return {**litellm_params, "metadata": {key: value for key, value in metadata.items() if key != "user_id"}}
 
 
