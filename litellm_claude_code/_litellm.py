@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import httpx
 import litellm
@@ -61,6 +61,29 @@ def register_aliases(aliases: Mapping[str, str]) -> None:
     """Make litellm replace these model names, unless the user's program has an alias of that name."""
     for name, model in aliases.items():
         litellm.model_alias_map.setdefault(name, model)
+
+
+def keep_models(provider: str) -> None:
+    """Keep a provider's models if a program replaces `litellm.model_cost`. litellm's own are in the file that it reads.
+
+    There is no hook for that. Some programs, and litellm's own tests, replace the table to do without the network.
+    """
+    _Litellm.kept.add(f"{provider}/")
+    if not isinstance(litellm, _Litellm):
+        litellm.__class__ = _Litellm
+
+
+class _Litellm(type(litellm)):  # type: ignore[misc]  # the class of a module
+    """The module litellm. A new `model_cost` gets the models of the old one that are to be kept."""
+
+    kept: ClassVar[set[str]] = set()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "model_cost" and isinstance(value, dict):
+            for model, entry in self.model_cost.items():
+                if model.startswith(tuple(self.kept)):
+                    value.setdefault(model, entry)
+        super().__setattr__(name, value)
 
 
 def catalog() -> Mapping[str, Mapping[str, Any]]:

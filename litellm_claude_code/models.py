@@ -196,6 +196,7 @@ def register_models() -> None:
         if entry:
             entries[f"{PROVIDER}/{name}"] = {**entry, "litellm_provider": PROVIDER}
     litellm.register_model(entries)
+    litellm.models_by_provider[PROVIDER] = {*entries}
 
 
 def register_profiles(profiles: Iterable[str]) -> None:

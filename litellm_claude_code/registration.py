@@ -32,6 +32,7 @@ def register_handler(handler: CustomLLM, *, find_claude: FindClaude, leaves_out:
     _litellm.set_up_custom_providers()
     _litellm.register_config(PROVIDER, partial(ClaudeCodeConfig, find_claude, leaves_out))
     models.register_models()
+    _litellm.keep_models(PROVIDER)
     if os.environ.get(PROFILES_VARIABLE):
         from .agents.registry import load_from_environment  # imports the SDK
 

@@ -70,6 +70,27 @@ def test_registering_mends_what_user_code_replaced(monkeypatch: pytest.MonkeyPat
     assert litellm.supports_vision("claude_code/sonnet")
 
 
+def test_prices_and_capabilities_survive_if_a_program_replaces_litellms_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    litellm_claude_code.profile("reader")
+    before = litellm.get_model_info("claude_code/fable")
+    monkeypatch.setattr(litellm, "model_cost", litellm.get_model_cost_map(url=""))
+    assert litellm.get_model_info("claude_code/fable") == before
+    assert litellm.supports_vision("claude_code/sonnet@reader")
+    mine = {"claude_code/sonnet": {**litellm.model_cost["claude_code/sonnet"], "input_cost_per_token": 7.0}}
+    monkeypatch.setattr(litellm, "model_cost", mine)
+    assert litellm.get_model_info("claude_code/sonnet")["input_cost_per_token"] == 7
+
+
+def test_litellm_lists_the_models_of_the_provider() -> None:
+    litellm_claude_code.register()
+    listed = litellm.get_valid_models(custom_llm_provider="claude_code")
+    assert {"claude_code/sonnet", "claude_code/claude-haiku-4-5"} <= {*listed}
+    assert {*listed} == litellm.models_by_provider["claude_code"] == {f"claude_code/{name}" for name in models.names()}
+    litellm.add_known_models()
+    assert {*listed} == litellm.models_by_provider["claude_code"]
+    assert all(litellm.get_model_info(name) for name in listed)
+
+
 def test_the_enum_member_is_one_like_any_other() -> None:
     member = litellm.LlmProviders("claude_code")
     assert member.value == "claude_code"
