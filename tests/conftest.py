@@ -165,7 +165,14 @@ def server(stand_in: StandIn, one_server: Served) -> Served:
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forker]:
-    with forker() as started:
+    with forker("claude_agent_sdk", "litellm") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def server_forks() -> Iterator[Forker]:
+    """For programs that run litellm's proxy, which takes as long to import as litellm itself."""
+    with forker("claude_agent_sdk", "litellm.proxy.proxy_server") as started:
         yield started
 
 

@@ -7,8 +7,6 @@ import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 
 from litellm_claude_code.testing import StandIn, ToolUse, answer
 
+from .support.scripts import Forker, Program
 from .support.waiting import wait_until
 
 CONFIG = """
@@ -48,7 +47,7 @@ sessions = true
 
 
 @pytest.fixture(scope="module")
-def proxy(one_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def proxy(one_stand_in: StandIn, server_forks: Forker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("litellm.proxy.proxy_server")
     home = tmp_path_factory.mktemp("proxy")
     (home / "work").mkdir()
@@ -65,23 +64,21 @@ def proxy(one_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> It
         "LITELLM_CLAUDE_CODE_PROFILES": str(home / "agents.toml"),
         "LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(32)}",
         "XDG_DATA_HOME": str(home / "data"),
-        "PYTHONPATH": os.pathsep.join([str(home), *sys.path]),
     }
-    command = [sys.executable, "-c", "from litellm import run_server; run_server()", "--config", "config.yaml"]
-    with (home / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], cwd=home, env=env, stdout=log, stderr=log
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(url, process, home / "log.txt")
-            yield url
-        finally:
-            process.terminate()
-            process.wait(60)
+    (log := home / "log.txt").touch()
+    program = "from litellm import run_server; run_server()"
+    arguments = ("--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port))
+    process = server_forks.fork(program, *arguments, env=env, out=log, errors=log, cwd=home)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: Program, log: Path) -> None:
     def is_ready() -> bool:
         assert process.poll() is None, f"the proxy did not start:\n{log.read_text()[-3000:]}"
         with contextlib.suppress(httpx.HTTPError):

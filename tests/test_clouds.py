@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from .support.clouds import KINDS, PROFILE_ARN, AnyStandIn, each_cloud, litellm_
 from .support.examples import DOCS, run_page
 from .support.processes import claude_processes
 from .support.requests import ASK, TOOLS, user
+from .support.scripts import Forker
 from .support.served import serving
 
 pytestmark = pytest.mark.processes
@@ -436,9 +434,9 @@ def test_dspys_lm_works(cloud: AnyStandIn) -> None:
 
 
 @pytest.mark.parametrize("cloud", ["foundry"], indirect=True)
-def test_a_server_serves_a_cloud(cloud: AnyStandIn, tmp_path: Path) -> None:
+def test_a_server_serves_a_cloud(cloud: AnyStandIn, server_forks: Forker, tmp_path: Path) -> None:
     with (
-        serving(tmp_path, None) as server,
+        serving(tmp_path, None, forks=server_forks) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client,
     ):
         asking: Any = [user("Hello")]
@@ -458,13 +456,10 @@ print(response.choices[0].message.content)
 
 
 @bedrock_only
-def test_a_program_that_starts_on_a_cloud_gets_its_answer(cloud: AnyStandIn, tmp_path: Path) -> None:
-    home = {"XDG_CACHE_HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(tmp_path)}
-    home["LITELLM_CLAUDE_CODE_SELF_CHECK"] = "false"
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**os.environ, **home}, capture_output=True, text=True, timeout=120
-    )
-    assert (ran.stdout.strip(), ran.returncode) == ("You said: Hello", 0), ran.stderr
+def test_a_program_that_starts_on_a_cloud_gets_its_answer(cloud: AnyStandIn, forks: Forker, tmp_path: Path) -> None:
+    script = forks.start(PROGRAM, home=tmp_path, LITELLM_CLAUDE_CODE_SELF_CHECK="false")
+    assert script.wait() == ("You said: Hello\n", "")
+    assert script.program.wait() == 0
     assert asked(cloud) == [ALIASES[name_of(cloud)]["sonnet"]]
 
 

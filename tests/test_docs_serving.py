@@ -1,9 +1,7 @@
 """docs/serving.md: its examples run, and its tables name what there is."""
 
 import inspect
-import os
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.serve import serve
 
 from .support.examples import DOCS, blocks
+from .support.scripts import Forker
 from .support.served import Served
 
 PAGE = (DOCS / "serving.md").read_text()
@@ -25,7 +24,7 @@ def respond(request: RecordedRequest) -> Any:
     return f"[[ ## answer ## ]]\n{said}\n\n[[ ## completed ## ]]" if is_dspy else said
 
 
-def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int) -> None:
+def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int, forks: Forker, tmp_path: Path) -> None:
     pytest.importorskip("dspy")
     stand_in.respond = respond
     examples = blocks(DOCS / "serving.md", "python")
@@ -35,14 +34,10 @@ def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int) 
         assert address in program
         program = program.replace(address, server.url)
     program = program.replace('"redis"', '"127.0.0.1"').replace("6379", str(redis_port))
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env={**os.environ, "LITELLM_MASTER_KEY": server.key},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stdout.count("The capital of France is Paris.") == program.count("print(") == 5
+    script = forks.start(program, home=tmp_path, LITELLM_MASTER_KEY=server.key)
+    out, errors = script.wait()
+    assert script.program.wait() == 0, errors[-2000:]
+    assert out.count("The capital of France is Paris.") == program.count("print(") == 5
     assert len(stand_in.requests) == 5
 
 

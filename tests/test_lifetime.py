@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 
 from litellm_claude_code.testing import Answer, StandIn, Text
 
-from .support.scripts import Forker, Script, environment, remember_check
+from .support.scripts import Forker, Script, remember_check
 from .support.waiting import wait_until
 
 HEAD = """
@@ -161,16 +159,10 @@ def test_nothing_outlives_a_signal_while_the_cli_is_checked(
     one.wait_until_nothing_is_left()
 
 
-def test_what_a_killed_script_left_is_swept_by_the_next(stand_in: StandIn, checked_cli: Path, tmp_path: Path) -> None:
-    remember_check(checked_cli, tmp_path / "cache")
-
-    def run(code: str) -> int:
-        command = [sys.executable, "-c", HEAD + code, stand_in.base_url, str(stand_in.api_key)]
-        return subprocess.run(command, env=environment(tmp_path), timeout=120).returncode
-
-    assert run(IDLE + "os.kill(os.getpid(), signal.SIGKILL)\n") == -signal.SIGKILL
+def test_what_a_killed_script_left_is_swept_by_the_next(script: Callable[..., Script], tmp_path: Path) -> None:
+    assert script(IDLE + "os.kill(os.getpid(), signal.SIGKILL)\n").program.wait() == -signal.SIGKILL
     assert len(run_folders(tmp_path)) == 1
-    assert run(IDLE) == 0
+    assert script(IDLE, is_checked=False).program.wait() == 0  # the first one's result lies there
     assert run_folders(tmp_path) == []
 
 

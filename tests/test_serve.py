@@ -1,10 +1,9 @@
 """`litellm-claude-code serve`, asked by the clients that people have: each endpoint, streaming and not."""
 
 import json
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -18,6 +17,7 @@ from litellm_claude_code.testing import Failure, StandIn, Thinking, ToolUse, ans
 from litellm_claude_code.testing.server import echo
 
 from .support.requests import PIXEL
+from .support.scripts import Forker
 from .support.served import Served
 from .support.wire import caller_system
 
@@ -222,7 +222,7 @@ def test_litellm_elsewhere_uses_it_as_its_proxy(server: Served, stand_in: StandI
         litellm.completion(**{**request, "api_key": "sk-of-somebody-else"})
 
 
-def test_dspy_in_another_process_uses_it(server: Served, stand_in: StandIn) -> None:
+def test_dspy_in_another_process_uses_it(server: Served, stand_in: StandIn, forks: Forker, tmp_path: Path) -> None:
     pytest.importorskip("dspy")
     stand_in.script("[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]")
     program = """
@@ -230,14 +230,8 @@ import dspy, os
 dspy.configure(lm=dspy.LM("litellm_proxy/claude_code/haiku", api_base=os.environ["URL"], api_key=os.environ["KEY"]))
 print(dspy.Predict("question -> answer")(question="Capital of France?").answer, dspy.settings.lm.history[-1]["usage"])
 """
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env={**litellm.utils.os.environ, "URL": server.url, "KEY": server.key},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout.startswith("Paris {'")
+    out, errors = forks.start(program, home=tmp_path, URL=server.url, KEY=server.key).wait()
+    assert out.startswith("Paris {'"), errors
     assert stand_in.requests[0].body["model"] == models.resolve("haiku")
 
 

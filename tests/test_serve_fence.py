@@ -1,8 +1,6 @@
 """What clients of a proxy try, and that they choose nothing: behind `serve`, and behind litellm's proxy alone."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 from litellm_claude_code.testing import StandIn
 
 from .support.processes import claude_processes
+from .support.scripts import Forker
 from .support.served import Served, environment
 
 SAY_HI: Any = [{"role": "user", "content": "Hi"}]
@@ -219,7 +218,7 @@ async def main():
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://proxy", headers=headers) as client:
-            for path, body in json.load(sys.stdin):
+            for path, body in json.load(open(sys.argv[1])):
                 response = await client.post(path, json=body)
                 print(json.dumps([response.status_code, response.text]))
     litellm_claude_code.close()
@@ -228,7 +227,9 @@ asyncio.run(main())
 """
 
 
-def test_litellms_proxy_alone_is_fenced_by_the_provider(tmp_path: Path, stand_in: StandIn) -> None:
+def test_litellms_proxy_alone_is_fenced_by_the_provider(
+    server_forks: Forker, tmp_path: Path, stand_in: StandIn
+) -> None:
     config = tmp_path / "config.yaml"
     params = {"model": "claude_code/sonnet", "api_base": stand_in.base_url, "api_key": "os.environ/THE_KEY"}
     config.write_text(json.dumps({"model_list": [{"model_name": "sonnet", "litellm_params": params}]}))
@@ -245,15 +246,12 @@ def test_litellms_proxy_alone_is_fenced_by_the_provider(tmp_path: Path, stand_in
         tmp_path, None, LITELLM_MASTER_KEY="sk-0123456789abcdef", CONFIG_FILE_PATH=str(config),
         THE_KEY=str(stand_in.api_key),
     )  # fmt: skip
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROXY_ALONE],
-        input=json.dumps([(path, body) for path, _, body in [*tried, *plain]]),
-        env=environ,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    answers = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("[")]
+    (tmp_path / "requests").write_text(json.dumps([(path, body) for path, _, body in [*tried, *plain]]))
+    (out := tmp_path / "out").touch()
+    (errors := tmp_path / "errors").touch()
+    ran = server_forks.fork(PROXY_ALONE, str(tmp_path / "requests"), env=environ, out=out, errors=errors)
+    assert ran.wait() == 0, errors.read_text()[-2000:]
+    answers = [json.loads(line) for line in out.read_text().splitlines() if line.startswith("[")]
     for (path, field, _), (status, text) in zip(tried, answers, strict=False):
         assert status >= 400, (path, field, status, text)
     assert [status for status, _ in answers[len(tried) :]] == [200] * len(plain)

@@ -12,6 +12,7 @@ import pytest
 from litellm_claude_code.install import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text
 
+from .support.scripts import Forker
 from .support.served import Served, serving
 from .support.waiting import wait_until
 
@@ -36,7 +37,9 @@ def post(server: Served, *, stream: bool) -> bytes:
 
 
 @pytest.mark.processes
-def test_a_hundred_clients_that_leave_end_their_requests_and_the_boots_for_them(tmp_path: Path) -> None:
+def test_a_hundred_clients_that_leave_end_their_requests_and_the_boots_for_them(
+    server_forks: Forker, tmp_path: Path
+) -> None:
     cli = tmp_path / "claude-that-boots-once"
     cli.write_text(ONE_BOOTS.format(folder=tmp_path, cli=find_cli()))
     cli.chmod(0o700)
@@ -48,6 +51,7 @@ def test_a_hundred_clients_that_leave_end_their_requests_and_the_boots_for_them(
             tmp_path / "served",
             stand_in,
             *("--max-requests", str(CLIENTS)),
+            forks=server_forks,
             **{f"LITELLM_CLAUDE_CODE_{name}": value for name, value in env.items()},
         ) as server,
     ):

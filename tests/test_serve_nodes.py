@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from litellm_claude_code_cli.app import app
 
 from .support.limits import limited
 from .support.processes import claude_processes
+from .support.scripts import Forker
 from .support.served import Served, serving
 from .support.waiting import wait_until
 
@@ -29,8 +29,8 @@ WORDS = "one two three four five six seven eight nine ten " * 6
 COOLDOWN_S = 3
 
 
-class Router:
-    """litellm's Router over both servers, in a process of its own (`support/router_process.py`)."""
+class Routers:
+    """Two of litellm's Routers over both servers, in a process of their own (`support/router_process.py`)."""
 
     def __init__(self, urls: list[str], redis_port: int) -> None:
         params = {"model": "litellm_proxy/claude_code/sonnet", "api_key": KEY}
@@ -69,12 +69,12 @@ class Router:
                 return json.loads(line)
         raise AssertionError("the Router's process ended")
 
-    def ask(self, count: int) -> list[str]:
-        self.say(f"ask {count}")
+    def ask(self, router: int, count: int) -> list[str]:
+        self.say(f"{router} ask {count}")
         return list(self.hear())
 
-    def cooling(self) -> list[str]:
-        self.say("cooling")
+    def cooling(self, router: int) -> list[str]:
+        self.say(f"{router} cooling")
         return list(self.hear())
 
     def close(self) -> None:
@@ -86,8 +86,8 @@ class Router:
 
 
 @contextlib.contextmanager
-def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
-    """Start both at once: one on the configuration that it makes, one on a file of ours."""
+def two_nodes(folder: Path, forks: Forker) -> Iterator[tuple[list[StandIn], list[Served]]]:
+    """Start both: one on the configuration that it makes, one on a file of ours."""
     env = {"LITELLM_MASTER_KEY": KEY, "LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}
     printed = json.loads(CliRunner().invoke(app, ["serve", "--print-config"]).stdout)
     reader = {"model_name": "reader", "litellm_params": {"model": "claude_code/sonnet@reader"}}
@@ -95,42 +95,43 @@ def two_nodes(folder: Path) -> Iterator[tuple[list[StandIn], list[Served]]]:
     config.write_text(json.dumps({**printed, "model_list": [*printed["model_list"], reader]}))
     (folder / "agents.toml").write_text('[reader]\ntools = ["Read"]\ncwd = "."\n')
     agents = {"LITELLM_CLAUDE_CODE_PROFILES": str(folder / "agents.toml")}
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as threads:
-        stand_ins = [stack.enter_context(StandIn()) for _ in range(2)]
-        profiles = ("--profiles", str(folder / "agents.toml"))
-        first = threads.submit(stack.enter_context, serving(folder / "first", stand_ins[0], *profiles, **env))
-        second = threads.submit(
-            stack.enter_context, serving(folder / "second", stand_ins[1], "--config", str(config), **env, **agents)
-        )
-        yield stand_ins, [first.result(), second.result()]
+    profiles, configured = ("--profiles", str(folder / "agents.toml")), ("--config", str(config))
+    with (
+        StandIn() as one,
+        StandIn() as other,
+        serving(folder / "first", one, *profiles, forks=forks, **env) as first,
+        serving(folder / "second", other, *configured, forks=forks, **env, **agents) as second,
+    ):
+        yield [one, other], [first, second]
 
 
 @pytest.mark.processes
-def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path, redis_port: int) -> None:
-    with contextlib.ExitStack() as stack, two_nodes(tmp_path) as (stand_ins, (first, second)):
+def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(
+    server_forks: Forker, tmp_path: Path, redis_port: int
+) -> None:
+    with contextlib.ExitStack() as stack, two_nodes(tmp_path, server_forks) as (stand_ins, (first, second)):
         for stand_in in stand_ins:
             stand_in.respond = lambda _request: Answer(content=[Text(WORDS)], between_s=0.1)
         with openai.OpenAI(base_url=f"{first.url}/v1", api_key=KEY, max_retries=0) as client:
             assert "sonnet@reader" in [model.id for model in client.models.list()]
             answered = client.chat.completions.create(**{**ASKED, "model": "haiku@reader"})
             assert answered.choices[0].message.content == WORDS
-        router, other = (Router([first.url, second.url], redis_port) for _ in range(2))
-        stack.callback(router.close)
-        stack.callback(other.close)
-        assert (router.hear(), other.hear()) == ("ready", "ready")
+        routers = Routers([first.url, second.url], redis_port)
+        stack.callback(routers.close)
+        assert routers.hear() == "ready"
 
-        router.say("ask 8")
+        routers.say("0 ask 8")
         wait_until(lambda: all(stand_in.in_flight for stand_in in stand_ins))
         first.process.kill()
-        ended = router.hear()
+        ended = routers.hear()
         assert len(ended) == 8
         assert ended.count(WORDS) >= 4, ended
 
         # What one Router has found out, another knows from Redis: it does not even try.
         for stand_in in stand_ins:
             stand_in.respond = lambda _request: WORDS
-        wait_until(lambda: router.ask(1) == [WORDS] and other.cooling() == [first.url])
-        assert other.ask(2) == [WORDS] * 2
+        wait_until(lambda: routers.ask(0, 1) == [WORDS] and routers.cooling(1) == [first.url])
+        assert routers.ask(1, 2) == [WORDS] * 2
 
         port = first.url.rpartition(":")[2]
         login = {
@@ -138,10 +139,11 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(tmp_path: Path
             "LITELLM_CLAUDE_CODE_SEND_LOGIN_TO": stand_ins[0].base_url,
             "ANTHROPIC_AUTH_TOKEN": "",
         }
-        with serving(tmp_path / "again", stand_ins[0], "--port", port, LITELLM_MASTER_KEY=KEY, **login) as again:
+        again_env = {"LITELLM_MASTER_KEY": KEY, **login}
+        with serving(tmp_path / "again", stand_ins[0], "--port", port, forks=server_forks, **again_env) as again:
             assert "who pays: subscription" in again.log.read_text()
             seen = len(stand_ins[0].requests)
-            wait_until(lambda: other.ask(1) == [WORDS] and len(stand_ins[0].requests) > seen)
+            wait_until(lambda: routers.ask(1, 1) == [WORDS] and len(stand_ins[0].requests) > seen)
             assert_tells_a_limit(again, stand_ins[0])
             assert again.stop() == 0
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from litellm_claude_code.testing import StandIn
 
+from .support.scripts import Forker
 from .support.served import serving
 
 TRICK = "a&custom_llm_provider=openai&prompt=hi&fallbacks=x&mock_response=made+up&model=other&z="
@@ -62,7 +63,9 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory, one_stand_in: StandIn) -> Iterator[Recorded]:
+def recorded(
+    tmp_path_factory: pytest.TempPathFactory, one_stand_in: StandIn, server_forks: Forker
+) -> Iterator[Recorded]:
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "recorder.py").write_text((Path(__file__).parent / "support" / "recorder.py").read_text())
     config = {
@@ -76,7 +79,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, one_stand_in: StandIn) ->
     file = folder / "calls.jsonl"
     file.write_text("")
     options = ("--config", str(folder / "config.yaml"))
-    with serving(folder, one_stand_in, *options, RECORDED=str(file), OPENAI_API_KEY="sk-of-the-operator") as server:
+    env = {"RECORDED": str(file), "OPENAI_API_KEY": "sk-of-the-operator"}
+    with serving(folder, one_stand_in, *options, forks=server_forks, **env) as server:
         headers = {"x-api-key": server.key}
         with httpx.Client(base_url=server.url, headers=headers, timeout=60) as client:
             yield Recorded(client=client, file=file)

@@ -12,6 +12,8 @@ from .home import HOME
 from .waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "litellm_claude_code_cli"]
+RUN_COMMAND = "from litellm_claude_code_cli.app import main; main()"
+"""The same in a process that is forked (`scripts.Forker`)."""
 
 
 def claude_processes(config: Path = HOME / "claude") -> list[int]:

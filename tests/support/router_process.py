@@ -1,8 +1,9 @@
-"""A Python process with a litellm Router in front of servers: `python -m tests.support.router_process`, on a pipe.
+"""A Python process with two litellm Routers in front of servers: `python -m tests.support.router_process`, on a pipe.
 
-Its argument is the arguments of `litellm.Router`, as JSON. It reads the lines `ask N` (run N streams at once) and
-`cooling` (return the deployments that are cooled down), and answers each with a line of JSON. If a stream fails with an
-exception that is not one of litellm's, the process ends.
+Its argument is the arguments of `litellm.Router`, as JSON. The Routers share nothing but what these name. The process
+reads lines that begin with the number of a Router, `0 ask N` (run N streams at once) and `1 cooling` (return the
+deployments that are cooled down), and answers each with a line of JSON. If a stream fails with an exception that is not
+one of litellm's, the process ends.
 """
 
 import asyncio
@@ -27,11 +28,12 @@ async def stream(router: litellm.Router) -> str:
 
 
 async def main() -> None:
-    router = litellm.Router(**json.loads(sys.argv[1]))
+    routers = [litellm.Router(**json.loads(sys.argv[1])) for _ in range(2)]
     print(json.dumps("ready"), flush=True)
     while line := (await asyncio.to_thread(sys.stdin.readline)).split():
-        if line[0] == "ask":
-            told = await asyncio.gather(*[stream(router) for _ in range(int(line[1]))])
+        router = routers[int(line[0])]
+        if line[1] == "ask":
+            told = await asyncio.gather(*[stream(router) for _ in range(int(line[2]))])
         else:
             told = await async_get_cooldown_deployments(litellm_router_instance=router, parent_otel_span=None)
         print(json.dumps(told), flush=True)

@@ -1,62 +1,105 @@
-"""Scripts of a user's, each in a Python process of its own, without the seconds that importing litellm takes.
+"""Programs of a user's, each in a Python process of its own, without the seconds that importing litellm takes.
 
-A script is forked from a process that has imported litellm and the Claude Agent SDK, but nothing of ours: the script
-imports `litellm_claude_code` itself, as in a fresh process. It leads a session of its own, and ends as Python ends.
+A program is forked from a process that has imported litellm and the Claude Agent SDK, or litellm's proxy besides, but
+nothing of ours: the program imports `litellm_claude_code` itself, as in a fresh process. It leads a session of its
+own, and ends as Python ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
 
 from .processes import claude_processes, wait_until_ended
 from .waiting import wait_until
 
+# Between the forker and a program is a process that waits for its end, and writes down its exit code.
 _FORKER = """
-import json, os, signal, sys
-import claude_agent_sdk, litellm
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a script that has ended is no zombie
+import gc, importlib, json, os, sys
+gc.disable()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+gc.enable()
+gc.freeze()  # what is imported stays; a collection in a program need not look at it
+waiting = 0
 for line in sys.stdin:
-    if (pid := os.fork()) == 0:
+    while waiting and os.waitpid(-1, os.WNOHANG)[0]:
+        waiting -= 1
+    waiting += 1
+    if os.fork() == 0:
         break
-    print(pid, flush=True)
 else:
     sys.exit()
-signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-script = json.loads(line)
+program = json.loads(line)
+if (pid := os.fork()) != 0:
+    print(pid, flush=True)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with open(program["code_file"] + ".new", "w") as file:
+        file.write(str(code))
+    os.rename(program["code_file"] + ".new", program["code_file"])
+    os._exit(0)
 os.setsid()
-for number, path in enumerate((os.devnull, script["out"], script["errors"])):
-    opened = os.open(path, os.O_RDWR)
+for number, path in enumerate((os.devnull, program["out"], program["errors"])):
+    opened = os.open(path, os.O_RDWR | os.O_APPEND)
     os.dup2(opened, number)
     os.close(opened)
+sys.stdout.reconfigure(write_through=True)
+os.chdir(program["cwd"])
 os.environ.clear()
-os.environ.update(script["env"])
-sys.argv = ["-c", *script["arguments"]]
-exec(compile(script["code"], "<script>", "exec"), {"__name__": "__main__"})
+os.environ.update(program["env"])
+sys.argv = ["-c", *program["arguments"]]
+exec(compile(program["code"], "<script>", "exec"), {"__name__": "__main__"})
 """
+
+
+class Program:
+    """A forked process, with the methods of `subprocess.Popen` that tests need."""
+
+    def __init__(self, pid: int, code_file: Path) -> None:
+        self.pid = pid
+        self._code_file = code_file
+
+    def poll(self) -> int | None:
+        return int(self._code_file.read_text()) if self._code_file.exists() else None
+
+    def wait(self, timeout: float = 90) -> int:
+        wait_until(lambda: self.poll() is not None, lambda: f"process {self.pid} still runs", timeout)
+        return int(self._code_file.read_text())
+
+    def send_signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 class Script:
     """A running script, and the Claude Code processes that it started."""
 
-    def __init__(self, pid: int, home: Path) -> None:
-        self.pid = pid
+    def __init__(self, program: Program, home: Path) -> None:
+        self.pid = program.pid
+        self.program = program
         self._home = home
 
     def wait_until_ready(self) -> None:
         """Wait until the script has printed the line `ready`."""
 
         def is_ready() -> bool:
-            has_ended = not psutil.pid_exists(self.pid)
+            has_ended = self.program.poll() is not None
             told = "ready\n" in (self._home / "out").read_text()
             assert told or not has_ended, (self._home / "errors").read_text()
             return told
@@ -65,7 +108,7 @@ class Script:
 
     def wait(self) -> tuple[str, str]:
         """Wait until the script has ended, and return what it printed to stdout and stderr."""
-        wait_until(lambda: not psutil.pid_exists(self.pid), lambda: f"the script still runs, as process {self.pid}")
+        self.program.wait()
         return (self._home / "out").read_text(), (self._home / "errors").read_text()
 
     def claude_processes(self) -> list[int]:
@@ -80,29 +123,44 @@ class Script:
 
 
 class Forker:
-    """The process that scripts are forked from."""
+    """The process that programs are forked from."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._codes = tempfile.TemporaryDirectory(prefix="exit-codes-")
+        self._numbers = itertools.count()
 
     def start(self, code: str, *arguments: str, home: Path, **env: str) -> Script:
         """Start a script in the environment of the tests, with changes, and with `home` for its files."""
-        request = {"code": code, "arguments": arguments, "env": environment(home, **env)}
+        env = environment(home, **env)
         for name in ("out", "errors"):
-            request[name] = str(home / name)
-            (home / name).touch()
+            (home / name).write_text("")
+        return Script(self.fork(code, *arguments, env=env, out=home / "out", errors=home / "errors"), home)
+
+    def fork(
+        self, code: str, *arguments: str, env: dict[str, str], out: Path, errors: Path, cwd: Path | None = None
+    ) -> Program:
+        """Run Python code with exactly this environment. What it prints is appended to existing files."""
+        code_file = Path(self._codes.name) / str(next(self._numbers))
+        files = {"out": str(out), "errors": str(errors), "code_file": str(code_file), "cwd": str(cwd or Path.cwd())}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        return Script(int(self._process.stdout.readline()), home)
+        program = {"code": code, "arguments": arguments, "env": env, **files}
+        print(json.dumps(program), file=self._process.stdin, flush=True)
+        return Program(int(self._process.stdout.readline()), code_file)
+
+    def close(self) -> None:
+        self._codes.cleanup()
 
 
 @contextlib.contextmanager
-def forker() -> Iterator[Forker]:
-    """Start the process that scripts are forked from, and end it afterwards."""
+def forker(*modules: str) -> Iterator[Forker]:
+    """Start the process that programs are forked from, which has imported these modules, and end it afterwards."""
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", _FORKER], stdin=pipe, stdout=pipe, text=True) as process:
-        yield Forker(process)
+    with subprocess.Popen([sys.executable, "-c", _FORKER, *modules], stdin=pipe, stdout=pipe, text=True) as process:
+        started = Forker(process)
+        yield started
+        started.close()
 
 
 def environment(home: Path, **env: str) -> dict[str, str]:

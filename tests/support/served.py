@@ -1,4 +1,4 @@
-"""Server processes, started as a user would: `litellm-claude-code serve` on a free port, over a stand-in."""
+"""Server processes: `litellm-claude-code serve` on a free port, over a stand-in, as a user starts it or forked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from litellm_claude_code.testing import StandIn
 
-from .processes import COMMAND
+from .processes import COMMAND, RUN_COMMAND
+from .scripts import Forker, Program
 from .waiting import wait_until
 
 _UP_WITHIN_S = 180
@@ -25,7 +27,7 @@ class Served:
 
     url: str
     key: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Program
     log: Path
     claude_config: Path
 
@@ -47,19 +49,26 @@ def environment(folder: Path, stand_in: StandIn | None, **more: str) -> dict[str
 
 
 @contextlib.contextmanager
-def serving(folder: Path, stand_in: StandIn | None, *options: str, **env: str) -> Iterator[Served]:
+def serving(
+    folder: Path, stand_in: StandIn | None, *options: str, forks: Forker | None = None, **env: str
+) -> Iterator[Served]:
     """Start a server whose stdout and stderr go to one file, and end it afterwards.
 
-    It asks the stand-in, or what the environment names if that is None.
+    It asks the stand-in, or what the environment names if that is None. With `forks` it is forked from a process that
+    has imported litellm's proxy, which spares most of the time of a start.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
     port = () if "--port" in options else ("--port", "0")
-    command = [*COMMAND, "serve", *port, *options]
+    arguments = ["serve", *port, *options]
+    environ = environment(folder, stand_in, **env)
+    process: subprocess.Popen[bytes] | Program
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment(folder, stand_in, **env)
-        )
+        if forks is None:
+            streams: Any = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+            process = subprocess.Popen([*COMMAND, *arguments], env=environ, **streams)
+        else:
+            process = forks.fork(RUN_COMMAND, *arguments, env=environ, out=log, errors=log)
     try:
         said = _wait_until_ready(process, log)
         key = re.search(r"shown only here: (\S+)", said)
@@ -75,12 +84,12 @@ def serving(folder: Path, stand_in: StandIn | None, *options: str, **env: str) -
             process.terminate()
             try:
                 process.wait(60)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, AssertionError):
                 process.kill()
-                process.wait()
+                process.wait(60)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+def _wait_until_ready(process: subprocess.Popen[bytes] | Program, log: Path) -> str:
     def is_ready() -> bool:
         assert process.poll() is None, f"the server did not start:\n{log.read_text()}"
         return "models: " in log.read_text()
