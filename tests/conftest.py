@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +83,37 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> KeptTogether
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start processes by a fixture, and start with the slowest files."""
     for item in items:
         if "one_stand_in" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
     place = {stem: number for number, stem in enumerate(SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
-    if "not processes" in config.option.markexpr:  # `make quick`
-        sys.addaudithook(refuse_to_start)
+    sys.addaudithook(refuse_to_start)
+
+
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+may_start: set[int] | None = None
+"""The threads that may start a process now; None means all of them."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have a test without the mark `processes` start none, so that `make quick` works after each `make test`."""
+    global may_start
+    is_marked = any(item.get_closest_marker(name) for name in ("processes", "live"))
+    # The pool of an earlier test may be about to replace a worker.
+    others = {thread.ident or 0 for thread in threading.enumerate()} - {threading.get_ident()}
+    may_start = None if is_marked else others
+    try:
+        return (yield)
+    finally:
+        may_start = None
 
 
 def refuse_to_start(event: str, _: object) -> None:
-    if event in ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"):
+    if event in STARTS and may_start is not None and threading.get_ident() not in may_start:
         raise RuntimeError("This test starts a process, but it has no mark that says so: pytest.mark.processes.")
 
 
