@@ -201,6 +201,24 @@ def without_advice(error: Exception) -> str:
     return re.split(r" (?:To drop unsupported params|To drop these|Use tool_choice='auto')", text)[0]
 
 
+# litellm's logging hooks: `log_pre_api_call`, `log_post_api_call`, `logger_fn` and `litellm.input_callback`
+
+
+def log_request(logging: Any, *, messages: Sequence[Any], body: Mapping[str, Any], url: str, api_key: Any) -> None:
+    """Tell litellm's hooks what is about to be sent. Raises litellm's own exception if only that was asked for."""
+    if logging is not None:
+        about = {"complete_input_dict": dict(body), "api_base": url, "headers": {}}
+        logging.pre_call(input=messages, api_key=api_key, additional_args=about)
+
+
+def log_response(logging: Any, response: object, *, messages: Sequence[Any], body: Mapping[str, Any]) -> None:
+    """Tell litellm's hooks what came back: a response, or that a stream has begun."""
+    if logging is not None:
+        text = response.model_dump_json() if isinstance(response, ModelResponse) else "first stream response received"
+        about = {"complete_input_dict": dict(body)}
+        logging.post_call(original_response=text, input=messages, api_key="", additional_args=about)
+
+
 def finalize_quietly(logging: Any) -> None:
     """Prevent litellm's stream wrapper from setting context variables when it is garbage-collected.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -78,6 +78,8 @@ class Request(ABC):
     model: str
     """The model name that the caller used, for errors."""
     call: Call
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What litellm's logging hooks are told is sent."""
     observer: Observer = field(default=NOBODY, repr=False, compare=False)
     n: int = 1
 

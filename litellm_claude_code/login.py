@@ -96,6 +96,11 @@ class Login:
     """Where the credential comes from: a variable, or the call's `api_key`. None: the CLI finds one itself."""
 
     @property
+    def messages_url(self) -> str:
+        """Return where requests go, for litellm's logging hooks: the Messages API's address, or the cloud's name."""
+        return self.cloud or f"{without_password(self.base_url or 'https://api.anthropic.com').rstrip('/')}/v1/messages"
+
+    @property
     def is_metered(self) -> bool:
         """Return whether the CLI can report this login's usage: a subscription at the default base URL."""
         return self.payer == "subscription" and self.base_url is None

@@ -74,23 +74,60 @@ class ClaudeCodeProvider(CustomLLM):
 
     def completion(self, **given: Any) -> ModelResponse:  # type: ignore[override]  # litellm passes by keyword only
         """Return the response, blocking the calling thread."""
-        return self._loop.run(answer(self._to_request(**given), self._current_pool))
+        request = self._to_request(**given)
+        response = self._loop.run(answer(request, self._current_pool))
+        self._log(response, request, **given)
+        return response
 
     def acompletion(self, **given: Any) -> Coroutine[Any, Any, ModelResponse]:  # type: ignore[override]
         """Return a coroutine for the response. litellm calls this in a separate thread, which does the translation."""
         request = self._to_request(**given)
-        return LazyCoroutine(lambda: self._loop.arun(answer(request, self._current_pool)))
+
+        async def answered() -> ModelResponse:
+            response = await self._loop.arun(answer(request, self._current_pool))
+            self._log(response, request, **given)
+            return response
+
+        return LazyCoroutine(answered)
 
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks, after waiting for the first one: an earlier error is raised here."""
-        chunks: SyncStream[Chunk] = self._loop.iterate(stream(self._to_stream_request(**given), self._current_pool))
+        request = self._to_stream_request(**given)
+        chunks: SyncStream[Chunk] = self._loop.iterate(stream(request, self._current_pool))
         chunks.wait()
+        self._log(chunks, request, **given)
         return chunks
 
     def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks for any event loop. The call has already started when this returns."""
-        chunks: AsyncStream[Chunk] = self._loop.aiterate(stream(self._to_stream_request(**given), self._current_pool))
+        request = self._to_stream_request(**given)
+        chunks: AsyncStream[Chunk] = self._loop.aiterate(stream(request, self._current_pool))
+        self._log(chunks, request, **given)
         return chunks
+
+    def embedding(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`. litellm would raise a server error, which it retries."""
+        raise bad_request("Claude has no embeddings. Use a model of another provider for them.", model=model)
+
+    async def aembedding(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`, as `embedding` does."""
+        self.embedding(model)
+
+    def image_generation(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`. litellm would raise a server error, which it retries."""
+        raise bad_request("Claude makes no images. Use a model of another provider for them.", model=model)
+
+    async def aimage_generation(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`, as `image_generation` does."""
+        self.image_generation(model)
+
+    def image_edit(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`, as `image_generation` does."""
+        self.image_generation(model)
+
+    async def aimage_edit(self, model: str, *_given: Any, **_more: Any) -> Any:
+        """Raise `BadRequestError`, as `image_generation` does."""
+        self.image_generation(model)
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
         """Boot `n` processes in advance, ready for calls with the system prompt `system`, or without one.
@@ -181,7 +218,21 @@ class ClaudeCodeProvider(CustomLLM):
     def _to_request(self, **given: Any) -> Request:
         observer = current()
         with notify_on_failure(observer), bugs_reported(given["model"]):
-            return self._translate(observer=observer, **given)
+            request = self._translate(observer=observer, **given)
+        _litellm.log_request(
+            given.get("logging_obj"),
+            messages=given["messages"],
+            body=request.body,
+            url=request.call.login.messages_url,
+            api_key=given.get("api_key"),
+        )
+        return request
+
+    @staticmethod
+    def _log(
+        response: object, request: Request, *, messages: list[Any], logging_obj: Any = None, **_given: Any
+    ) -> None:
+        _litellm.log_response(logging_obj, response, messages=messages, body=request.body)
 
     def _translate(
         self,

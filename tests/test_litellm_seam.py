@@ -62,6 +62,10 @@ REACHES: dict[str, Callable[[], bool]] = {
     "`ModelResponseIterator.chunk_parser`": lambda: takes(ModelResponseIterator.chunk_parser, "chunk"),
     "the cost of a response": lambda: isinstance(ModelResponse()._hidden_params, dict),
     "the id that a stream's finalizer restores": lambda: "_own_trace_id" in inspect.getsource(Logging),
+    "the hooks before and after a request": lambda: (
+        takes(Logging.pre_call, "input", "api_key", "additional_args")
+        and takes(Logging.post_call, "original_response", "input", "api_key", "additional_args")
+    ),
     "the proxy's check of a body": lambda: takes(
         is_request_body_safe, "request_body", "general_settings", "llm_router", "model"
     ),

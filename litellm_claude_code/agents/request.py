@@ -89,7 +89,7 @@ def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
         owner=owner_of(given.litellm_params),
         records=active_collectors(),
     )
-    return AgentRequest(model=model, call=call, observer=given.observer)
+    return AgentRequest(model=model, call=call, body={**body, "max_tokens": call.max_tokens}, observer=given.observer)
 
 
 def owner_of(litellm_params: Mapping[str, Any]) -> str:

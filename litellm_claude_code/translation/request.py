@@ -149,6 +149,7 @@ def to_request(given: GivenCall) -> PlainRequest:
             max_tokens=body.get("max_tokens"),
             effort=effort if isinstance(effort, str) else None,
         ),
+        body={**body, **({"system": marked} if marked else {})},
         observer=given.observer,
         n=n,
         answer_format=AnswerFormat(

@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, Final
 
 import jsonschema
+import litellm
 
 from ..errors import bad_request
 from ..models import PROVIDER
@@ -57,7 +58,8 @@ def check_messages(messages: Sequence[Mapping[str, Any]], *, model: str) -> None
             raise bad_request(
                 f"The content of messages[{position}] must be a string or a list of parts (dicts).", model=model
             )
-    if all(message.get("role") in ("system", "developer") for message in messages):
+    # With `modify_params`, litellm adds a user's message.
+    if not litellm.modify_params and all(message.get("role") in ("system", "developer") for message in messages):
         raise bad_request("`messages` has only system messages. Add one with the role 'user'.", model=model)
 
 
