@@ -23,10 +23,13 @@ from litellm_claude_code_runs.budget import Budget, Spending
 from litellm_claude_code_runs.halt import RunHalted
 from litellm_claude_code_runs.report import CallRecord
 
+from .citations import take_citations_natively
 from .lm import ClaudeCodeLM
 from .tracking import track_run
 
 __all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "Run", "RunHalted", "Spending", "track_run"]
+
+take_citations_natively()
 
 # Saved programs contain the class's path, so it must not change when a module is renamed.
 ClaudeCodeLM.__module__ = __name__

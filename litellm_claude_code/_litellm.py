@@ -126,7 +126,7 @@ def anthropic_body(model: str, messages: Sequence[Mapping[str, Any]], params: Bo
         api_key="unused",
         headers={},
         model=named,
-        messages=conversation,  # type: ignore[arg-type]
+        messages=_without_linked_files(conversation),  # type: ignore[arg-type]
         optional_params=params,
         litellm_params={},
     )
@@ -136,6 +136,21 @@ def anthropic_body(model: str, messages: Sequence[Mapping[str, Any]], params: Bo
         body.setdefault("output_config", {})["format"] = body.pop("output_format")
     betas = {beta.strip() for beta in headers.get("anthropic-beta", "").split(",") if beta.strip()}
     return Translated(body, betas, litellm_params.get(ANTHROPIC_TOOL_NAME_REVERSE_MAP_KEY) or {})
+
+
+def _without_linked_files(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out files whose id is an address: litellm takes them for uploaded files, which need betas."""
+
+    def is_linked(part: Any) -> bool:
+        file = part.get("file") if isinstance(part, Mapping) else None
+        return isinstance(file, Mapping) and str(file.get("file_id")).startswith("http") and not file.get("format")
+
+    return [
+        {**message, "content": [part for part in message["content"] if not is_linked(part)]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
 
 
 def prefix_prompt(messages: Sequence[Mapping[str, Any]]) -> str | None:

@@ -71,9 +71,11 @@ class ErrorEnvelope(TypedDict):
 
 @dataclass(frozen=True)
 class Text:
-    """A text block, streamed as `text_delta` events."""
+    """A text block, streamed as `text_delta` events, and one `citations_delta` for each of its citations."""
 
     text: str
+    _: KW_ONLY
+    citations: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,8 @@ def _stop_reason(reply: Answer) -> StopReason:
 
 def _block(block: Block, tool_use_id: str) -> Json:
     if isinstance(block, Text):
-        return {"type": "text", "text": block.text}
+        citations = {"citations": [dict(citation) for citation in block.citations]} if block.citations else {}
+        return {"type": "text", "text": block.text, **citations}
     if isinstance(block, ToolUse):
         return {"type": "tool_use", "id": block.id or tool_use_id, "name": block.name, "input": dict(block.input)}
     if isinstance(block, Thinking):
@@ -176,7 +177,9 @@ def _cut_block(block: Json, chunk_chars: int) -> tuple[Json, list[Json]]:
     """Return the block as it is in `content_block_start`, and its deltas."""
     if block["type"] == "text":
         deltas: list[Json] = [{"type": "text_delta", "text": part} for part in _cut(block["text"], chunk_chars)]
-        return {"type": "text", "text": ""}, deltas
+        citations = block.get("citations", [])
+        deltas += [{"type": "citations_delta", "citation": citation} for citation in citations]
+        return {"type": "text", "text": "", **({"citations": []} if citations else {})}, deltas
     if block["type"] == "tool_use":
         # The API starts with an empty part, and sends no other if the input is empty.
         parts = ["", *_cut(_dump(block["input"]) if block["input"] else "", chunk_chars)]

@@ -123,9 +123,10 @@ def to_request(given: GivenCall) -> PlainRequest:
     body, betas, tool_names = to_body(given, params)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
+        is_file = any(beta.startswith("files-api") for beta in missing)
+        instead = "Send the file's data or its address" if is_file else "Leave out the tool or parameter that needs it"
         raise unsupported(
-            f"The request needs the beta {', '.join(sorted(missing))}, which Claude Code does not send. "
-            "Leave out the tool or parameter that needs it.",
+            f"The request needs the beta {', '.join(sorted(missing))}, which Claude Code does not send. {instead}.",
             model=model,
         )
     _merge(body, extra_body)
