@@ -22,6 +22,8 @@ class Cause:
     """What would have paid for the call: the subscription, an API key, a gateway or a cloud provider."""
     limit: ReachedLimit | None = None
     """The subscription limit that was reached, with its window and reset time. None for an ordinary 429."""
+    status: int | None = None
+    """HTTP status of the API's response, if there was one. litellm has no exception class for some, such as 529."""
 
     @property
     def is_dead_login(self) -> bool:

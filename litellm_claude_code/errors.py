@@ -133,7 +133,8 @@ def to_litellm(failed: CallFailed, *, model: str, login: Login) -> Exception:
     error: Exception = kind(
         f"Claude Code: {_sentence(failure, kind, login)}", model=model, llm_provider=PROVIDER, **_more(kind, failure)
     )
-    return with_cause(error, Cause(kind=failure.kind, payer=login.payer, limit=failure.limit))
+    cause = Cause(kind=failure.kind, payer=login.payer, limit=failure.limit, status=failure.status)
+    return with_cause(error, cause)
 
 
 def _about(failure: Failure) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -26,6 +26,12 @@ def serve(
     profiles: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Also serve the agents in this file (docs/agents.md).")
     ] = None,
+    models: Annotated[
+        Literal["listed", "any"],
+        typer.Option(
+            help="`any`: other Claude ids, such as claude-3-5-sonnet-20241022, get their family's current model."
+        ),
+    ] = "listed",
     master_key_file: Annotated[
         Path | None,
         typer.Option(
@@ -64,10 +70,10 @@ def serve(
     # litellm reads this when it is imported. The server must start without the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     if print_config:
-        from litellm_claude_code import models
+        from litellm_claude_code.models import names
         from litellm_claude_code.proxy.config import generate
 
-        print(json.dumps(generate(models.names()), indent=2))
+        print(json.dumps(generate(names()), indent=2))
         return
     if find_spec("fastapi") is None:
         _end('litellm\'s proxy is not installed. Run: pip install "litellm_claude_code[proxy]"')
@@ -87,6 +93,7 @@ def serve(
                     host=host,
                     config=config,
                     profiles=profiles,
+                    models=models,
                     master_key_file=master_key_file,
                     shares_login=share_my_login,
                     max_requests=max_requests,

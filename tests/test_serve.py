@@ -1,19 +1,23 @@
 """`litellm-claude-code serve`, asked by the clients that people have: each endpoint, streaming and not."""
 
+import base64
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import httpx
 import litellm
 import openai
 import pytest
 from pydantic import BaseModel
 
 from litellm_claude_code import models
-from litellm_claude_code.testing import Failure, StandIn, Thinking, ToolUse, answer
+from litellm_claude_code.testing import Answer, Failure, StandIn, Text, Thinking, ToolUse, answer
 from litellm_claude_code.testing.server import echo
 
 from .support.requests import PIXEL
@@ -25,6 +29,10 @@ HELLO: Any = [{"role": "user", "content": "Hello there"}]
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER: Any = {"type": "function", "function": {"name": "weather", "description": "Tell it", "parameters": PLACE}}
+
+
+RESULT: Any = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "Sunny"}]}
+STREAMED: Any = {"stream": True, "stream_cls": openai.Stream[object]}
 
 
 class Capital(BaseModel):
@@ -126,7 +134,7 @@ def test_responses_and_completions_of_the_openai_client(gpt: openai.OpenAI, stan
     completion = gpt.completions.create(model="sonnet", prompt="Hello there")
     assert completion.choices[0].text == "You said: Hello there"
     pieces = list(gpt.completions.create(model="sonnet", prompt="Hello there", stream=True))
-    assert "".join(piece.choices[0].text or "" for piece in pieces if piece.choices) == "You said: Hello there"
+    assert "".join(piece.choices[0].text for piece in pieces if piece.choices) == "You said: Hello there"
     assert len(stand_in.requests) == 4
 
 
@@ -181,34 +189,165 @@ def test_every_name_is_listed_and_answers(gpt: openai.OpenAI, claude: anthropic.
 
 
 @pytest.mark.parametrize(
-    ("failure", "gpt_error", "claude_error"),
+    ("status", "kind", "gpt_error", "claude_error"),
     [
-        (Failure(400), openai.BadRequestError, anthropic.BadRequestError),
-        (Failure(401), openai.AuthenticationError, anthropic.AuthenticationError),
-        (Failure(403), openai.PermissionDeniedError, anthropic.PermissionDeniedError),
-        (Failure(404), openai.NotFoundError, anthropic.NotFoundError),
-        (Failure(429), openai.RateLimitError, anthropic.RateLimitError),
-        (Failure(500), openai.InternalServerError, anthropic.InternalServerError),
-        (Failure(529), openai.InternalServerError, anthropic.InternalServerError),
+        (400, "invalid_request_error", openai.BadRequestError, anthropic.BadRequestError),
+        (401, "authentication_error", openai.AuthenticationError, anthropic.AuthenticationError),
+        (403, "permission_error", openai.PermissionDeniedError, anthropic.PermissionDeniedError),
+        (404, "not_found_error", openai.NotFoundError, anthropic.NotFoundError),
+        (413, "request_too_large", openai.APIStatusError, anthropic.APIStatusError),
+        (429, "rate_limit_error", openai.RateLimitError, anthropic.RateLimitError),
+        (500, "api_error", openai.InternalServerError, anthropic.InternalServerError),
+        (529, "overloaded_error", openai.InternalServerError, anthropic.InternalServerError),
     ],
 )
-def test_a_failure_keeps_its_status_and_blinds_nobody(
+def test_a_failure_keeps_its_status_on_every_endpoint_and_blinds_nobody(
     gpt: openai.OpenAI,
     claude: anthropic.Anthropic,
     stand_in: StandIn,
-    failure: Failure,
-    gpt_error: type[Exception],
-    claude_error: type[Exception],
+    status: int,
+    kind: str,
+    gpt_error: type[openai.APIStatusError],
+    claude_error: type[anthropic.APIStatusError],
 ) -> None:
-    stand_in.respond = lambda _request: failure
-    with pytest.raises(gpt_error):
-        gpt.chat.completions.create(model="sonnet", messages=HELLO)
-    with pytest.raises(gpt_error):
-        list(gpt.chat.completions.create(model="sonnet", messages=HELLO, stream=True))
-    with pytest.raises(claude_error):
-        claude.messages.create(model="sonnet", max_tokens=9, messages=HELLO)
+    def ask_gpt(ask: Callable[[], Any]) -> tuple[int, object, bool]:
+        with pytest.raises(gpt_error) as failed:
+            list(ask())
+        return failed.value.status_code, failed.value.type, failed.value.request_id is not None
+
+    def ask_claude(ask: Callable[[], Any]) -> tuple[int, object, bool]:
+        with pytest.raises(claude_error) as failed:
+            list(ask())
+        body: Any = failed.value.body
+        return failed.value.status_code, body["error"]["type"], failed.value.request_id is not None
+
+    stand_in.respond = lambda _request: Failure(status)
+    told = set()
+    with ThreadPoolExecutor(4) as threads:  # at once, because the limiter waits longer after each that was overloaded
+        for stream in (False, True):
+            asked = [
+                threads.submit(ask, partial(create, stream=stream))
+                for ask, create in (
+                    (ask_gpt, partial(gpt.chat.completions.create, model="sonnet", messages=HELLO)),
+                    (ask_gpt, partial(gpt.completions.create, model="sonnet", prompt="Hello there")),
+                    (ask_gpt, partial(gpt.responses.create, model="sonnet", input="Hello there")),
+                    (ask_claude, partial(claude.messages.create, model="sonnet", max_tokens=9, messages=HELLO)),
+                )
+            ]
+            told |= {future.result() for future in asked}
+    assert told == {(status, kind, True)}
     stand_in.respond = echo
     assert gpt.chat.completions.create(model="sonnet", messages=HELLO).choices[0].message.content
+
+
+def test_an_overloaded_api_is_told_in_the_middle_of_a_stream(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
+    stand_in.respond = lambda _request: Answer(content=[Text("word " * 20)], error_after=(5, Failure(529)))
+    with pytest.raises(anthropic.APIStatusError) as failed:
+        list(claude.messages.create(model="sonnet", max_tokens=9, messages=HELLO, stream=True))
+    body: Any = failed.value.body
+    assert body["error"]["type"] == "overloaded_error"
+    stand_in.respond = echo
+    claude.messages.create(model="sonnet", max_tokens=9, messages=HELLO)
+
+
+def test_a_model_that_the_server_does_not_have_is_a_404(
+    gpt: openai.OpenAI, claude: anthropic.Anthropic, stand_in: StandIn
+) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="does not have this model"):
+        claude.messages.create(model="claude-3-5-sonnet-20241022", max_tokens=9, messages=HELLO)
+    with pytest.raises(openai.NotFoundError, match="does not have this model"):
+        gpt.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
+    assert stand_in.requests == []
+
+
+def test_a_stream_of_messages_is_as_the_apis(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
+    """litellm 1.106.2 sends the first thinking text twice, and an empty text after a tool call."""
+    stand_in.script(
+        answer(Thinking("Let me think."), "Let me see.", ToolUse("weather", {"city": "Paris"}, id="toolu_1"))
+    )
+    tool: Any = {"name": "weather", "input_schema": PLACE}
+    with claude.messages.stream(model="sonnet", max_tokens=50, messages=HELLO, tools=[tool]) as stream:
+        message: Any = stream.get_final_message()
+    assert [block.type for block in message.content] == ["thinking", "text", "tool_use"]
+    assert message.content[0].thinking == "Let me think."
+    assert message.usage.input_tokens > 0
+    again: Any = [*HELLO, {"role": "assistant", "content": message.content}, RESULT]
+    claude.messages.create(model="sonnet", max_tokens=50, messages=again, tools=[tool])
+    said = stand_in.requests[1].body["messages"][1]["content"][0]
+    assert {**said, "signature": ""} == {"type": "thinking", "thinking": "Let me think.", "signature": ""}
+
+
+def test_documents_reach_the_api_or_are_refused(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
+    data = base64.b64encode(b"%PDF-1.4").decode()
+    pdf: Any = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
+    text: Any = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "Grüße"}}
+    result: Any = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [pdf, text]}
+    call: Any = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+    asked: Any = {"model": "sonnet", "max_tokens": 50, "tools": [{"name": "weather", "input_schema": PLACE}]}
+    question: Any = {"type": "text", "text": "What is in it?"}
+    claude.messages.create(messages=[{"role": "user", "content": [pdf, text, question]}], **asked)
+    turns: Any = [*HELLO, {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
+    claude.messages.create(messages=turns, **asked)
+    first, second = (seen.body["messages"] for seen in stand_in.requests)
+    assert first[0]["content"][:2] == [pdf, {"type": "text", "text": "Grüße"}]
+    assert second[2]["content"][0]["content"] == [pdf, {"type": "text", "text": "Grüße"}]
+    for lost in ({"title": "A"}, {"citations": {"enabled": True}}, {"source": {"type": "url", "url": "https://a.b/c"}}):
+        with pytest.raises(anthropic.BadRequestError, match=r"messages\[0\]\.content\[0\]\."):
+            claude.messages.create(**asked, messages=said({**pdf, **lost}))
+
+
+def said(block: Any) -> Any:
+    return [{"role": "user", "content": [block]}]
+
+
+def test_a_beta_without_effect_and_a_thread_are_named(server: Served, stand_in: StandIn) -> None:
+    asked: Any = {"model": "sonnet", "max_tokens": 9, "messages": HELLO}
+    with httpx.Client(base_url=server.url, headers={"x-api-key": server.key}, timeout=60) as client:
+        betas = {"anthropic-beta": "context-1m-2025-08-07, interleaved-thinking-2025-05-14,Not a beta"}
+        response = client.post("/v1/messages", json=asked, headers=betas)
+        assert response.headers["x-ignored-anthropic-beta"] == "context-1m-2025-08-07"
+        assert response.headers["x-request-id"] == response.headers["request-id"]
+        assert "x-ignored-anthropic-beta" not in client.post("/v1/messages", json=asked).headers
+        # What anthropic-python's tool runner begins with, and the answer after which it goes on without a thread.
+        refused = client.post("/v1/messages", json={**asked, "thread": {"type": "create"}})
+    details = refused.json()["error"]["details"]
+    assert (refused.status_code, details["error_code"]) == (400, "thread_unsupported_request")
+    log = server.log.read_text()
+    assert "The beta context-1m-2025-08-07 has no effect" in log
+    assert f" s {refused.headers['x-request-id']}\n" in log
+    assert len(stand_in.requests) == 2
+
+
+def test_codex_calls_tools_in_groups(server: Served, stand_in: StandIn) -> None:
+    """What Codex 0.169 sends: groups of tools, a web search without the web, and fields for OpenAI."""
+    stand_in.script(answer(ToolUse("agents__close", {"target": "1"}, id="toolu_1")), "Closed.")
+    close: Any = {"type": "function", "name": "close", "parameters": {"type": "object", "properties": {}}}
+    asked: Any = {
+        "model": "sonnet",
+        "stream": True,
+        "client_metadata": {"session_id": "1"},
+        "tools": [
+            {"type": "namespace", "name": "agents", "description": "Agents", "tools": [close]},
+            {**close, "name": "exec"},
+            {"type": "web_search", "external_web_access": False},
+        ],
+    }
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as gpt:
+        events = list(gpt.post("/responses", body={**asked, "input": "Close it"}, cast_to=object, **STREAMED))
+        done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+        completed = [event["response"] for event in events if event["type"] == "response.completed"]
+        [call] = [item for item in done if item["type"] == "function_call"]
+        assert (call["namespace"], call["name"]) == ("agents", "close")
+        assert call in completed[0]["output"]
+        output = {"type": "function_call_output", "call_id": call["call_id"], "output": "Done."}
+        user: Any = {"role": "user", "content": "Close it"}
+        whole: Any = gpt.post(
+            "/responses", body={**asked, "stream": False, "input": [user, call, output]}, cast_to=object
+        )
+    assert whole["output"][0]["content"][0]["text"] == "Closed."
+    first, second = (seen.body for seen in stand_in.requests)
+    assert [tool["name"] for tool in first["tools"]] == ["agents__close", "exec"]
+    assert second["messages"][1]["content"][0]["name"] == "agents__close"
 
 
 def test_litellm_elsewhere_uses_it_as_its_proxy(server: Served, stand_in: StandIn) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from litellm_claude_code.proxy.bodies import Bodies, ClientLeft
-from litellm_claude_code.proxy.error_replies import Refused
 from litellm_claude_code.proxy.gate import Gate, Limits
+from litellm_claude_code.proxy.refused import Refused
 
 KEY = "sk-0123456789abcdef"
 BODY = json.dumps({"model": "sonnet", "messages": [{"role": "user", "content": "Hello"}]}).encode()

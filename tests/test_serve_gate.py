@@ -77,9 +77,17 @@ def test_litellms_other_endpoints_are_not_served(client: httpx.Client) -> None:
     gets = ("/", "/docs", "/openapi.json", "/ui/", "/model/info", "/get/config/callbacks", "/key/list", "/metrics",
             "/v1/responses/abc", "/health/readiness/details", "/debug/memory/summary")  # fmt: skip
     answers = [client.post(path, json=CHAT) for path in posts] + [client.get(path) for path in gets]
-    answers += [client.request(method, "/v1/chat/completions", json=CHAT) for method in ("PUT", "DELETE", "OPTIONS")]
     refusals = {(response.status_code, message_of(response).split(".")[0]) for response in answers}
     assert refusals == {(404, "This server does not have this endpoint")}
+
+
+def test_a_method_that_an_endpoint_does_not_have_is_a_405_that_names_the_right_one(client: httpx.Client) -> None:
+    answers = [client.request(method, "/v1/messages", json=CHAT) for method in ("GET", "PUT", "DELETE", "OPTIONS")]
+    assert {(response.status_code, response.headers["allow"]) for response in answers} == {(405, "POST")}
+    assert message_of(answers[0]).endswith("Use POST.")
+    for path in ("/v1/models", "/health", "/health/liveliness", "/health/readiness"):
+        assert (client.post(path, json={}).status_code, client.head(path).status_code) == (405, 200)
+        assert client.head(path).content == b""
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from litellm_claude_code.proxy.allowlist import _POSTS
 from litellm_claude_code.proxy.gate import Gate, Limits
+from litellm_claude_code.proxy.model_names import ModelNames
 
 pytest.importorskip("litellm.proxy.common_utils.http_parsing_utils")
 
@@ -31,11 +32,10 @@ PLAIN: dict[str, dict[str, Any]] = {
 class Probe:
     """litellm's reading of a request, remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.got: list[tuple[Scope, Any]] = []
-        self.gate = Gate(
-            self, key=KEY, inner_key="inner", limits=Limits(max_requests=4, max_body_bytes=2**20), check=lambda _body: 0
-        )
+        limits = Limits(max_requests=4, max_body_bytes=2**20)
+        self.gate = Gate(self, key=KEY, inner_key="inner", limits=limits, check=lambda _body: 0, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         from litellm.proxy.common_utils.http_parsing_utils import read_request_body
@@ -200,7 +200,8 @@ def test_a_path_is_served_in_one_spelling() -> None:
     [(scope, _)] = probe.got
     assert (scope["method"], scope["path"], scope["query_string"]) == ("POST", "/v1/chat/completions", b"")
     for method in ("post", "HEAD", "PUT", "PATCH", "OPTIONS", "TRACE", "CONNECT"):
-        assert probe.ask(method, "/v1/chat/completions", plain).status_code == 404
+        refused = probe.ask(method, "/v1/chat/completions", plain)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
 def test_health_asks_one_named_model_and_takes_nothing_else() -> None:
@@ -284,3 +285,29 @@ def test_a_wrong_shape_is_refused_by_the_name_of_its_field() -> None:
             response = probe.ask("POST", path, as_json({**plain, missing: None}))
             assert (response.status_code, f"`{missing}`" in response.text) == (400, True)
     assert probe.got == []
+
+
+def test_old_ids_get_the_current_model_of_their_family_if_the_operator_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = ["sonnet", "claude_code/sonnet", "opus", "claude-opus-5-5"]
+    probe = Probe(models=ModelNames(names, takes_any=True))
+    expected = {
+        "claude-3-5-sonnet-20241022": "sonnet",
+        "claude_code/claude-opus-4-20250514": "opus",
+        "anthropic/claude-3-opus-latest": "opus",
+        "claude-opus-5-5": "claude-opus-5-5",
+        "claude_code/sonnet": "claude_code/sonnet",
+        "claude-3-haiku-20240307": "claude-3-haiku-20240307",  # the server has no haiku: litellm's 404
+        "claude-2.1": "claude-2.1",
+        "gpt-4o": "gpt-4o",
+    }
+    for name in (*expected, *expected):
+        probe.ask("POST", "/v1/messages", as_json({**PLAIN["/v1/messages"], "model": name}))
+    assert [body["model"] for _, body in probe.got] == 2 * list(expected.values())
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 3
+    assert warnings[0].startswith("This server has no model claude-3-5-sonnet-20241022. Requests for it get sonnet")
+    listed = Probe(models=ModelNames(names))
+    listed.ask("POST", "/v1/messages", as_json({**PLAIN["/v1/messages"], "model": "claude-3-5-sonnet-20241022"}))
+    assert listed.got[0][1]["model"] == "claude-3-5-sonnet-20241022"

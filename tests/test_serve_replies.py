@@ -7,9 +7,14 @@ import pytest
 
 from litellm_claude_code.proxy.config import upstream_hosts
 from litellm_claude_code.proxy.error_replies import Replies
+from litellm_claude_code.proxy.streams import events_of
 
 HOSTS = ["gateway.corp.example", "gateway.corp.example:8443"]
 TOLD = "API Error: 500. Check your inference gateway ({}). Try again."
+
+
+def message_of(reply: tuple[int, bytes]) -> str:
+    return str(json.loads(reply[1])["error"]["message"])
 
 
 @pytest.mark.parametrize(
@@ -27,12 +32,17 @@ def test_no_error_tells_an_address(address: str) -> None:
         {"type": "error", "error": {"type": "api_error", "message": message}},
         {"type": "response.failed", "response": {"error": {"code": "server_error", "message": message}}},
     ]
-    told = [json.loads(replies.error(json.dumps(plain).encode(), 500, "openai"))["error"]["message"]]
-    told.append(json.loads(replies.error(json.dumps({"detail": message}).encode(), 500, "openai"))["error"]["message"])
+    told = [
+        message_of(replies.error(json.dumps(body).encode(), 500, "openai")) for body in (plain, {"detail": message})
+    ]
     for event in streamed:
-        mend = replies.stream()
         raw = f"event: error\ndata: {json.dumps(event)}\n\n".encode()
-        out = b"".join(mend(raw[at : at + 1], at == len(raw) - 1) for at in range(len(raw)))
+        events = events_of("/v1/chat/completions", frozenset())
+        out = b"".join(
+            replies.clean(each, None).raw
+            for at in range(len(raw))
+            for each in events.take(raw[at : at + 1], is_last=at == len(raw) - 1)
+        )
         assert out.startswith(b"event: error\ndata: {")
         assert out.endswith(b"}\n\n")
         mended: Any = json.loads(out.split(b"data: ")[1])
@@ -44,7 +54,9 @@ def test_what_the_model_says_is_left_alone() -> None:
     replies = Replies(HOSTS)
     chunk = {"choices": [{"delta": {"content": 'An "error" on 10.1.2.3 or gateway.corp.example'}}]}
     raw = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode()
-    assert replies.stream()(raw, True) == raw
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        events = events_of(path, frozenset()).take(raw, is_last=True)
+        assert b"".join(replies.clean(event, None).raw for event in events) == raw
 
 
 @pytest.mark.parametrize(
@@ -55,8 +67,8 @@ def test_what_the_model_says_is_left_alone() -> None:
 )  # fmt: skip
 def test_no_error_speaks_python(message: str) -> None:
     for shape in ("openai", "anthropic"):
-        told = json.loads(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))
-        assert told["error"]["message"].startswith("A field of the request has an invalid type")
+        told = message_of(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))
+        assert told.startswith("A field of the request has an invalid type")
 
 
 def test_the_hosts_of_a_configuration_are_known() -> None:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ..models import PROVIDER
-from .error_replies import Refused
+from .mending import mend
+from .refused import Refused
 from .shapes import check_shapes
 
 Body = dict[str, Any]
@@ -85,18 +86,21 @@ state of its database."""
 def find_route(method: str, path: str, query: str) -> Route:
     """Return the route of a request. Raises `Refused` if its method and path are not served.
 
-    `/health` makes no request to a model; `/health?model=…` makes one to that model.
+    A HEAD is answered as a GET, whose body the server leaves out. `/health` makes no request to a model;
+    `/health?model=…` makes one to that model.
     """
-    if method == "POST" and path in _POSTS:
+    is_post = path in _POSTS
+    if not is_post and path not in (*OPEN, "/health", "/v1/models", "/models") and not _ONE_MODEL.fullmatch(path):
+        served = [*(path for path in _POSTS if path.startswith("/v1")), "/v1/models"]
+        raise Refused(404, f"This server does not have this endpoint. Use {', '.join(served)} or /health.")
+    allow = ("POST",) if is_post else ("GET", "HEAD")
+    if method not in allow:
+        raise Refused(405, f"This endpoint does not have this method. Use {allow[0]}.", allow=", ".join(allow))
+    if is_post:
         return Route(path=path, fields=_POSTS[path])
-    if method == "GET" and (path in ("/v1/models", "/models") or _ONE_MODEL.fullmatch(path)):
-        return Route(path=path.replace(f"/{PROVIDER}/", "/"))
-    if method == "GET" and path in OPEN:
-        return Route(path=path)
-    if method == "GET" and path == "/health":
+    if path == "/health":
         return _health(query)
-    served = [*(path for path in _POSTS if path.startswith("/v1")), "/v1/models"]
-    raise Refused(404, f"This server does not have this endpoint. Use {', '.join(served)} or /health.")
+    return Route(path=path.replace(f"/{PROVIDER}/", "/"))
 
 
 def _health(query: str) -> Route:
@@ -110,10 +114,10 @@ def _health(query: str) -> Route:
 
 
 def read_body(value: object, route: Route) -> Body:
-    """Return the fields of a body, without those that are null. Raises `Refused` if the body is not allowed."""
+    """Return the fields of a body for litellm, without those that are null. Raises `Refused` if it is not allowed."""
     if not isinstance(value, dict):
         raise Refused(400, "The body must be a JSON object.")
-    body = {field: value for field, value in value.items() if value is not None}
+    body = mend({field: value for field, value in value.items() if value is not None}, route.path)
     unknown = sorted(body.keys() - (route.fields or frozenset()))
     if unknown:
         names = ", ".join(f"`{name[:40]}`" for name in unknown[:10])

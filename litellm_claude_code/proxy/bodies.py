@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import anyio
 from starlette.types import Receive
 
-from .error_replies import Refused
+from .refused import Refused
 
 _LEAST_HELD: Final = 2**16
 """The least that an unfinished body counts against the memory limit: the server's buffer for its connection."""

@@ -73,6 +73,13 @@ def deployments(config: Mapping[str, Any], environ: Mapping[str, str]) -> list[d
     return found
 
 
+def model_names(config: Mapping[str, Any]) -> set[str]:
+    """Return the model names and aliases of a configuration, without patterns such as `openai/*`."""
+    listed = [entry.get("model_name") for entry in config["model_list"] if isinstance(entry, dict)]
+    aliases = (config.get("router_settings") or {}).get("model_group_alias") or {}
+    return {name for name in (*listed, *aliases) if isinstance(name, str) and "*" not in name}
+
+
 def upstream_hosts(config: Mapping[str, Any], environ: Mapping[str, str]) -> set[str]:
     """Return the hosts, with and without port, to which the configuration and the environment send requests.
 

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
+
+from .streams import Event
 
 Shape = Literal["openai", "anthropic"]
 
 _KINDS: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
     429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
 }
+_STATUSES: Final = {kind: status for status, kind in _KINDS.items()}
+NO_SUCH_MODEL: Final = "This server does not have this model. /v1/models lists those that it has."
 INTERNAL_ERROR: Final = "The server had an internal error. The operator finds the place in its log."
+_UNKNOWN_MODEL: Final = "Invalid model name passed in model="
+"""In the 400 of litellm's proxy (1.106.2) for a model that its configuration does not have."""
+_LITELLMS_WORDS: Final = re.compile(
+    r"^litellm\.MidStreamFallbackError: |\s*(Deployment Info: .*|LiteLLM: model group .*)", re.DOTALL
+)
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _PYTHONS: Final = re.compile(
     r"object (has no attribute|is not (iterable|subscriptable|callable))|\b(Type|Attribute|Key|Index|Value)Error\b"
@@ -33,28 +45,23 @@ _ADDRESSES: Final = (
 )
 
 
-class Refused(Exception):
-    """Raised if the gate refuses a request. The message is for the client, and quotes no value of the request."""
-
-    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-
 def shape_of(path: str, headers: Iterable[tuple[bytes, bytes]]) -> Shape:
     """Return the form of errors that a client expects, judging by its path and headers."""
     is_anthropics = any(name == b"anthropic-version" for name, _ in headers)
     return "anthropic" if path.startswith("/v1/messages") or is_anthropics else "openai"
 
 
-def error_body(status: int, message: str, shape: Shape) -> bytes:
+def error_body(status: int, message: str, shape: Shape, details: Mapping[str, Any] | None = None) -> bytes:
     """Return an error in the form of the OpenAI or the Anthropic API."""
-    error: dict[str, Any] = {"message": message, "type": _KINDS.get(status, "api_error")}
+    error: dict[str, Any] = {"message": message, "type": kind_of(status), **({"details": details} if details else {})}
     if shape == "anthropic":
         return json.dumps({"type": "error", "error": error}).encode()
     return json.dumps({"error": {**error, "param": None, "code": str(status)}}).encode()
+
+
+def kind_of(status: int) -> str:
+    """Return the type of an error with this status, as the APIs name it."""
+    return _KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
 def health_counts(content: bytes) -> bytes:
@@ -78,62 +85,46 @@ class Replies:
         known = sorted({host for host in hosts if host}, key=len, reverse=True)
         self._addresses: Final = re.compile("|".join([*map(re.escape, known), *_ADDRESSES]), re.IGNORECASE)
 
-    def error(self, content: bytes, status: int, shape: Shape) -> bytes:
-        """Return a cleaned error of litellm's proxy.
-
-        It is rewritten in the client's form if it has no message, or one with a traceback or a Python error text.
-        """
+    def error(self, content: bytes, status: int, shape: Shape) -> tuple[int, bytes]:
+        """Return the status and the body of an error of litellm's proxy, cleaned and in the client's form."""
         try:
             body = json.loads(content)
         except ValueError:
             body = None
         error = body.get("error") if isinstance(body, dict) else None
         message = error.get("message") if isinstance(error, dict) else None
-        if not isinstance(message, str) or not isinstance(error, dict):
-            detail = body.get("detail") if isinstance(body, dict) else None
-            told = self._text(detail) if isinstance(detail, str) else INTERNAL_ERROR
-            return error_body(status, told, shape)
-        if _TRACEBACK in message or _is_pythons(message):
-            return error_body(status, self._text(message), shape)
-        return json.dumps({**body, "error": {**error, "message": self._text(message)}}).encode()
+        if not isinstance(message, str):
+            message = body.get("detail") if isinstance(body, dict) else None
+        if not isinstance(message, str):
+            return status, error_body(status, INTERNAL_ERROR, shape)
+        if _UNKNOWN_MODEL in message:
+            return 404, error_body(404, NO_SUCH_MODEL, shape)
+        return status, error_body(status, self._text(message), shape)
 
-    def stream(self) -> Callable[[bytes, bool], bytes]:
-        """Return a function that cleans a stream. It takes bytes, and whether they are the last, and returns bytes."""
-        held = b""
+    def stream_error(self, event: Event, status: int | None, shape: Shape) -> tuple[int, bytes]:
+        """Return the reply to a request whose stream begins with an error. `status` is the API's own, if known."""
+        error = event.error or {}
+        told = str(error.get("code") or "")
+        status = status or _STATUSES.get(
+            str(error.get("type")), int(told) if told in map(str, range(400, 600)) else 500
+        )
+        return status, error_body(status, self._text(str(error.get("message"))), shape)
 
-        def mend(content: bytes, is_last: bool) -> bytes:
-            nonlocal held
-            held += content
-            end = len(held) if is_last else held.rfind(b"\n") + 1
-            lines, held = held[:end], held[end:]
-            if b'"error"' not in lines:
-                return lines
-            return b"\n".join(self._line(line) for line in lines.split(b"\n"))
-
-        return mend
-
-    def _line(self, line: bytes) -> bytes:
-        """Return a line of a stream. If it holds an error, the message is cleaned."""
-        name, _, data = line.partition(b":")
-        try:
-            event = json.loads(data) if name == b"data" else None
-        except ValueError:
-            return line
-        if not isinstance(event, dict):
-            return line
-        # `error` is in the event (Anthropic, OpenAI), or in its `response` (a failed response of the Responses API).
-        response = event.get("response")
-        holders = [event, response] if isinstance(response, dict) else [event]
-        errors = [holder["error"] for holder in holders if isinstance(holder.get("error"), dict)]
-        if not errors:
-            return line
-        for error in errors:
-            if isinstance(error.get("message"), str):
-                error["message"] = self._text(error["message"])
-        return b"data: " + json.dumps(event).encode()
+    def clean(self, event: Event, status: int | None) -> Event:
+        """Return an event of a stream. If it holds an error, its message is cleaned and its type is the API's own."""
+        error = event.error
+        if error is None:
+            return event
+        if isinstance(error.get("message"), str):
+            error["message"] = self._text(error["message"])
+        if status is not None and "type" in error:
+            error["type"] = kind_of(status)
+        if status is not None and str(error.get("code", "")).isdigit():
+            error["code"] = str(status)
+        return event.with_data(event.data or {})
 
     def _text(self, message: str) -> str:
-        message = message.split(_TRACEBACK)[0].strip()
+        message = _LITELLMS_WORDS.sub("", message.split(_TRACEBACK)[0]).strip()
         if _is_pythons(message):
             return "A field of the request has an invalid type or form. Check the request against the API's reference."
         return self._addresses.sub("address withheld", message)

@@ -14,28 +14,27 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..observer import observed_by
 from .allowlist import OPEN, Body, Route, find_route, read_body, requests_in
 from .bodies import Bodies, ClientLeft, parse, write
-from .error_replies import INTERNAL_ERROR, Refused, Replies, Shape, error_body, health_counts, shape_of
+from .error_replies import INTERNAL_ERROR, Replies, shape_of
+from .exchange import Exchange, Header
+from .ignored_betas import Betas
+from .mending import namespaces_in
+from .model_names import ModelNames
+from .refused import Refused
 
 _log: Final = logging.getLogger(__name__)
-Header = tuple[bytes, bytes]
 
 # Request headers that are passed to litellm. `user-agent`: for Claude Code and Codex, litellm drops parameters that a
 # model does not take. `anthropic-beta`: for other providers in a configuration.
 _HANDED_ON: Final = (b"user-agent", b"accept", b"anthropic-version", b"anthropic-beta")
 _LONGEST_HEADER: Final = 1000
-# Response headers that are passed to clients. litellm sends more, one of them with the upstream's address.
-_HANDED_OUT: Final = frozenset(
-    [b"content-type", b"content-length", b"cache-control", b"retry-after", b"x-litellm-call-id",
-     b"x-litellm-response-cost", b"x-litellm-model-group", b"x-litellm-version"]
-)  # fmt: skip
-_OF_THE_BODY: Final = (b"content-type", b"content-length")
 _LEAVING_S: Final = 5.0
 """How long litellm may take to stop after the client has disconnected."""
 _BUSY_S: Final = 1
@@ -50,68 +49,6 @@ class Limits:
     max_body_bytes: int
     body_timeout_s: float = 60
     """How long a client may take to send a body."""
-
-
-@dataclass(kw_only=True)
-class _Exchange:
-    """One request, and the state of its response."""
-
-    send: Send
-    shape: Shape
-    replies: Replies
-    status: int | None = None
-    is_left: bool = False
-    weight: int = 0
-    is_health: bool = False
-    """Whether the response is litellm's report on its deployments, of which the client gets only the counts."""
-    began: float = field(default_factory=time.monotonic)
-    _held: Message | None = None
-    """The start of a response that is to be rewritten, held back until its body is complete."""
-    _content: bytes = b""
-    _mend_stream: Callable[[bytes, bool], bytes] | None = None
-
-    async def reply(self, message: Message) -> None:
-        """Forward a message of litellm's response, unless the client has left. Rewrite errors and health reports."""
-        if message["type"] == "http.response.start":
-            headers = [(name.lower(), value) for name, value in message["headers"] if name.lower() in _HANDED_OUT]
-            message = {**message, "headers": headers}
-            self.status = message["status"]
-            self._held = message if message["status"] >= 400 or self.is_health else None
-            if dict(headers).get(b"content-type", b"").startswith(b"text/event-stream"):
-                self._mend_stream = self.replies.stream()
-        if self.is_left:
-            return
-        is_last = message["type"] == "http.response.body" and not message.get("more_body")
-        if self._held is not None:
-            self._content += message.get("body", b"")
-            if is_last:
-                await self._reply_held(self._held)
-        elif self._mend_stream is not None and message["type"] == "http.response.body":
-            await self.send({**message, "body": self._mend_stream(message.get("body", b""), is_last)})
-        else:
-            await self.send(message)
-
-    async def _reply_held(self, start: Message) -> None:
-        headers = [pair for pair in start["headers"] if pair[0] not in _OF_THE_BODY]
-        if start["status"] < 400:
-            await self._send_json(start["status"], health_counts(self._content), headers)
-            return
-        await self._send_json(start["status"], self.replies.error(self._content, start["status"], self.shape), headers)
-
-    async def refuse(self, refused: Refused) -> None:
-        """Respond with one of the gate's own errors."""
-        headers = []
-        if refused.retry_after_s is not None:
-            headers.append((b"retry-after", b"%d" % refused.retry_after_s))
-        if refused.status in (408, 413, 415):
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
-        await self._send_json(refused.status, error_body(refused.status, refused.message, self.shape), headers)
-
-    async def _send_json(self, status: int, content: bytes, headers: list[Header]) -> None:
-        self.status = status
-        headers = [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": content})
 
 
 class Gate:
@@ -130,6 +67,7 @@ class Gate:
         limits: Limits,
         check: Callable[[Body], object],
         hosts: Iterable[str] = (),
+        models: ModelNames | None = None,
     ) -> None:
         self._app = app
         self._check = check
@@ -138,6 +76,8 @@ class Gate:
         self._limits = limits
         self._bodies = Bodies(max_bytes=limits.max_body_bytes, within_s=limits.body_timeout_s)
         self._replies = Replies(hosts)
+        self._models = models or ModelNames()
+        self._betas = Betas()
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,11 +91,10 @@ class Gate:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = {**scope, "headers": [(name.lower(), value) for name, value in scope["headers"]]}
-        exchange = _Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
-        path = "(another path)"
+        exchange = Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
         try:
             route = self._route(scope)
-            path = route.path
+            exchange.path = route.path
             await self._let_through(scope, route, receive, exchange)
         except Refused as refused:
             await exchange.refuse(refused)
@@ -163,18 +102,19 @@ class Gate:
             exchange.is_left = True
         except Exception as error:
             # Only the type: the text of the exception may quote the request.
-            _log.error("%s %s: %s", scope["method"], path, type(error).__name__)
+            _log.error("%s %s: %s %s", scope["method"], exchange.path, type(error).__name__, exchange.id)
             if exchange.status is None:
                 await exchange.refuse(Refused(500, INTERNAL_ERROR))
         finally:
             self._release(exchange)
             took_s = time.monotonic() - exchange.began
             _log.info(
-                "%s %s %s %.3f s%s",
+                "%s %s %s %.3f s %s%s",
                 scope["method"],
-                path,
+                exchange.path,
                 exchange.status or "-",
                 took_s,
+                exchange.id,
                 ", client left" if exchange.is_left else "",
             )
 
@@ -188,27 +128,39 @@ class Gate:
             path = "(an escaped path)"  # a reverse proxy in front may take an escaped path for another path
         return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
 
-    async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: _Exchange) -> None:
+    async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: Exchange) -> None:
         content, streams = b"", False
         if route.fields is not None:
-            body = read_body(parse(await self._bodies.read(receive, scope["headers"]), scope["headers"]), route)
-            try:
-                self._check(body)
-            except ValueError:
-                raise Refused(400, "The request sets a litellm option, possibly in `metadata`. Leave it out.") from None
+            value = parse(await self._bodies.read(receive, scope["headers"]), scope["headers"])
+            body = self._read(value, route, exchange)
             self._admit(exchange, requests_in(body))
             content, streams = write(body), body.get("stream") is True
         elif route.asks_model:
             self._admit(exchange, 1)
             exchange.is_health = True
+        exchange.ignored_betas = self._betas.ignored(scope["headers"])
         inner = {
             **scope,
+            "method": "GET" if scope["method"] == "HEAD" else scope["method"],
             "headers": self._inner_headers(scope["headers"], len(content)),
             "path": route.path,
             "raw_path": route.path.encode(),
             "query_string": route.query.encode(),
         }
         await self._serve(inner, content, receive, exchange, streams=streams)
+
+    def _read(self, value: object, route: Route, exchange: Exchange) -> Body:
+        """Return a request's body for litellm, and note what its response needs. Raises `Refused`."""
+        body = read_body(value, route)
+        try:
+            self._check(body)
+        except ValueError:
+            raise Refused(400, "The request sets a litellm option, possibly in `metadata`. Leave it out.") from None
+        if isinstance(value, dict) and "input" in body:
+            exchange.namespaces = namespaces_in(value)
+        body["model"] = self._models.resolve(body["model"])
+        exchange.model = self._models.told(body["model"])
+        return body
 
     def _inner_headers(self, headers: Iterable[Header], length: int) -> list[Header]:
         """Return the headers for litellm, each once. Those that describe the client's own body are replaced."""
@@ -224,7 +176,7 @@ class Gate:
             (b"content-length", b"%d" % length),
         ]
 
-    def _admit(self, exchange: _Exchange, weight: int) -> None:
+    def _admit(self, exchange: Exchange, weight: int) -> None:
         """Count a request as `weight` model requests. Raises `Refused` if the limit would be exceeded."""
         if weight > self._limits.max_requests:
             most = self._limits.max_requests
@@ -234,12 +186,12 @@ class Gate:
         self._under_way += weight - exchange.weight
         exchange.weight = weight
 
-    def _release(self, exchange: _Exchange) -> None:
+    def _release(self, exchange: Exchange) -> None:
         self._under_way -= exchange.weight
         exchange.weight = 0
 
     async def _serve(
-        self, scope: Scope, content: bytes, receive: Receive, exchange: _Exchange, *, streams: bool
+        self, scope: Scope, content: bytes, receive: Receive, exchange: Exchange, *, streams: bool
     ) -> None:
         """Let litellm answer. If the client disconnects first, cancel litellm and with it the request to the model.
 
@@ -255,12 +207,13 @@ class Gate:
                 self._release(exchange)
             await exchange.reply(message)
 
-        serving = asyncio.ensure_future(self._app(scope, messages.get, reply))
+        with observed_by(exchange.outcome):
+            serving = asyncio.ensure_future(self._app(scope, messages.get, reply))
         leaving = asyncio.ensure_future(_until_disconnect(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
-                exchange.is_left = True
+                exchange.is_left = not exchange.is_over
                 messages.put_nowait({"type": "http.disconnect"})
                 if streams:
                     await asyncio.wait({serving}, timeout=_LEAVING_S)

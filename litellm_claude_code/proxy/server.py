@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -31,6 +31,7 @@ from . import config as proxy_config
 from .config import Config, ConfigError
 from .gate import Gate, Limits
 from .logs import keep_quiet
+from .model_names import ModelNames
 
 TERMS: Final = """\
 Your own Claude login is about to pay for calls from other machines.
@@ -45,6 +46,7 @@ _NOT_FOR_THE_PROXY: Final = ("DATABASE_URL", "DIRECT_URL", "WORKER_CONFIG", "LIT
 _KEEP_ALIVE_S: Final = 60
 _AGENTS_MODELS: Final = ("sonnet", "opus", "haiku")
 _log: Final = logging.getLogger(__name__)
+Models = Literal["listed", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Options:
     config: Path | None = None
     profiles: Path | None = None
     """A file of agent profiles. The generated configuration serves them; a given `config` must list them itself."""
+    models: Models = "listed"
+    """Whether other ids of Claude models than the listed ones get the current model of their family (`any`)."""
     master_key_file: Path | None = None
     shares_login: bool = False
     max_requests: int | None = None
@@ -100,7 +104,15 @@ def serve(options: Options, listening: socket.socket) -> None:
         chatter = io.StringIO()
         with contextlib.redirect_stdout(chatter):
             proxy, check = _proxy()
-            gate = Gate(proxy, key=key.value, inner_key=inner_key, limits=limits, check=check, hosts=hosts)
+            gate = Gate(
+                proxy,
+                key=key.value,
+                inner_key=inner_key,
+                limits=limits,
+                check=check,
+                hosts=hosts,
+                models=ModelNames(proxy_config.model_names(config), takes_any=options.models == "any"),
+            )
             server = _Server(
                 gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .error_replies import Refused
+from .refused import Refused
 
 Check = Callable[[Any, str], None]
 

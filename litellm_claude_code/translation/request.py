@@ -132,6 +132,7 @@ def to_request(given: GivenCall) -> PlainRequest:
     _merge(body, extra_body)
     check_fence(body, UNSENDABLE_KEYS, model=model)
     check_turns(body, model=model)
+    _restore_documents(body)
     check_images(body, model=model)
     check_numbers(body, model=model)
     marked = body.pop("system", None) or []
@@ -161,6 +162,18 @@ def to_request(given: GivenCall) -> PlainRequest:
             cost_usd=partial(models.cost_usd, common["model"], login=given.login),
         ),
     )
+
+
+def _restore_documents(body: Body) -> None:
+    """Turn images whose data is a PDF into documents.
+
+    litellm (1.106.2) has one part for both when it translates a document of the Messages API to OpenAI's format.
+    """
+    contents = [message.get("content") for message in body["messages"]]
+    for block in (block for content in contents if isinstance(content, list) for block in content):
+        source = block.get("source")
+        if block.get("type") == "image" and isinstance(source, dict) and source.get("media_type") == "application/pdf":
+            block["type"] = "document"
 
 
 def to_body(given: GivenCall, params: Body) -> Translated:
