@@ -9,6 +9,8 @@ import typer
 
 # Before litellm is imported: it would ask the network for prices.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+# Before tqdm is imported, with this package: GEPA's bar is no use next to our lines.
+os.environ["TQDM_DISABLE"] = "1"
 
 
 def demo(

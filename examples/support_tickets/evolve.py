@@ -155,7 +155,6 @@ def _reach(options: Options) -> Iterator[Mapping[str, Any]]:
 @contextlib.contextmanager
 def _private_dspy() -> Iterator[Any]:
     """Import DSPy without a cache, with its files in a folder that is removed, and with only errors logged."""
-    os.environ["TQDM_DISABLE"] = "1"  # GEPA's bar: it is no use next to our lines
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="litellm-claude-code-demo-") as folder:
         os.environ["DSPY_CACHEDIR"] = folder
