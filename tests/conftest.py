@@ -171,7 +171,9 @@ def default_endpoint(stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def one_server(one_stand_in: StandIn) -> Iterator[Served]:
-    with serving(HOME / "served", one_stand_in, "--max-requests", "6", "--max-body-mb", "1") as server:
+    options = ("--max-requests", "6", "--max-body-mb", "1")
+    spares = "1"  # as users have it
+    with serving(HOME / "served", one_stand_in, *options, LITELLM_CLAUDE_CODE_SPARE_WORKERS=spares) as server:
         yield server
     assert claude_processes(server.claude_config) == []
 

@@ -31,8 +31,10 @@ from litellm_claude_code_cli.exits import ExitCode
 
 from .support.anthropic_host import AnthropicHost
 from .support.limits import usage
-from .support.processes import COMMAND
+from .support.processes import COMMAND, RUN_COMMAND
 from .support.requests import PIXEL
+from .support.scripts import Forker, remember_check
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet_again")
 
@@ -250,33 +252,29 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.processes
-def test_models_tells_which_agents_there_are(tmp_path: Path) -> None:
+def test_models_tells_which_agents_there_are(forks: Forker, tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_text('[reader]\ntools = ["Read"]\n[writer]\ntools = ["Write"]\n')
-    environment = {**os.environ, "LITELLM_CLAUDE_CODE_PROFILES": str(tmp_path / "profiles.toml")}
     both = "from litellm_claude_code_cli.app import app; app(['models', '--json'], standalone_mode=False); app()"
-    command = [sys.executable, "-c", both, "models"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True)
-    listed, end = json.JSONDecoder().raw_decode(ran.stdout)
+    profiles = str(tmp_path / "profiles.toml")
+    told, _ = forks.start(both, "models", home=tmp_path, LITELLM_CLAUDE_CODE_PROFILES=profiles).wait()
+    listed, end = json.JSONDecoder().raw_decode(told)
     agent = next(model for model in listed if model["name"] == "claude_code/haiku@writer")
     assert (agent["model"], "tools" in agent["capabilities"]) == ("claude-haiku-5-5", False)
-    assert ran.stdout[end:].endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
+    assert told[end:].endswith("Agents: reader, writer. Each works with any model, as in sonnet@reader.\n")
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("way", ["the SDK's", "the one of the setting"])
-def test_claude_code_itself_is_at_hand(way: str, tmp_path: Path) -> None:
-    environment = dict(os.environ)
-    if way == "the one of the setting":
-        (tmp_path / "claude").write_text('#!/bin/sh\necho "another $*"; exit 7\n')
-        (tmp_path / "claude").chmod(0o700)
-        environment["LITELLM_CLAUDE_CODE_CLI_PATH"] = str(tmp_path / "claude")
-    arguments = ["setup-token", "--help"]
-    ran = subprocess.run([*COMMAND, "claude", *arguments], env=environment, capture_output=True, text=True)
-    if way == "the SDK's":
-        assert (ran.returncode, ran.stderr) == (0, "")
-        assert "claude setup-token" in ran.stdout
-    else:
-        assert (ran.returncode, ran.stdout, ran.stderr) == (7, "another setup-token --help\n", "")
+def test_claude_code_itself_is_at_hand(forks: Forker, tmp_path: Path) -> None:
+    """The SDK's, or the one that a setting names."""
+    arguments = ("claude", "setup-token", "--help")
+    ran = forks.start(RUN_COMMAND, *arguments, home=tmp_path)
+    out, errors = ran.wait()
+    assert (ran.program.wait(), errors) == (0, "")
+    assert "claude setup-token" in out
+    (tmp_path / "claude").write_text('#!/bin/sh\necho "another $*"; exit 7\n')
+    (tmp_path / "claude").chmod(0o700)
+    ran = forks.start(RUN_COMMAND, *arguments, home=tmp_path, LITELLM_CLAUDE_CODE_CLI_PATH=str(tmp_path / "claude"))
+    assert (*ran.wait(), ran.program.wait()) == ("another setup-token --help\n", "", 7)
 
 
 def test_a_cli_path_without_a_program_is_told_before_anything_is_started(
@@ -478,19 +476,15 @@ def test_nobody_reading_on_ends_it_quietly(gateway: StandIn) -> None:
     assert asking.wait(timeout=60) == ExitCode.NOBODY_READS
 
 
-def test_ctrl_c_ends_it_with_130_and_stops_the_request(gateway: StandIn) -> None:
+def test_ctrl_c_ends_it_with_130_and_stops_the_request(
+    gateway: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path
+) -> None:
     gateway.script(Answer(content=[Text("word " * 4000)], between_s=0.05))
+    remember_check(checked_cli, tmp_path / "cache")
     interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    asking = subprocess.Popen(
-        [sys.executable, "-c", f"{interruptible}from litellm_claude_code_cli.app import main; main()", "ask", "Hello?"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert asking.stdout is not None
-    asking.stdout.read(10)
-    os.killpg(asking.pid, signal.SIGINT)
-    _, stderr = asking.communicate(timeout=60)
-    assert (asking.returncode, stderr) == (ExitCode.INTERRUPTED, b"")
+    asking = forks.start(f"{interruptible}{RUN_COMMAND}", "ask", "Hello?", home=tmp_path)
+    wait_until(lambda: len((tmp_path / "out").read_text()) >= 10, (tmp_path / "errors").read_text)
+    os.killpg(asking.pid, signal.SIGINT)  # as a terminal does
+    assert asking.wait()[1] == ""
+    assert asking.program.wait() == ExitCode.INTERRUPTED
     gateway.wait_for_disconnect()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .support.scripts import remember_check
+from .support.scripts import Forker, remember_check
 from .support.waiting import wait_until
 
 pytest.importorskip("dspy")
@@ -36,7 +36,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """An environment with a home that holds only what is asked for, and says whose its processes are."""
     (tmp_path / "home").mkdir()
     return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("DSPY_", "XDG_"))},
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("DSPY_", "XDG_", "LITELLM_CLAUDE_CODE_"))
+        },
         "HOME": str(tmp_path / "home"),
         "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
@@ -72,27 +76,27 @@ def test_the_score_rises_and_the_run_is_accounted_for(
     _assert_nothing_left(environment, tmp_path)
 
 
-def test_ctrl_c_ends_it_within_seconds(environment: Mapping[str, str], tmp_path: Path) -> None:
-    demo = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *ARGUMENTS],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def test_ctrl_c_ends_it_within_seconds(
+    environment: dict[str, str],
+    checked_cli: Path,
+    forks: Forker,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    remember_check(checked_cli, tmp_path / "cache")
+    out, errors = (tmp_path_factory.mktemp("demo") / name for name in ("out", "errors"))
+    out.touch()
+    errors.touch()
+    demo = forks.fork(INTERRUPTIBLE, *ARGUMENTS, env=environment, out=out, errors=errors, cwd=ROOT)
     try:
-        assert demo.stdout is not None
-        while "score before" not in (line := demo.stdout.readline()):
-            assert line, demo.communicate()
+        wait_until(lambda: demo.poll() is not None or "score before" in out.read_text(), errors.read_text)
+        assert demo.poll() is None, errors.read_text()
         os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the Claude Code processes get it as well
-        stderr = demo.communicate(timeout=60)[1]
+        assert demo.wait() == 130
     finally:
         demo.kill()
 
-    assert demo.returncode == 130
-    assert stderr.strip() == "Interrupted."
+    assert errors.read_text().strip() == "Interrupted."
     _assert_nothing_left(environment, tmp_path)
 
 

@@ -73,6 +73,7 @@ def script(stand_in: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) 
     def start(code: str, *, is_checked: bool = True, **env: str) -> Script:
         if is_checked:
             remember_check(checked_cli, tmp_path / "cache")
+        env = {"LITELLM_CLAUDE_CODE_SPARE_WORKERS": "1", **env}  # as users have it
         started.append(forks.start(HEAD + code, stand_in.base_url, str(stand_in.api_key), home=tmp_path, **env))
         return started[-1]
 

@@ -24,7 +24,7 @@ from litellm_claude_code.testing import Failure, RecordedRequest, StandIn
 from .support.dspy_runs import CHOOSE, OPTIMIZERS, THREADS, Router, creative, is_right, quiet
 from .support.limits import limited
 
-BEFORE_THE_LIMIT, BUDGETED = 30, 25
+BEFORE_THE_LIMIT, BUDGETED = 12, 10
 BUDGET = Budget("test_optimizers", max_calls=BUDGETED)
 
 Optimize = Callable[[Any, Any], Any]

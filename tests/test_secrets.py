@@ -119,10 +119,10 @@ class Ears:
         for process in psutil.process_iter(["cmdline"]):
             self.said.append(" ".join(process.info["cmdline"] or []))
         gc.unfreeze()  # what was made on import, too (conftest.py)
-        for thing in gc.get_objects():
-            module = type(thing).__module__ if isinstance(type(thing).__module__, str) else ""
-            if module.startswith("litellm_claude_code.") and not module.startswith("litellm_claude_code.testing"):
-                self.said.append(repr(thing))
+        things = gc.get_objects()
+        gc.freeze()
+        ours = {kind for kind in set(map(type, things)) if is_ours(kind)}
+        self.said += [repr(thing) for thing in things if type(thing) in ours]
         for file in HOME.rglob("*"):
             with contextlib.suppress(OSError):
                 self.said += [str(file), *([file.read_text(errors="replace")] if file.is_file() else [])]
@@ -134,6 +134,11 @@ class Ears:
             for trace in TRACES:
                 where = text.find(trace)
                 assert where < 0, text[max(0, where - 300) : where + 100]
+
+
+def is_ours(kind: type) -> bool:
+    module = kind.__module__ if isinstance(kind.__module__, str) else ""
+    return module.startswith("litellm_claude_code.") and not module.startswith("litellm_claude_code.testing")
 
 
 @pytest.fixture

@@ -26,12 +26,15 @@ from .support.requests import TOOLS
 
 pytestmark = pytest.mark.processes
 
-CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "120")), 8
+CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "80")), 8
 MARK = re.compile(r"mark-(\d+)-")
 
 
-async def one(number: int, where: dict[str, Any], dice: random.Random) -> None:
-    """Make one call, of a kind that chance decides, and check that the answer is its own."""
+async def one(number: int, where: dict[str, Any], dice: random.Random) -> int:
+    """Make one call, of a kind that chance decides, and check that the answer is its own.
+
+    Return how many requests it has made for sure: one that was cancelled may not have come to that.
+    """
     mark = f"mark-{number}-"
     messages = [{"role": "user", "content": f"{mark} {'word ' * dice.randrange(200)}"}]
     if dice.random() < 0.8:
@@ -53,14 +56,14 @@ async def one(number: int, where: dict[str, Any], dice: random.Random) -> None:
         await asyncio.sleep(dice.random() * 0.06)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        return
+        return 0
     if kind in ("stream", "left"):
         stream: Any = await litellm.acompletion(**request, stream=True)
         text = ""
         async for chunk in stream:
             text += chunk.choices[0].delta.content or ""
             if kind == "left" and text:
-                return
+                return 1
         texts = [text]
     else:
         mores: dict[str, dict[str, Any]] = {"tools": {"tools": TOOLS}, "two answers": {"n": 2}}
@@ -69,9 +72,11 @@ async def one(number: int, where: dict[str, Any], dice: random.Random) -> None:
         texts = [choice.message.content for choice in response.choices]
     for text in texts:
         assert MARK.findall(text) == [str(number)]
+    return len(texts)
 
 
-def test_mixed_calls(tmp_path: Path) -> None:
+def test_mixed_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS")  # as users have it
     record = tmp_path / "bodies.jsonl"
     command = [sys.executable, "-m", "litellm_claude_code.testing", "--record", str(record)]
     served = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -82,21 +87,22 @@ def test_mixed_calls(tmp_path: Path) -> None:
     weights: list[float] = []
     before = cached_files()
 
-    async def all_of_them() -> None:
+    async def all_of_them() -> int:
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def gated(number: int) -> None:
+        async def gated(number: int) -> int:
             async with gate:
-                await one(number, where, random.Random(number))
+                made = await one(number, where, random.Random(number))
                 if number % (CALLS // 20) == 0:
                     gc.collect()
                     weights.append(own.memory_info().rss / 2**20)
+            return made
 
-        await asyncio.gather(*(gated(number) for number in range(CALLS)))
+        return sum(await asyncio.gather(*(gated(number) for number in range(CALLS))))
 
     try:
         litellm_claude_code.close()
-        asyncio.run(all_of_them())
+        made = asyncio.run(all_of_them())
         stats = litellm_claude_code.stats()
     finally:
         litellm_claude_code.close()
@@ -104,13 +110,13 @@ def test_mixed_calls(tmp_path: Path) -> None:
         served.communicate(timeout=60)
 
     bodies = [json.loads(line) for line in record.read_text().splitlines()]
-    assert len(bodies) > CALLS * 0.8
+    assert len(bodies) >= made > CALLS * 0.5
     for body in bodies:
         body = body.get("body", body)
         assert len(set(MARK.findall(json.dumps(body)))) == 1
     early, late = sum(weights[5:9]) / 4, sum(weights[-4:]) / 4  # the first ones fill caches
     assert late - early < 30, weights
-    assert stats["boots"] < 30 + CALLS / 20, stats  # up to a pool of them, and few that are replaced
+    assert stats["boots"] < 36 + CALLS / 20, stats  # up to a pool of them, and few that are replaced
     assert claude_processes() == []
     # What is remembered of the CLI, and a lock.
     assert {path.name for path in cached_files() - before} <= {"cli.json", "starting"}

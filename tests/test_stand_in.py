@@ -40,6 +40,9 @@ from litellm_claude_code.testing import (
     answer,
 )
 
+from .support.scripts import Forker
+from .support.waiting import wait_until
+
 HELLO: Any = {"model": "claude-sonnet-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "hello"}]}
 STREAMED: Any = {**HELLO, "stream": True}
 IMPATIENT = httpx.Timeout(60, read=0.5)
@@ -807,18 +810,19 @@ def test_the_logging_of_the_process_is_neither_used_nor_changed(caplog: pytest.L
 
 
 @pytest.mark.processes
-def test_nothing_is_printed_where_logging_is_not_set_up(tmp_path: Path) -> None:
+def test_nothing_is_printed_where_logging_is_not_set_up(forks: Forker, tmp_path: Path) -> None:
     program = """
-import sys; sys.path.insert(0, sys.argv[1])
+import sys, tempfile
+sys.path.insert(0, sys.argv[1])
+tempfile.tempdir = sys.argv[2]  # the tests' helpers make a home folder
 from tests.test_stand_in import StandIn, _misbehave
 with StandIn() as stand_in:
     _misbehave(stand_in)
 """
     root = str(Path(__file__).parents[1])
-    ran = subprocess.run(
-        [sys.executable, "-c", program, root], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    ran = forks.start(program, root, str(tmp_path), home=tmp_path)
+    assert ran.wait() == ("", "")
+    assert ran.program.wait() == 0
 
 
 @pytest.mark.processes
@@ -862,30 +866,27 @@ def test_it(claude_stand_in, number):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_served_from_the_command_line_it_answers_records_and_ends(tmp_path: Path, ending: signal.Signals) -> None:
-    record = tmp_path / "seen.jsonl"
-    command = [
-        sys.executable,
-        "-m",
-        "litellm_claude_code.testing",
-        "--text",
-        "as told",
-        "--delay-s",
-        "0.1",
-        "--record",
-        str(record),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as served:
-        assert served.stdout is not None
-        where = json.loads(served.stdout.readline())
+def test_served_from_the_command_line_it_answers_records_and_ends(
+    forks: Forker, tmp_path: Path, ending: signal.Signals
+) -> None:
+    record, out = tmp_path / "seen.jsonl", tmp_path / "out"
+    program = "import runpy; runpy.run_module('litellm_claude_code.testing', run_name='__main__')"
+    arguments = ("--text", "as told", "--delay-s", "0.1", "--record", str(record))
+    served = forks.start(program, *arguments, home=tmp_path)
+    try:
+        told = wait_until(lambda: served.program.poll() is not None or out.read_text().endswith("\n"))
+        assert told, (tmp_path / "errors").read_text()
+        where = json.loads(out.read_text())
         started = time.monotonic()
         with httpx.Client(base_url=where["base_url"], headers={"x-api-key": where["api_key"]}, trust_env=False) as http:
             assert _ask(http).json()["content"][0]["text"] == "as told"
             assert time.monotonic() - started >= 0.1
             assert http.get("/_stand_in/requests").json() == {"count": 1, "bodies": [HELLO]}
-        served.send_signal(ending)
-        assert served.communicate(timeout=60) == ("", "")
-    assert served.returncode == 0
+        served.program.send_signal(ending)
+        assert served.wait() == (json.dumps(where) + "\n", "")
+        assert served.program.wait() == 0
+    finally:
+        served.kill_its_session()
     assert [json.loads(line) for line in record.read_text().splitlines()] == [HELLO]
 
 

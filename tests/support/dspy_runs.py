@@ -15,7 +15,7 @@ from litellm_claude_code.testing import RecordedRequest, StandIn
 
 from .waiting import wait_until
 
-THREADS = 4
+THREADS = 2
 Team = Literal["billing", "care", "legal", "shipping", "technical"]
 
 
@@ -70,26 +70,26 @@ def feedback(example: Any, answer: Any, *_: object) -> Any:
 
 def mipro(task: Any, prompt: Any) -> Any:
     optimizer = dspy.MIPROv2(
-        metric=is_right, prompt_model=prompt, task_model=task, auto=None, num_candidates=3, max_bootstrapped_demos=2,
+        metric=is_right, prompt_model=prompt, task_model=task, auto=None, num_candidates=2, max_bootstrapped_demos=2,
         max_labeled_demos=2, num_threads=THREADS, seed=1,
     )  # fmt: skip
-    return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE, num_trials=5, minibatch=False)
+    return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE, num_trials=3, minibatch=False)
 
 
 def gepa(task: Any, prompt: Any) -> Any:
-    optimizer = dspy.GEPA(metric=feedback, max_metric_calls=50, reflection_lm=prompt, num_threads=THREADS, seed=1)
+    optimizer = dspy.GEPA(metric=feedback, max_metric_calls=30, reflection_lm=prompt, num_threads=THREADS, seed=1)
     return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE)
 
 
 def simba(task: Any, prompt: Any) -> Any:
     optimizer = dspy.SIMBA(
-        metric=is_right, bsize=8, num_candidates=3, max_steps=1, max_demos=1, prompt_model=prompt, num_threads=THREADS
+        metric=is_right, bsize=4, num_candidates=2, max_steps=1, max_demos=1, prompt_model=prompt, num_threads=THREADS
     )
     return optimizer.compile(Router(), trainset=[*LEARN, *CHOOSE], seed=1)
 
 
 def copro(task: Any, prompt: Any) -> Any:
-    optimizer = dspy.COPRO(prompt_model=prompt, metric=is_right, breadth=3, depth=1)
+    optimizer = dspy.COPRO(prompt_model=prompt, metric=is_right, breadth=2, depth=1)
     return optimizer.compile(
         Router(), trainset=[*LEARN, *CHOOSE], eval_kwargs={"num_threads": THREADS, "display_progress": False}
     )
