@@ -54,18 +54,36 @@ hypothesis.settings.load_profile("any machine")
 pytest_plugins = ["litellm_claude_code.testing.plugin"]
 
 
-SHARING_A_SERVER = ("test_serve", "test_serve_gate", "test_serve_fence", "test_serve_real_proxy", "test_docs_serving")
-# What takes longest starts first, because several processes share the tests.
-SLOWEST = (
-    "test_selfcheck",
-    *SHARING_A_SERVER,
-    "test_lifetime",
-    "test_optimizers",
+# Files that share a server, or the process that servers are forked from.
+SHARING_A_SERVER = (
+    "test_serve",
+    "test_serve_gate",
+    "test_serve_fence",
+    "test_serve_real_proxy",
+    "test_docs_serving",
     "test_serve_nodes",
+    "test_serve_left",
+    "test_serve_recorded",
+    "test_agents_proxy",
+)
+# What takes longest starts first, because several processes share the tests. All others take less than 25 s.
+SLOWEST = (
+    *SHARING_A_SERVER,
+    "test_clouds",
+    "test_optimizers",
+    "test_selfcheck",
     "test_command_line",
+    "test_lifetime",
     "test_machine",
+    "test_notebooks",
+    "test_dspy",
     "test_agents",
-    "test_pool_machine",
+    "test_cancelling",
+    "test_limit_wiring",
+    "test_errors",
+    "test_demo",
+    "test_soak",
+    "test_run",
 )
 
 

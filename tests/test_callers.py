@@ -104,7 +104,7 @@ def test_a_timeout_is_litellms_and_stops_the_request(stand_in: StandIn, stream: 
         list(litellm.completion(**request(stand_in, "hang"), timeout=2, stream=stream, max_retries=0))
     error = getattr(raised.value, "original_exception", None) or raised.value
     assert isinstance(error, litellm.Timeout)
-    assert stand_in.wait_for_disconnect(1, timeout_s=30)
+    assert stand_in.wait_for_disconnect(1, timeout_s=90)
     assert text_of(litellm.completion(**request(stand_in, "next"))) == "You said: next"
 
 
@@ -114,7 +114,7 @@ def test_a_stream_that_stalls_is_a_timeout_too(stand_in: StandIn) -> None:
     with pytest.raises(Exception, match="no answer within the timeout") as raised:
         list(litellm.completion(**request(stand_in, "stall"), timeout=2, stream=True, max_retries=0))
     assert isinstance(getattr(raised.value, "original_exception", None) or raised.value, litellm.Timeout)
-    assert stand_in.wait_for_disconnect(1, timeout_s=30)
+    assert stand_in.wait_for_disconnect(1, timeout_s=90)
 
 
 def test_a_timeout_bounds_the_wait_for_a_worker_too(stand_in: StandIn) -> None:
@@ -134,11 +134,11 @@ def test_a_timeout_bounds_the_wait_for_a_worker_too(stand_in: StandIn) -> None:
 async def test_cancelling_a_call_stops_its_request(stand_in: StandIn) -> None:
     stand_in.script(Answer(content=[Text("late")], delay_s=60))
     asking = asyncio.create_task(litellm.acompletion(**request(stand_in, "hang")))
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=90)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=90)
     assert text_of(await litellm.acompletion(**request(stand_in, "next"))) == "You said: next"
 
 
@@ -160,7 +160,7 @@ def test_leaving_a_stream_stops_its_request(stand_in: StandIn) -> None:
     stream = litellm.completion(**request(stand_in, "long"), stream=True)
     next(stream)
     del stream
-    assert stand_in.wait_for_disconnect(0, timeout_s=30)
+    assert stand_in.wait_for_disconnect(0, timeout_s=90)
 
 
 async def test_leaving_an_async_stream_stops_its_request(stand_in: StandIn) -> None:
@@ -170,7 +170,7 @@ async def test_leaving_an_async_stream_stops_its_request(stand_in: StandIn) -> N
         break
     await stream.aclose() if hasattr(stream, "aclose") else None
     del stream
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=90)
 
 
 def test_a_thread_that_ends_leaves_the_workers_alone(stand_in: StandIn) -> None:

@@ -131,7 +131,7 @@ async def test_most_cancelled_workers_are_used_again(stand_in: StandIn, pool: Po
     await text_of(pool, call(stand_in, "first"))
     for attempt in range(10):
         asking = asyncio.create_task(text_of(pool, call(stand_in, f"slow {attempt}")))
-        await asyncio.to_thread(stand_in.wait_for, count=attempt + 2, timeout_s=30)
+        await asyncio.to_thread(stand_in.wait_for, count=attempt + 2, timeout_s=90)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await settled(pool)
@@ -142,7 +142,7 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: Stand
     held_back = threading.Event()
     stand_in.respond = lambda record: "late" if held_back.wait(60) else Failure(500)
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(6)]
-    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=30)
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=90)
     assert pool.stats()["queue"] == 2
     asking[4].cancel()
     await asyncio.sleep(0)
@@ -175,7 +175,7 @@ async def test_a_waiting_call_that_times_out_leaves_the_queue(stand_in: StandIn,
     held_back = threading.Event()
     stand_in.respond = lambda record: "late" if held_back.wait(60) else Failure(500)
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(4)]
-    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=30)
+    await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=90)
     with pytest.raises(Exception, match="no answer within the timeout"):
         await text_of(pool, call(stand_in, "5", timeout_s=0.2))
     assert pool.stats()["queue"] == 0
@@ -215,7 +215,7 @@ async def test_a_process_that_is_killed_while_it_boots_is_replaced_without_a_wor
 async def test_a_process_that_is_killed_in_a_call_fails_that_call_only(stand_in: StandIn, pool: Pool) -> None:
     stand_in.respond = slow
     asking = asyncio.create_task(text_of(pool, call(stand_in, "slow")))
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=90)
     busy = next(worker for worker in pool.workers if worker.state is State.BUSY)
     os.kill(busy.pid or 0, signal.SIGKILL)
     with pytest.raises(Exception, match="the process ended"):
@@ -233,7 +233,7 @@ async def test_a_stream_that_nobody_holds_any_more_stops(stand_in: StandIn) -> N
     next(stream)
     del stream
     gc.collect()
-    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=30)
+    assert await asyncio.to_thread(stand_in.wait_for_disconnect, 0, timeout_s=90)
 
 
 def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
@@ -250,7 +250,7 @@ def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
     asyncio.run(begin())
     kept.clear()
     gc.collect()
-    assert stand_in.wait_for_disconnect(0, timeout_s=30)
+    assert stand_in.wait_for_disconnect(0, timeout_s=90)
 
 
 @pytest.mark.parametrize("chunks", [1, 1000], ids=["left", "read"])
@@ -297,7 +297,7 @@ async def test_closing_in_the_middle_of_a_call_fails_it_at_once(stand_in: StandI
     stand_in.respond = lambda record: Answer(content=[Text("late")], delay_s=60)
     pool = Pool(Settings(max_workers=1))
     asking = [asyncio.create_task(text_of(pool, call(stand_in, f"{number}"))) for number in range(2)]
-    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=30)
+    await asyncio.to_thread(stand_in.wait_for, count=1, timeout_s=90)
     await pool.aclose()
     for task in asking:
         with pytest.raises(Exception, match="was closed"):

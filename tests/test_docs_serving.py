@@ -1,13 +1,15 @@
 """docs/serving.md: its examples run, and its tables name what there is."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from litellm_claude_code.proxy import allowlist as fields
+from litellm_claude_code.proxy.allowlist import OPEN, find_route
+from litellm_claude_code.proxy.refused import Refused
 from litellm_claude_code.testing import RecordedRequest, StandIn
 from litellm_claude_code_cli.serve import serve
 
@@ -44,7 +46,11 @@ def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int, 
 def test_the_tables_name_every_endpoint_and_option() -> None:
     endpoints = PAGE.split("| endpoint |")[1].split("\n\n")[0]
     options = PAGE.split("| option |")[1].split("\n\n")[0]
-    for path in {path for path in fields._POSTS if path.startswith("/v1")} | set(fields.OPEN):
+    with pytest.raises(Refused) as refused:
+        find_route("GET", "/none", "")
+    served = re.findall(r"/v1/[\w/]+", refused.value.message)
+    assert len(served) >= 5
+    for path in (*served, *OPEN):
         assert path in endpoints
     for name, parameter in inspect.signature(serve, eval_str=True).parameters.items():
         assert f"`--{name.replace('_', '-')}`" in options

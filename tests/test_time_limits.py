@@ -32,7 +32,7 @@ def fresh(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
     litellm_claude_code.close()
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "1")
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
-    monkeypatch.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "4")
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_STEP_TIMEOUT_S", "8")  # more than a good process takes on a busy machine
     yield monkeypatch
     litellm_claude_code.close()
     while left := claude_processes():
@@ -84,7 +84,7 @@ def test_a_process_that_stops_while_it_boots(stand_in: StandIn, fresh: Any, tmp_
     cli.chmod(0o700)
     fresh.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(cli))
     fresh.setenv("LITELLM_CLAUDE_CODE_SELF_CHECK", "false")
-    fresh.setenv("LITELLM_CLAUDE_CODE_BOOT_TIMEOUT_S", "4")
+    fresh.setenv("LITELLM_CLAUDE_CODE_BOOT_TIMEOUT_S", "10")
     with pytest.raises(litellm.Timeout):
         ask(stand_in, timeout=1, max_retries=0)
     assert ask(stand_in, timeout=60).choices[0].message.content  # a process that does not boot is replaced
