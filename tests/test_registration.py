@@ -100,7 +100,7 @@ def test_the_enum_member_is_one_like_any_other() -> None:
 
 
 @pytest.mark.processes
-def test_importing_starts_nothing_and_leaves_the_sdk_alone() -> None:
+def test_importing_starts_nothing_and_leaves_the_sdk_and_web_servers_alone() -> None:
     code = """
 import json, os, socket, sys, threading
 import litellm
@@ -109,16 +109,18 @@ def refuse(*_): raise AssertionError("a connection")
 socket.socket.connect = refuse
 import litellm_claude_code
 children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
-print(json.dumps({
+told = {
     "threads": len(set(threading.enumerate()) - before),
     "children": children,
     "sdk": "claude_agent_sdk" in sys.modules,
     "vision": litellm.supports_vision("claude_code/sonnet"),
-}))
+}
+import litellm_claude_code.testing.plugin
+print(json.dumps({**told, "servers": [name for name in ("uvicorn", "starlette") if name in sys.modules]}))
 """
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"threads": 0, "children": [], "sdk": False, "vision": True}
+    assert json.loads(done.stdout) == {"threads": 0, "children": [], "sdk": False, "vision": True, "servers": []}
 
 
 def test_aliases_are_those_the_cli_tells_and_their_prices_too(told_by_the_cli: dict[str, Any]) -> None:

@@ -826,15 +826,6 @@ with StandIn() as stand_in:
 
 
 @pytest.mark.processes
-def test_importing_the_pytest_plugin_does_not_import_a_web_server() -> None:
-    program = (
-        "import sys, litellm_claude_code.testing.plugin; print('uvicorn' in sys.modules, 'starlette' in sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["False", "False"]
-
-
-@pytest.mark.processes
 def test_the_pytest_fixture_gives_each_test_a_fresh_stand_in(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["litellm_claude_code.testing.plugin"]')
     (tmp_path / "test_it.py").write_text(
