@@ -18,7 +18,7 @@ from .validation import Body, check_schema, check_tools
 AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")
 
 # Parameters that some models take, or take with some values only.
-_DEPENDING_ON_THE_MODEL: Final = ("temperature", "top_p", "tool_choice")
+_DEPENDING_ON_THE_MODEL: Final = ("temperature", "top_p", "tool_choice", "service_tier")
 
 
 class FindClaude(Protocol):
@@ -55,8 +55,13 @@ class ClaudeCodeConfig(AnthropicConfig):
         """
         leaves_out = self._leaves_out()
         drops = drop_params or leaves_out or litellm.drop_params is True
-        given = {key: value for key, value in non_default_params.items() if not left_out.asks_for_nothing(key, value)}
-        refused = self._refused(given, model)
+        taken = self._taken(model)
+        given = {
+            key: value
+            for key, value in non_default_params.items()
+            if key in taken or not left_out.asks_for_nothing(key, value)
+        }
+        refused = self._refused(given, taken, model)
         if refused and not drops:
             raise left_out.refused(refused, model=model)
         if leaves_out:
@@ -87,9 +92,8 @@ class ClaudeCodeConfig(AnthropicConfig):
         supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
-    def _refused(self, given: Body, model: str) -> Body:
+    def _refused(self, given: Body, taken: list[str], model: str) -> Body:
         """Return the parameters that the model does not take. Removes those from `given` that it takes with 1 only."""
-        taken = self._taken(model)
         # A call's `allowed_openai_params` are not among these.
         not_ours = {"user", *self.get_supported_openai_params(model)}.difference(taken)
         refused = {key: value for key, value in given.items() if key in not_ours}
