@@ -41,6 +41,9 @@ def serve(
     share_my_login: Annotated[
         bool, typer.Option("--share-my-login", help="Let your own Claude login pay for calls from other machines.")
     ] = False,
+    drop_params: Annotated[
+        bool, typer.Option("--drop-params", help="Leave out parameters that a model does not take, with a warning.")
+    ] = False,
     max_requests: Annotated[
         int | None,
         typer.Option(min=1, help="Maximum number of model requests in progress or waiting. Default: four per process."),
@@ -69,6 +72,8 @@ def serve(
     """
     # litellm reads this when it is imported. The server must start without the network.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    if drop_params:
+        os.environ["LITELLM_CLAUDE_CODE_DROP_PARAMS"] = "true"
     if print_config:
         from litellm_claude_code.models import names
         from litellm_claude_code.proxy.config import generate

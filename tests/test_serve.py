@@ -22,7 +22,7 @@ from litellm_claude_code.testing.server import echo
 
 from .support.requests import PIXEL
 from .support.scripts import Forker
-from .support.served import Served
+from .support.served import Served, serving
 from .support.wire import caller_system
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
@@ -386,3 +386,33 @@ def get(server: Served, path: str, key: str | None = "") -> Any:
     headers = {} if key is None else {"authorization": f"Bearer {key or server.key}"}
     with urllib.request.urlopen(urllib.request.Request(server.url + path, headers=headers)) as response:
         return json.load(response)
+
+
+def test_a_server_leaves_out_parameters_for_all_its_clients(
+    stand_in: StandIn, server_forks: Forker, tmp_path: Path
+) -> None:
+    chat: dict[str, Any] = {"model": "sonnet", "messages": HELLO, "temperature": 0, "seed": 7, "logprobs": False}
+    anthropic = {"model": "sonnet", "messages": HELLO, "max_tokens": 9, "top_k": 5, "temperature": 0.3}
+    with serving(tmp_path, stand_in, "--drop-params", forks=server_forks) as server:
+        with httpx.Client(base_url=server.url, headers={"x-api-key": server.key}, timeout=60) as client:
+            answers = [
+                client.post("/v1/chat/completions", json={**chat, "tools": [WEATHER], "tool_choice": "required"}),
+                client.post("/v1/messages", json=anthropic),
+            ]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        log = server.log.read_text()
+    assert len(stand_in.requests) == 2
+    assert log.count("does not take temperature=0:") == log.count("does not take top_k=5") == 1
+
+
+def test_a_server_tells_a_client_what_works_there(server: Served, stand_in: StandIn) -> None:
+    for refused in ({"seed": 7}, {"temperature": 0}, {"top_k": 5}):
+        body = {"model": "sonnet", "messages": HELLO, **refused}
+        answered = httpx.post(f"{server.url}/v1/chat/completions", json=body, headers={"x-api-key": server.key})
+        assert answered.status_code == 400
+        told = answered.json()["error"]["message"]
+        assert next(iter(refused)) in told
+        assert "drop_params" in told
+        assert "allowed_openai_params" not in told
+        assert "litellm_settings" not in told
+    assert stand_in.requests == []

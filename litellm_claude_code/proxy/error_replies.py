@@ -30,6 +30,8 @@ _UNKNOWN_MODEL: Final = "Invalid model name passed in model="
 _LITELLMS_WORDS: Final = re.compile(
     r"^litellm\.MidStreamFallbackError: |\s*(Deployment Info: .*|LiteLLM: model group .*)", re.DOTALL
 )
+# litellm's advice on a parameter that a model does not take: an operator's settings, and a field that the gate refuses.
+_ADVICE: Final = re.compile(r"\s*To drop (these|unsupported params), set .*", re.DOTALL)
 _TRACEBACK: Final = "Traceback (most recent call last)"
 _PYTHONS: Final = re.compile(
     r"object (has no attribute|is not (iterable|subscriptable|callable))|\b(Type|Attribute|Key|Index|Value)Error\b"
@@ -125,6 +127,7 @@ class Replies:
 
     def _text(self, message: str) -> str:
         message = _LITELLMS_WORDS.sub("", message.split(_TRACEBACK)[0]).strip()
+        message = _ADVICE.sub(' Leave that out, or send "drop_params": true.', message)
         if _is_pythons(message):
             return "A field of the request has an invalid type or form. Check the request against the API's reference."
         return self._addresses.sub("address withheld", message)
