@@ -48,6 +48,20 @@ def serve(
         int | None,
         typer.Option(min=1, help="Maximum number of model requests in progress or waiting. Default: four per process."),
     ] = None,
+    max_wait_s: Annotated[
+        float | None,
+        typer.Option(min=0, help="Refuse a request (429) that would wait longer for a process. Default: no limit."),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Users with keys and limits of their own (docs/serving.md)."),
+    ] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Form of the log: a line of text or JSON for each request.")
+    ] = "text",
+    open_metrics: Annotated[
+        bool, typer.Option("--open-metrics", help="Serve /metrics without a key. By default, it needs the master key.")
+    ] = False,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="Maximum size of a request's body.")] = 32,
     body_timeout_s: Annotated[float, typer.Option(min=0.1, help="Maximum time for a client to send a body.")] = 60,
     grace_s: Annotated[
@@ -102,6 +116,10 @@ def serve(
                     master_key_file=master_key_file,
                     shares_login=share_my_login,
                     max_requests=max_requests,
+                    max_wait_s=max_wait_s,
+                    keys=keys,
+                    log_format=log_format,
+                    open_metrics=open_metrics,
                     max_body_mb=max_body_mb,
                     body_timeout_s=body_timeout_s,
                     grace_s=grace_s,

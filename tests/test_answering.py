@@ -45,6 +45,8 @@ class Recorder:
     def failed(self, error: Exception) -> None:
         self.heard.append(type(error).__name__)
 
+    def queued(self, waited_s: float) -> None: ...
+
     def left(self) -> None:
         self.heard.append("left")
 

@@ -47,6 +47,8 @@ class Recorder:
     def failed(self, error: Exception) -> None:
         self._hear(f"failed: {type(error).__name__}")
 
+    def queued(self, waited_s: float) -> None: ...
+
     def left(self) -> None:
         self._hear("left")
 

@@ -74,7 +74,7 @@ def test_litellms_other_endpoints_are_not_served(client: httpx.Client) -> None:
              "/mcp", "/mcp/", "/v1/mcp/server", "/v1/chat/completions/", "/v1/realtime",
              "/health/test_connection", "/utils/transform_request", "/engines/sonnet/chat/completions",
              "/openai/deployments/sonnet/chat/completions", "/v1/%63hat/completions/../../model/new")  # fmt: skip
-    gets = ("/", "/docs", "/openapi.json", "/ui/", "/model/info", "/get/config/callbacks", "/key/list", "/metrics",
+    gets = ("/", "/docs", "/openapi.json", "/ui/", "/model/info", "/get/config/callbacks", "/key/list",
             "/v1/responses/abc", "/health/readiness/details", "/debug/memory/summary")  # fmt: skip
     answers = [client.post(path, json=CHAT) for path in posts] + [client.get(path) for path in gets]
     refusals = {(response.status_code, message_of(response).split(".")[0]) for response in answers}

@@ -74,6 +74,9 @@ class ObservedCall:
             limit = cause.limit if (cause := cause_of(error)) is not None else None
             raise self._halted(reason, what, resets_at=limit.resets_at if limit is not None else None) from error
 
+    def queued(self, waited_s: float) -> None:
+        """Do nothing: a run does not report these waits."""
+
     def left(self) -> None:
         """Record the end of the call with no usage: it is not known if the caller does not wait for the answer."""
         self._settle(NOTHING)

@@ -82,20 +82,26 @@ class Pool:
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
         return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
-    def events(self, call: PlainCall, *, waiting: Waiting = _ignore) -> AsyncGenerator[ApiEvent, None]:
+    def events(
+        self, call: PlainCall, *, waiting: Waiting = _ignore, queued: Callable[[float], object] = _ignore
+    ) -> AsyncGenerator[ApiEvent, None]:
         """Return the events of the API's response. Closing the generator early cancels the request.
+
+        `queued` is called with the seconds that the call has waited for a worker, each time it gets one.
 
         Raises `CallFailed` if the call fails, or if it waits longer than its `timeout_s` for a worker or for the next
         event. The wait for a subscription limit to reset does not count (see `Admission.past_limits`). If a process
         fails before the model was asked, the call is retried on another one.
         """
-        return self.admission.past_limits(call, lambda: self._events(call), waiting)
+        return self.admission.past_limits(call, lambda: self._events(call, queued), waiting)
 
-    async def _events(self, call: PlainCall) -> AsyncGenerator[ApiEvent, None]:
+    async def _events(self, call: PlainCall, queued: Callable[[float], object]) -> AsyncGenerator[ApiEvent, None]:
         for attempt in range(1, _ATTEMPTS + 1):
             self.admission.check(call)
+            since = time.monotonic()
             lease = await self._lease(call)
             try:
+                queued(time.monotonic() - since)
                 async for event in lease:
                     yield event
                 return

@@ -78,9 +78,13 @@ _POSTS: Final[Mapping[str, frozenset[str]]] = {
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": _MESSAGES,
 }
+METRICS: Final = "/metrics"
+"""Answered by the gate itself."""
 OPEN: Final = ("/health/liveliness", "/health/readiness")
 """Served without a key, because probes have none. By default, litellm's replies say only whether it is healthy, and the
 state of its database."""
+
+_GETS: Final = (*OPEN, METRICS, "/health", "/v1/models", "/models")
 
 
 def find_route(method: str, path: str, query: str) -> Route:
@@ -90,7 +94,11 @@ def find_route(method: str, path: str, query: str) -> Route:
     `/health?model=…` makes one to that model.
     """
     is_post = path in _POSTS
-    if not is_post and path not in (*OPEN, "/health", "/v1/models", "/models") and not _ONE_MODEL.fullmatch(path):
+    if (
+        not is_post
+        and path not in (*OPEN, METRICS, "/health", "/v1/models", "/models")
+        and not _ONE_MODEL.fullmatch(path)
+    ):
         served = [*(path for path in _POSTS if path.startswith("/v1")), "/v1/models"]
         raise Refused(404, f"This server does not have this endpoint. Use {', '.join(served)} or /health.")
     allow = ("POST",) if is_post else ("GET", "HEAD")

@@ -16,6 +16,7 @@ from starlette.types import Message, Send
 
 from .error_replies import Replies, Shape, error_body, health_counts
 from .outcome import Outcome
+from .records import Record
 from .refused import Refused
 from .streams import Event, Events, Responses, events_of
 
@@ -44,11 +45,16 @@ class Exchange:
     """The request's id, in the response's headers `x-request-id` and `request-id` and in the log."""
     path: str = "(another path)"
     """The path at litellm's proxy, once it is known to be served."""
+    user: str | None = None
+    """The name of the key's user. None for the master key."""
     status: int | None = None
     is_left: bool = False
     is_over: bool = False
     """Whether the whole response was sent."""
     weight: int = 0
+    """How many model requests it counts as, as long as it is in progress."""
+    size: int = 0
+    """The number of bytes of its body."""
     is_health: bool = False
     """Whether the response is litellm's report on its deployments, of which the client gets only the counts."""
     began: float = field(default_factory=time.monotonic)
@@ -66,6 +72,25 @@ class Exchange:
     _events: Events | None = None
     _prelude: list[Event] = field(default_factory=list)
     _has_begun: bool = False
+
+    def record(self, method: str) -> Record:
+        """Return what is kept of the request, after its end."""
+        # A call that the client has left has no usage: four bytes of the body or one event count as a token.
+        self.outcome.estimate(tokens_in=self.size // 4, tokens_out=self.events_sent)
+        return Record(
+            id=self.id,
+            user=self.user,
+            method=method,
+            path=self.path,
+            model=self.model,
+            status=self.status,
+            took_s=time.monotonic() - self.began,
+            queued_s=self.outcome.queued_s,
+            tokens_in=self.outcome.tokens_in,
+            tokens_out=self.outcome.tokens_out,
+            cost_usd=self.outcome.cost_usd,
+            is_left=self.is_left,
+        )
 
     async def reply(self, message: Message) -> None:
         """Forward a message of litellm's response, unless the client has left. Rewrite errors and streams."""

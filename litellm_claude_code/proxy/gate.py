@@ -2,8 +2,8 @@
 
 The gate checks the key, the path, the body and the number of requests in progress before litellm sees a request. It
 then writes a new request for litellm: JSON with a few headers. If the client disconnects, the gate cancels the work.
-Errors have the form that the client's library expects, and reveal no internals of the server. Each request is logged
-with method, path, status and duration, without its content.
+Errors have the form that the client's library expects, and reveal no internals of the server. Of each request, a record
+without its content goes to the log, to the metrics and to the usage of its user.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,13 +20,18 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..observer import observed_by
-from .allowlist import OPEN, Body, Route, find_route, read_body, requests_in
+from ..provider import provider
+from .allowlist import METRICS, OPEN, Body, Route, find_route, read_body, requests_in
+from .backlog import Backlog
 from .bodies import Bodies, ClientLeft, parse, write
 from .error_replies import INTERNAL_ERROR, Replies, shape_of
 from .exchange import Exchange, Header
 from .ignored_betas import Betas
+from .keys import Users
 from .mending import namespaces_in
+from .metrics import CONTENT_TYPE, Metrics
 from .model_names import ModelNames
+from .records import Record
 from .refused import Refused
 
 _log: Final = logging.getLogger(__name__)
@@ -49,13 +54,18 @@ class Limits:
     max_body_bytes: int
     body_timeout_s: float = 60
     """How long a client may take to send a body."""
+    processes: int = 1
+    """The maximum number of Claude Code processes."""
+    max_wait_s: float | None = None
+    """A request that would wait longer than this for a process is refused. None: no limit."""
 
 
 class Gate:
     """Forwards requests to `app` if they have the right key.
 
     `key` is the key that clients send; litellm gets `inner_key` instead. `check` is litellm's own check of a body,
-    which may raise `ValueError`. `hosts` are the upstream's hosts, which are removed from errors.
+    which may raise `ValueError`. `hosts` are the upstream's hosts, which are removed from errors. `users` have keys and
+    limits of their own. With `has_open_metrics`, `/metrics` needs no key.
     """
 
     def __init__(
@@ -68,6 +78,8 @@ class Gate:
         check: Callable[[Body], object],
         hosts: Iterable[str] = (),
         models: ModelNames | None = None,
+        users: Users | None = None,
+        has_open_metrics: bool = False,
     ) -> None:
         self._app = app
         self._check = check
@@ -77,6 +89,10 @@ class Gate:
         self._bodies = Bodies(max_bytes=limits.max_body_bytes, within_s=limits.body_timeout_s)
         self._replies = Replies(hosts)
         self._models = models or ModelNames()
+        self._users = users
+        self._metrics = Metrics()
+        self._has_open_metrics = has_open_metrics
+        self._backlog = Backlog(limits.processes)
         self._betas = Betas()
         self._under_way = 0
 
@@ -93,9 +109,12 @@ class Gate:
         scope = {**scope, "headers": [(name.lower(), value) for name, value in scope["headers"]]}
         exchange = Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
         try:
-            route = self._route(scope)
+            route = self._route(scope, exchange)
             exchange.path = route.path
-            await self._let_through(scope, route, receive, exchange)
+            if route.path == METRICS:
+                await exchange.send_text(self._told(), content_type=CONTENT_TYPE)
+            else:
+                await self._let_through(scope, route, receive, exchange)
         except Refused as refused:
             await exchange.refuse(refused)
         except ClientLeft:
@@ -107,23 +126,36 @@ class Gate:
                 await exchange.refuse(Refused(500, INTERNAL_ERROR))
         finally:
             self._release(exchange)
-            took_s = time.monotonic() - exchange.began
-            _log.info(
-                "%s %s %s %.3f s %s%s",
-                scope["method"],
-                exchange.path,
-                exchange.status or "-",
-                took_s,
-                exchange.id,
-                ", client left" if exchange.is_left else "",
-            )
+            self._note(exchange.record(scope["method"]), exchange)
 
-    def _route(self, scope: Scope) -> Route:
+    def _note(self, record: Record, exchange: Exchange) -> None:
+        record.log()
+        self._metrics.note(record)
+        if self._users is not None:
+            self._users.note(record)
+        if record.tokens_out and record.status == 200 and not record.is_left:
+            self._backlog.note(record.took_s - record.queued_s)
+
+    def _told(self) -> bytes:
+        return self._metrics.text(
+            in_progress=self._under_way,
+            max_requests=self._limits.max_requests,
+            max_processes=self._limits.processes,
+            pool=provider.stats(),
+            limits=provider.rate_limit_status(),
+            users=self._users.usage() if self._users is not None else {},
+        )
+
+    def _route(self, scope: Scope, exchange: Exchange) -> Route:
         """Return the route of a request. The key is checked first, so that only its holders learn what is served."""
-        path = scope["path"]
-        is_known = any(secrets.compare_digest(key, self._key) for key in _keys_in(scope["headers"]))
-        if not is_known and path not in OPEN:
+        path, keys = scope["path"], list(_keys_in(scope["headers"]))
+        is_operator = any(secrets.compare_digest(key, self._key) for key in keys)
+        exchange.user = self._users.find(keys) if self._users is not None and not is_operator else None
+        is_open = path in OPEN or (path == METRICS and self._has_open_metrics)
+        if not is_operator and exchange.user is None and not is_open:
             raise Refused(401, "The key is missing or wrong. Send it as `Authorization: Bearer …` or `x-api-key: …`.")
+        if path == METRICS and not is_operator and not is_open:
+            raise Refused(403, "The metrics are for the operator. Use the master key.")
         if b"%" in scope.get("raw_path", b"") and not path.startswith("/v1/models/"):
             path = "(an escaped path)"  # a reverse proxy in front may take an escaped path for another path
         return find_route(scope["method"], path, scope["query_string"].decode("latin-1"))
@@ -135,6 +167,7 @@ class Gate:
             body = self._read(value, route, exchange)
             self._admit(exchange, requests_in(body))
             content, streams = write(body), body.get("stream") is True
+            exchange.size = len(content)
         elif route.asks_model:
             self._admit(exchange, 1)
             exchange.is_health = True
@@ -177,17 +210,27 @@ class Gate:
         ]
 
     def _admit(self, exchange: Exchange, weight: int) -> None:
-        """Count a request as `weight` model requests. Raises `Refused` if the limit would be exceeded."""
-        if weight > self._limits.max_requests:
-            most = self._limits.max_requests
+        """Count a request as `weight` model requests. Raises `Refused` if a limit would be exceeded."""
+        if self._users is not None and exchange.user is not None:
+            self._users.check(exchange.user, weight)
+        most, in_progress = self._limits.max_requests, self._under_way + weight
+        if weight > most:
             raise Refused(400, f"The request asks for {weight} answers, but this server allows {most}. Split it.")
-        if self._under_way - exchange.weight + weight > self._limits.max_requests:
+        if in_progress > most:
             raise Refused(429, "The server has too many requests in progress. Try again soon.", retry_after_s=_BUSY_S)
-        self._under_way += weight - exchange.weight
+        most_s, wait_s = self._limits.max_wait_s, self._backlog.wait_s(in_progress)
+        if most_s is not None and wait_s > most_s:
+            text = f"The request would wait for about {wait_s:.0f} s, and this server allows {most_s:g} s. Try again."
+            raise Refused(429, text, retry_after_s=math.ceil(wait_s - most_s))
+        if self._users is not None and exchange.user is not None:
+            self._users.begin(exchange.user, weight)
+        self._under_way = in_progress
         exchange.weight = weight
 
     def _release(self, exchange: Exchange) -> None:
         self._under_way -= exchange.weight
+        if self._users is not None and exchange.user is not None:
+            self._users.release(exchange.user, exchange.weight)
         exchange.weight = 0
 
     async def _serve(

@@ -9,27 +9,39 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import Final
+from datetime import datetime, timezone
+from typing import Final, Literal
+
+from .records import as_json
 
 OURS: Final = "litellm_claude_code"
+Form = Literal["text", "json"]
 
 
 class Reticent(logging.Formatter):
     """Formats this package's records in full, and those of other packages without text that could be from a request."""
 
+    def __init__(self, form: Form = "text") -> None:
+        super().__init__()
+        self._form = form
+
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line."""
-        when = self.formatTime(record, "%Y-%m-%d %H:%M:%S")
+        """Return the record as one line: text in local time, or JSON in UTC."""
         if record.name.split(".")[0] == OURS:
-            return f"{when} {record.getMessage()}"
-        kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-        return f"{when} {record.levelname} {record.name} {record.filename}:{record.lineno} {kind}".rstrip()
+            told = record.getMessage()
+        else:
+            kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+            told = f"{record.levelname} {record.name} {record.filename}:{record.lineno} {kind}".rstrip()
+        if self._form == "json":
+            when = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+            return as_json(record, when=when, told=told)
+        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {told}"
 
 
-def keep_quiet(*, level: int = logging.INFO) -> None:
+def keep_quiet(*, level: int = logging.INFO, form: Form = "text") -> None:
     """Send all log records of this Python process to stderr, formatted by `Reticent`, and ignore Python's warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Reticent())
+    handler.setFormatter(Reticent(form))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

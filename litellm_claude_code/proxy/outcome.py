@@ -26,13 +26,14 @@ class Outcome:
     def __init__(self) -> None:
         self.model: str | None = None
         """The model name of the last call, without the provider's prefix. None if the provider was not asked."""
+        self.queued_s = 0.0
         self.tokens_in = 0
         self.tokens_out = 0
         self.cost_usd = 0.0
         self.error: Exception | None = None
         """litellm's exception for the last call, if that failed."""
-        self.cut_calls = 0
-        """How many calls ended without their usage, because the client left."""
+        self._open_calls = 0
+        """How many calls have neither been answered nor failed: the client left before."""
 
     @property
     def status(self) -> int | None:
@@ -57,12 +58,18 @@ class Outcome:
     def asked(self, model: str, n: int) -> None:
         """Note the model of a call."""
         self.model, self.error = model.removeprefix(f"{PROVIDER}/"), None
+        self._open_calls += 1
 
     def waits(self, left_s: float) -> None:
         """Let the call wait for a limit's reset, as the settings say."""
 
+    def queued(self, waited_s: float) -> None:
+        """Add up the waits for a process."""
+        self.queued_s += waited_s
+
     def answered(self, usage: Usage | None) -> None:
         """Add up the tokens and the cost."""
+        self._open_calls = max(0, self._open_calls - 1)
         if usage is None:
             return
         self.tokens_in += usage.prompt_tokens or 0
@@ -72,14 +79,15 @@ class Outcome:
     def failed(self, error: Exception) -> None:
         """Keep the exception: it knows the API's status."""
         self.error = error
+        self._open_calls = max(0, self._open_calls - 1)
 
     def left(self) -> None:
-        """Note that a call ended without its usage."""
-        self.cut_calls += 1
+        """Leave the call open: its usage is not known."""
 
     def estimate(self, *, tokens_in: int, tokens_out: int) -> None:
-        """Count a call whose client left as these numbers of tokens."""
-        self.answered(Usage(prompt_tokens=tokens_in, completion_tokens=tokens_out))
+        """Count these numbers of tokens, if a call has ended without its usage."""
+        if self._open_calls:
+            self.answered(Usage(prompt_tokens=tokens_in, completion_tokens=tokens_out))
 
     def _cost_usd(self, usage: Usage) -> float:
         try:

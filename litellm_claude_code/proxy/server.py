@@ -30,7 +30,8 @@ from ..settings import Settings, SettingsError, from_environment
 from . import config as proxy_config
 from .config import Config, ConfigError
 from .gate import Gate, Limits
-from .logs import keep_quiet
+from .keys import Users
+from .logs import Form, keep_quiet
 from .model_names import ModelNames
 
 TERMS: Final = """\
@@ -65,6 +66,11 @@ class Options:
     max_body_mb: float = 32
     body_timeout_s: float = 60
     grace_s: int = 300
+    max_wait_s: float | None = None
+    log_format: Form = "text"
+    keys: Path | None = None
+    """A file of users; see `keys.py`."""
+    open_metrics: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +101,13 @@ def serve(options: Options, listening: socket.socket) -> None:
         max_requests=options.max_requests or 4 * settings.max_workers,
         max_body_bytes=int(options.max_body_mb * 2**20),
         body_timeout_s=options.body_timeout_s,
+        processes=settings.max_workers,
+        max_wait_s=options.max_wait_s,
     )
     hosts = proxy_config.upstream_hosts(config, os.environ)
     inner_key = named_key or f"sk-{secrets.token_urlsafe(32)}"
     signal.signal(signal.SIGTERM, _leave)
-    with _configured(options, config, inner_key), contextlib.closing(provider):
+    with _users(options, config) as users, _configured(options, config, inner_key), contextlib.closing(provider):
         threading.Thread(target=_warm_up, args=(config,), daemon=True).start()
         chatter = io.StringIO()
         with contextlib.redirect_stdout(chatter):
@@ -112,14 +120,33 @@ def serve(options: Options, listening: socket.socket) -> None:
                 check=check,
                 hosts=hosts,
                 models=ModelNames(proxy_config.model_names(config), takes_any=options.models == "any"),
+                users=users,
+                has_open_metrics=options.open_metrics,
             )
             server = _Server(
-                gate, grace_s=options.grace_s, on_ready=lambda: _ready(listening, key, payers, config, chatter)
+                gate,
+                grace_s=options.grace_s,
+                on_ready=lambda: _ready(listening, key, payers, config, chatter, form=options.log_format),
             )
             with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its graceful shutdown
                 server.run(sockets=[listening])
         if not server.started:
             raise ConfigError(f"litellm's proxy did not start.\n{chatter.getvalue()}".rstrip())
+
+
+@contextlib.contextmanager
+def _users(options: Options, config: Config) -> Iterator[Users | None]:
+    """Provide the users of the options' file. Raises `ConfigError`, also if a limit of theirs could not be kept."""
+    if options.keys is None:
+        yield None
+        return
+    with contextlib.closing(Users(options.keys)) as users:
+        if users.has_dollar_limits() and len(proxy_config.deployments(config, os.environ)) < len(config["model_list"]):
+            raise ConfigError(
+                f"{options.keys} limits dollars, but the costs of other providers than claude_code/ are not counted. "
+                "Remove them from the configuration, or limit `max_requests_per_day`."
+            )
+        yield users
 
 
 def _agents(options: Options) -> list[str]:
@@ -240,11 +267,13 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
 
-def _ready(listening: socket.socket, key: Key, payers: set[Any], config: Config, chatter: io.StringIO) -> None:
+def _ready(
+    listening: socket.socket, key: Key, payers: set[Any], config: Config, chatter: io.StringIO, *, form: Form
+) -> None:
     """Switch from loading to serving: exclude loaded objects from garbage collection, set up the log, tell the user."""
     gc.enable()
     gc.freeze()
-    keep_quiet()
+    keep_quiet(form=form)
     chatter.truncate(0)
     host, port = listening.getsockname()[:2]
     names = [str(entry.get("model_name")) for entry in config["model_list"]]

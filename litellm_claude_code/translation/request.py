@@ -99,7 +99,7 @@ class PlainRequest(Request):
     answer_format: AnswerFormat = field(default_factory=AnswerFormat)
 
     def events(self, pool: Pool, waiting: Waiting) -> AsyncGenerator[ApiEvent, None]:
-        return pool.events(self.call, waiting=waiting)
+        return pool.events(self.call, waiting=waiting, queued=self.observer.queued)
 
     def response(self, events: Sequence[ApiEvent]) -> ModelResponse:
         return to_response(fold(events), self.answer_format)
