@@ -19,8 +19,9 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(message, name="dspy") from None
 
 from litellm_claude_code.accounting.run import Run
-from litellm_claude_code_runs.budget import Budget, Spending
+from litellm_claude_code_runs.budget import Budget
 from litellm_claude_code_runs.halt import RunHalted
+from litellm_claude_code_runs.ledger import Spending
 from litellm_claude_code_runs.report import CallRecord
 
 from .citations import take_citations_natively

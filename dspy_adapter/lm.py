@@ -18,8 +18,6 @@ from litellm.exceptions import AuthenticationError
 
 import litellm_claude_code  # noqa: F401 - registers the provider
 from litellm_claude_code import models, provider
-from litellm_claude_code.accounting.observed import ObservedCall
-from litellm_claude_code.accounting.run import open_runs
 from litellm_claude_code.auth import choose_login
 from litellm_claude_code.models import PROVIDER
 from litellm_claude_code.observer import OnLimit, observed_by
@@ -109,23 +107,20 @@ class ClaudeCodeLM(dspy.LM):  # type: ignore[misc]  # DSPy is not typed
     @contextmanager
     def _accounted(self, kwargs: Mapping[str, Any]) -> Iterator[None]:
         """Count the call in this block towards the budget, and record it in the tracked runs."""
-        call = ObservedCall(
-            model=self.model.removeprefix(f"{PROVIDER}/"),
+        call = provider.observed_call(
+            self.model.removeprefix(f"{PROVIDER}/"),
             budget=self.budget,
             on_limit=self.on_limit,
             is_cached=kwargs.get("cache", self.cache) is not False,
         )
-        runs = open_runs()
-        error: BaseException | None = None
+        call.begin()
         try:
             with observed_by(call):
                 yield
-        except BaseException as raised:
-            error = raised
+        except BaseException as error:
+            call.end(error)
             raise
-        finally:
-            for run in runs:
-                run.record(call, error)
+        call.end()
 
     def _taken(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return a call's arguments, with the parameters adjusted to what the model takes."""

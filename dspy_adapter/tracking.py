@@ -13,7 +13,9 @@ from .parameters import tell_again
 
 @contextmanager
 def track_run(*, progress: bool = False) -> Iterator[Run]:
-    """Record all calls that the `ClaudeCodeLM`s of this process make in this block, even if it raises.
+    """Record all `claude_code/…` calls that this process makes in this block, even if it raises.
+
+    A call of a `ClaudeCodeLM` includes its retries, and answers from DSPy's cache count as calls, too.
 
     `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within it.
     """

@@ -38,3 +38,4 @@ close = provider.close
 aclose = provider.aclose
 
 register()
+provider.begin_run()

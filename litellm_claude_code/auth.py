@@ -20,7 +20,7 @@ from .errors import bad_request
 from .in_force import policy_stamp
 from .login import PLACE, Login, without_password
 from .models import PROVIDER
-from .settings import Settings
+from .settings import STAND_IN_VARIABLE, Settings
 
 DEFAULT_BASE_URL: Final = "https://api.anthropic.com"
 _ARGUMENT: Final = "`api_key` of the call"
@@ -55,6 +55,9 @@ def choose_login(
 def _choose(
     *, api_key: str | None, api_base: str | None, settings: Settings, model: str, env: Mapping[str, str]
 ) -> Login:
+    if stand_in := env.get(STAND_IN_VARIABLE):
+        url, _, token = stand_in.partition(" ")
+        return Login(payer="gateway", base_url=url, secrets=((cli.AUTH_TOKEN, token),), source=cli.AUTH_TOKEN)
     base_url = (api_base or env.get(cli.BASE_URL) or "").rstrip("/")
     is_default = base_url in ("", DEFAULT_BASE_URL)
     if not api_base or is_default:

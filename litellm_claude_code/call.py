@@ -36,6 +36,8 @@ class Call:
     login: Login
     on_limit: OnLimit | None = None
     """What to do while a subscription limit is reached. None: as in the settings."""
+    on_request: Callable[[int], object] = field(default=NOBODY.requested, repr=False, compare=False)
+    """Called on the background loop with the number of further requests that reach the API."""
 
 
 @dataclass(frozen=True, kw_only=True)

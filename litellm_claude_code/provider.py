@@ -22,6 +22,9 @@ from litellm.llms.custom_llm import CustomLLM
 from litellm.types.utils import ModelResponse
 
 from . import _litellm, models
+from .accounting.default import default_observer, observed_call
+from .accounting.observed import ObservedCall
+from .accounting.own_run import begin_own_run
 from .accounting.run import Run, tracked
 from .answering import answer, checked, stream
 from .auth import choose_login
@@ -39,7 +42,7 @@ from .errors import (
 )
 from .login import Login
 from .models import PROVIDER
-from .observer import Observer, current, notify_on_failure
+from .observer import NOBODY, Observer, current, notify_on_failure
 from .proxied import check_proxied
 from .registration import register_handler
 from .settings import Settings, SettingsError, from_environment
@@ -147,11 +150,23 @@ class ClaudeCodeProvider(CustomLLM):
         return pool.stats() if pool is not None else {}
 
     def track_run(self, *, progress: bool = False) -> AbstractContextManager[Run]:
-        """Record all calls that the `ClaudeCodeLM`s of this process make in the `with` block, even if it raises.
+        """Record all `claude_code/…` calls that this process makes in the `with` block, even if it raises.
 
         `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within.
         """
         return tracked(Run(pool_stats=self.stats, progress=progress))
+
+    def begin_run(self) -> None:
+        """Begin the run of this process, if the settings ask for one. Calls report an invalid setting."""
+        with suppress(BadRequestError):
+            begin_own_run(self._current_settings())
+
+    def observed_call(self, model: str, **more: Any) -> ObservedCall:
+        """Return an observer for one call of an LM, which charges the run that this process belongs to.
+
+        `more` are fields of `ObservedCall`. Raises `litellm.BadRequestError` for an invalid setting.
+        """
+        return observed_call(model, settings=self._current_settings(), pool_stats=self.stats, **more)
 
     def rate_limit_status(self) -> dict[str, Any]:
         """Return the subscription limits that the CLI last reported; see `LimitStatus`. Makes no request."""
@@ -217,6 +232,8 @@ class ClaudeCodeProvider(CustomLLM):
 
     def _to_request(self, **given: Any) -> Request:
         observer = current()
+        if observer is NOBODY:
+            observer = default_observer(given["model"], settings=self._current_settings(), pool_stats=self.stats)
         with notify_on_failure(observer), bugs_reported(given["model"]):
             request = self._translate(observer=observer, **given)
         _litellm.log_request(

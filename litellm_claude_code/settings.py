@@ -21,6 +21,8 @@ from .container import container_limits
 PREFIX: Final = "LITELLM_CLAUDE_CODE_"
 PROFILES_VARIABLE: Final = f"{PREFIX}PROFILES"
 """Names the files with agent profiles (`agents/registry.py`). Not a field of `Settings`."""
+STAND_IN_VARIABLE: Final = f"{PREFIX}STAND_IN"
+"""The base URL and the key of a stand-in that answers all calls, whatever they name. `run --stand-in` sets it."""
 # A worker uses 110–170 MB (measured with claude-agent-sdk 0.2.184). Twice that is left free for the caller's own work.
 _WORKER_MIB = 170
 _TRIES: Final = 100
@@ -64,6 +66,15 @@ class Settings(BaseSettings):
     on_limit: Literal["raise", "wait"] = Field(
         default="raise", description="What a call does when a subscription limit is reached: fail at once, or wait"
     )
+    halt: bool = Field(
+        default=False, description="End the program when the login is refused, a limit reached or the budget spent"
+    )
+    max_usd: float | None = Field(default=None, gt=0, description="What a run may spend, in dollars at API prices")
+    max_calls: int | None = Field(default=None, gt=0, description="How many requests a run may make")
+    max_tokens: int | None = Field(default=None, gt=0, description="How many tokens a run may use, input and output")
+    max_time_s: float | None = Field(default=None, gt=0, description="How long a run may take; no call starts later")
+    report: Path | None = Field(default=None, description="The file that gets a run's report, as JSON")
+    progress: bool = Field(default=False, description="Show calls, dollars and tokens during a run, on stderr")
     max_limit_wait_s: float = Field(default=6 * 3600, gt=0, description="Maximum wait with on_limit='wait'")
     allow_overage: bool = Field(default=False, description="Continue after extra usage, which is billed, has begun")
     usage_every_s: float = Field(

@@ -12,7 +12,7 @@ from .claude import claude
 from .demo import demo
 from .doctor import doctor
 from .models import models
-from .run import run
+from .run import OwnOptionsFirst, run
 from .serve import serve
 from .stand_in import stand_in
 
@@ -29,7 +29,7 @@ app = typer.Typer(
 app.command()(ask)
 app.command()(models)
 app.command()(doctor)
-app.command(context_settings=_ANOTHER_PROGRAMS)(run)
+app.command(cls=OwnOptionsFirst)(run)
 app.command()(serve)
 app.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(demo)
 app.command(name="stand-in")(stand_in)

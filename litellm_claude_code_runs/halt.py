@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Reason = Literal["login", "billing", "model", "limit", "budget"]
+Reason = Literal["login", "billing", "model", "limit", "budget", "ended"]
 
 _AGAIN: Final[dict[Reason, str]] = {
     "login": "log in, then start the same program again",
@@ -12,6 +12,11 @@ _AGAIN: Final[dict[Reason, str]] = {
     "model": "use a model that exists, then start the same program again",
     "limit": 'start the same program again after the reset, or give the LMs on_limit="wait"',
     "budget": "start the same program again with a larger budget, or after `budget.reset()`",
+    "ended": "start the same program again",
+}
+_AGAIN_UNDER_RUN: Final[dict[Reason, str]] = {
+    "limit": "start the same program again after the reset, or with --on-limit wait",
+    "budget": "start the same program again with a larger budget",
 }
 
 
@@ -24,7 +29,7 @@ class RunHalted(BaseException):
     def __init__(self, message: str, reason: Reason = "budget", resets_at: float | None = None) -> None:
         super().__init__(message, reason, resets_at)
         self.reason = reason
-        """One of `login`, `billing`, `model`, `limit` and `budget`."""
+        """One of `login`, `billing`, `model`, `limit` and `budget`; `ended` if the run was interrupted or is over."""
         self.resets_at = resets_at
         """When the reached subscription limit resets, in Unix seconds, if the CLI reported it."""
 
@@ -32,11 +37,24 @@ class RunHalted(BaseException):
         return str(self.args[0])
 
 
-def halted(reason: Reason, what: str, *, so_far: str, is_cached: bool, resets_at: float | None = None) -> RunHalted:
-    """Return an exception whose message says what happened, what was spent so far and how to continue."""
-    kept = (
-        "finished calls are in DSPy's cache and are not repeated"
-        if is_cached
-        else "with cache=False, finished calls are repeated"
-    )
-    return RunHalted(f"{what}\nSo far: {so_far}.\nTo continue, {_AGAIN[reason]} ({kept}).", reason, resets_at)
+def halted(
+    reason: Reason,
+    what: str,
+    *,
+    so_far: str,
+    is_cached: bool | None = None,
+    resets_at: float | None = None,
+    is_under_run: bool = False,
+) -> RunHalted:
+    """Return an exception whose message says what happened, what was spent so far and how to continue.
+
+    `is_cached` says whether DSPy's cache keeps the answers, if that is known. `is_under_run`: the user has the options
+    of `litellm-claude-code run`, and the program may not be the user's own.
+    """
+    again = (is_under_run and _AGAIN_UNDER_RUN.get(reason)) or _AGAIN[reason]
+    kept = {
+        True: " (finished calls are in DSPy's cache and are not repeated)",
+        False: " (with cache=False, finished calls are repeated)",
+        None: "",
+    }[is_cached]
+    return RunHalted(f"{what}\nSo far: {so_far}.\nTo continue, {again}{kept}.", reason, resets_at)

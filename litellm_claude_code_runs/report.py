@@ -31,7 +31,10 @@ class CallRecord:
     """Whether DSPy's cache answered it, without a request."""
     error: str | None
     """The name of the exception's class, if the call failed."""
+    is_in_flight: bool
+    """Whether the call was not over yet. Tokens and dollars of its last request are not known then."""
     requests: int
+    """Requests that reached the API."""
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
@@ -47,6 +50,7 @@ class Summary:
     calls: int
     cached: int
     failed: int
+    in_flight: int
     requests: int
     input_tokens: int
     cache_read_tokens: int
@@ -67,6 +71,8 @@ class Report:
     process_boots: int
     queue_wait_s: float
     """The seconds that calls waited for a Claude Code process, summed over calls."""
+    answered_by: str | None = None
+    """What answered instead of the API, for example the stand-in."""
 
     def summary(self, model: str | None = None) -> Summary:
         """Return the totals for one model, or for all models."""
@@ -78,6 +84,7 @@ class Report:
             "elapsed_s": self.elapsed_s,
             "queue_wait_s": self.queue_wait_s,
             "process_boots": self.process_boots,
+            "answered_by": self.answered_by,
             "limit_waits": self._limit_waits,
             "limit_wait_s": sum(call.limit_wait_s for call in self.calls),
             "models": {model: asdict(self.summary(model)) for model in self._models},
@@ -111,13 +118,24 @@ class Report:
         return [*self._models, _ALL], [_cells(self.summary(model)) for model in (*self._models, None)]
 
     def _notes(self) -> list[str]:
-        notes = [f"{self.elapsed_s:.1f} s in total; {self.process_boots} Claude Code processes started; "
-                 f"{self.queue_wait_s:.1f} s of waiting for a process, summed over calls."]  # fmt: skip
+        total = self.summary()
+        wait_s = self.queue_wait_s / max(1, total.requests)
+        notes = [f"{self.elapsed_s:.1f} s in total. New Claude Code processes: {self.process_boots}. "
+                 f"A request waited {wait_s:.2f} s for a process, on average."]  # fmt: skip
+        if total.in_flight:
+            verb, whose = ("is", "its") if total.in_flight == 1 else ("are", "their")
+            notes.append(
+                f"{counted(total.in_flight, 'call')} {verb} still in flight: {whose} tokens and cost are not counted."
+            )
         waited_s = sum(call.limit_wait_s for call in self.calls)
         if waited_s:
+            each = "" if self._limit_waits == 1 else " on average"
             notes.append(
-                f"{self._limit_waits} calls waited for a usage limit to reset, {waited_s:.0f} s summed over calls."
+                f"{counted(self._limit_waits, 'call')} waited for a usage limit to reset, "
+                f"{waited_s / self._limit_waits:.0f} s{each}."
             )
+        if self.answered_by is not None:
+            return [*notes, f"{self.answered_by} answered: nothing was spent. Costs are what the API would charge."]
         return [*notes, "Costs are at API prices; a subscription is not billed per token."]
 
     @property
@@ -129,13 +147,20 @@ class Report:
         return list(dict.fromkeys(call.model for call in self.calls))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, for example "1 call" and "2 calls"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _summary(calls: Sequence[CallRecord]) -> Summary:
-    latencies = sorted(call.took_s - call.limit_wait_s for call in calls if not call.is_cached and call.error is None)
+    answered = [call for call in calls if not (call.is_cached or call.is_in_flight or call.error)]
+    latencies = sorted(call.took_s - call.limit_wait_s for call in answered)
     used = sum((_used(call) for call in calls), NOTHING)
     return Summary(
         calls=len(calls),
         cached=sum(call.is_cached for call in calls),
         failed=sum(call.error is not None for call in calls),
+        in_flight=sum(call.is_in_flight for call in calls),
         requests=sum(call.requests for call in calls),
         input_tokens=used.input_tokens,
         cache_read_tokens=used.cache_read_tokens,

@@ -34,6 +34,7 @@ class Recorder:
         self._stops = stops
 
     def asked(self, model: str, n: int) -> None: ...
+    def requested(self, count: int) -> None: ...
     def answered(self, usage: Any) -> None:
         self.heard.append("answered")
 

@@ -35,6 +35,7 @@ from litellm_claude_code.testing import (
     Usage,
     answer,
 )
+from litellm_claude_code.testing.made_up import respond as made_up_answer
 
 from .support.dspy_runs import quiet
 from .support.limits import limited
@@ -136,6 +137,17 @@ def test_structured_output_comes_through_every_adapter(
     assert len(stand_in.requests) == len(answers)
     if adapter == "JSONAdapter":
         assert stand_in.requests[0].body["output_config"]["format"]["type"] == "json_schema"
+
+
+@pytest.mark.parametrize("adapter", ["ChatAdapter", "JSONAdapter"])
+def test_made_up_answers_have_the_form_that_a_program_asks_for(stand_in: StandIn, lm: Any, adapter: str) -> None:
+    stand_in.respond = made_up_answer
+    with dspy.context(adapter=getattr(dspy, adapter)()):
+        described = dspy.ChainOfThought(Describe)(country="France")
+        counted = dspy.Predict("text -> count: int, is_long: bool, names: list[str]")(text="One two")
+    assert (described.city.population, described.size) == (1, "small")
+    assert (counted.count, counted.is_long) == (1, True)
+    assert len(stand_in.requests) == 2
 
 
 def test_react_uses_tools(stand_in: StandIn, lm: Any) -> None:
@@ -521,6 +533,55 @@ def test_the_cost_in_the_report_is_litellms_own(stand_in: StandIn, lm: Any) -> N
     assert run.cost_usd == pytest.approx(lm.history[-1]["cost"])
 
 
+def test_a_report_after_a_halt_includes_what_is_in_flight_and_the_saved_one_is_right_in_the_end(
+    stand_in: StandIn, where: dict[str, Any], tmp_path: Path
+) -> None:
+    is_let_go = threading.Event()
+
+    def respond(record: RecordedRequest) -> Answer | Failure:
+        if "fatal" in str(record.body["messages"]):
+            return Failure(401)
+        assert is_let_go.wait(60)
+        return answer(PARIS, usage=Usage(input_tokens=100, output_tokens=20))
+
+    stand_in.respond = respond
+    lm = ClaudeCodeLM("sonnet", cache=False, **where)
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            with track_run() as run:
+                asking = [threads.submit(lm, "slow"), threads.submit(lm, "slow")]
+                stand_in.wait_for(2, timeout_s=60)
+                with pytest.raises(RunHalted):
+                    lm("fatal")
+            run.save(tmp_path / "run.json")
+            total = run.summary()
+            assert (total.calls, total.in_flight, total.failed, total.requests) == (3, 2, 1, 3)
+            assert "2 calls are still in flight" in str(run)
+            assert json.loads((tmp_path / "run.json").read_text())["total"]["in_flight"] == 2
+        finally:
+            is_let_go.set()
+        for each in asking:
+            each.result(60)
+    total = run.summary()
+    assert (total.calls, total.in_flight, total.requests, total.output_tokens) == (3, 0, len(stand_in.requests), 40)
+    assert json.loads((tmp_path / "run.json").read_text()) == json.loads(json.dumps(run.as_dict()))
+
+
+def test_a_run_records_calls_of_every_kind(stand_in: StandIn, where: dict[str, Any]) -> None:
+    with track_run() as run:
+        litellm.completion("claude_code/sonnet", [{"role": "user", "content": "1"}], **where)
+        dspy.LM("claude_code/haiku", cache=False, **where)("2")
+        stand_in.script(Failure(401))
+        with pytest.raises(litellm.AuthenticationError):
+            litellm.completion("claude_code/sonnet", [{"role": "user", "content": "3"}], **where)
+    assert [(call.model, call.error) for call in run.calls] == [
+        ("sonnet", None),
+        ("haiku", None),
+        ("sonnet", "AuthenticationError"),
+    ]
+    assert run.summary().requests == len(stand_in.requests) == 3
+
+
 def test_runs_nest_and_end(stand_in: StandIn, lm: Any) -> None:
     stand_in.respond = lambda _: PARIS
     with track_run() as outer:
@@ -541,7 +602,8 @@ def test_waiting_for_a_limits_reset_is_counted_and_shown(
     numbers = run.as_dict()
     assert numbers["limit_waits"] == 1
     assert 1 < numbers["limit_wait_s"] <= numbers["elapsed_s"]
-    assert "1 calls waited for a usage limit" in str(run)
+    assert "1 call waited for a usage limit" in str(run)
+    assert numbers["total"]["requests"] == len(stand_in.requests) == 2
     assert "Claude's usage limit is reached: 1 call is waiting for the reset at " in capfd.readouterr().err
 
 

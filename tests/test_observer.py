@@ -1,6 +1,9 @@
 """An observer is told of every call of its context, and may refuse it: on the real CLI."""
 
 import asyncio
+import os
+import signal
+from contextlib import suppress
 from typing import Any
 
 import litellm
@@ -11,6 +14,7 @@ from litellm_claude_code.observer import OnLimit, Waits, observed_by
 from litellm_claude_code.testing import Failure, StandIn, Usage, answer
 
 from .support.limits import limited
+from .support.processes import claude_processes
 from .support.requests import ASK
 
 
@@ -27,6 +31,7 @@ class Recorder:
         self.heard: list[str] = []
         self.tokens: list[int] = []
         self.left_s: list[float] = []
+        self.requests = 0
         self._stop_at = stop_at
 
     def _hear(self, what: str) -> None:
@@ -39,6 +44,9 @@ class Recorder:
 
     def waits(self, left_s: float) -> None:
         self.left_s.append(left_s)
+
+    def requested(self, count: int) -> None:
+        self.requests += count
 
     def answered(self, usage: Any) -> None:
         self.tokens.append(usage.completion_tokens)
@@ -92,6 +100,7 @@ def test_an_observer_hears_of_the_call_and_what_it_used(stand_in: StandIn, call:
         for error in (server_error, litellm.AuthenticationError):
             with pytest.raises(error):
                 call(stand_in)
+    assert recorder.requests == len(stand_in.requests) == 3
     call(stand_in)
     assert recorder.heard == [
         *("asked", "answered"),
@@ -135,7 +144,7 @@ def test_an_observer_may_have_a_call_wait_for_the_reset(stand_in: StandIn, login
         text = "".join(c.choices[0].delta.content or "" for c in answered) if has_stream else None
     assert (text or answered.choices[0].message.content) == "Paris."
     assert recorder.heard == ["asked", "answered"]
-    assert len(stand_in.requests) == 3
+    assert len(stand_in.requests) == 1 + recorder.requests == 3  # the first was not observed
     *counting, last = recorder.left_s
     assert last == 0
     assert counting == sorted(counting, reverse=True)
@@ -152,11 +161,40 @@ def test_the_requests_of_one_call_wait_for_the_reset_as_one(stand_in: StandIn, l
         answered = litellm.completion(**asked | {"timeout": 3}, n=2)
     assert [choice.message.content for choice in answered.choices] == ["Paris.", "Paris."]
     assert recorder.heard == ["asked", "answered"]
-    assert len(stand_in.requests) == 4  # an answer that came before the limit is kept
+    assert len(stand_in.requests) == 1 + recorder.requests == 4  # an answer that came before the limit is kept
     *counting, last = recorder.left_s
     assert last == 0
     assert counting == sorted(counting, reverse=True)
     assert counting[-1] > 0
+
+
+def test_an_observer_hears_of_the_requests_that_reach_the_api(stand_in: StandIn, login: Any) -> None:
+    class Killing(Recorder):
+        """Ends the processes that a call would have used."""
+
+        def asked(self, model: str, n: int) -> None:
+            for pid in claude_processes():
+                os.kill(pid, signal.SIGKILL)
+
+    asked = request(stand_in) | {"api_key": None}
+    litellm.completion(**asked)
+    recorder = Killing()
+    with observed_by(recorder):
+        for _ in range(3):
+            with suppress(litellm.APIConnectionError):
+                litellm.completion(**asked)
+        assert recorder.requests == len(stand_in.requests) - 1
+        for failure in (Failure(404), Failure(401)):  # for these the CLI asks twice
+            stand_in.script(failure, failure)
+            with pytest.raises((litellm.NotFoundError, litellm.AuthenticationError)):
+                litellm.completion(**asked)
+            assert recorder.requests == len(stand_in.requests) - 1
+        stand_in.script(Failure(401))
+        litellm.completion(**asked)
+        login.delenv("CLAUDE_CODE_OAUTH_TOKEN")
+        with pytest.raises(litellm.AuthenticationError):
+            litellm.completion(**asked)
+    assert recorder.requests == len(stand_in.requests) - 1
 
 
 def test_an_observer_hears_of_the_waits_of_several_requests_once_a_second_and_of_their_end_once() -> None:

@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from litellm_claude_code.testing import StandIn
+from litellm_claude_code_cli.app import app
 
 from .support.processes import COMMAND
 
@@ -118,6 +121,21 @@ def test_what_goes_wrong_is_told_by_python(tmp_path: Path, arguments: list[str])
     ours, pythons = run(*arguments, cwd=tmp_path), python(*arguments, cwd=tmp_path)
     assert (ours.returncode, ours.stdout, ours.stderr) == (pythons.returncode, pythons.stdout, pythons.stderr)
     assert ours.returncode in (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "usd", "arguments"),
+    [
+        ("--max-usd 5 train.py --max-usd 9 --report x", 5, "train.py --max-usd 9 --report x"),
+        ("--no-halt --max-usd=2 -m train --max-usd 9", 2, "-m train --max-usd 9"),
+        ("-mtrain --max-usd 9", None, "-mtrain --max-usd 9"),
+        ("-u train.py --help", None, "-u train.py --help"),
+    ],
+)
+def test_own_options_come_before_the_program(given: str, usd: float | None, arguments: str) -> None:
+    command: Any = get_command(app)
+    parsed = command.commands["run"].make_context("run", given.split())
+    assert (parsed.params["max_usd"], parsed.params["arguments"]) == (usd, arguments.split())
 
 
 def test_another_sitecustomize_still_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

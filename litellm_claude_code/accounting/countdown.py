@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tqdm import tqdm
 
-from .ticker import Ticker
+from litellm_claude_code_runs.ticker import Ticker
 
 _FORMAT: Final = "{desc}"
 

@@ -6,16 +6,16 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from litellm_claude_code_runs.report import CallRecord, Report, Summary
-from litellm_claude_code_runs.usage import NOTHING
+from litellm_claude_code_runs.ticker import Ticker
 
 from .observed import ObservedCall
-from .ticker import Ticker
 
+_WAIT_S: Final = 2.0
 _PROGRESS: Final = "{n_fmt} calls [{elapsed}, {rate_fmt}{postfix}]"
 
 PoolStats = Callable[[], Mapping[str, Any]]
@@ -32,15 +32,16 @@ class Run:
         self._pool_stats = pool_stats
         self._pool_before = pool_stats()
         self._pool_after: Mapping[str, Any] | None = None
-        self._calls: list[CallRecord] = []
-        self._used = NOTHING
+        self._changed = threading.Condition(self._lock)
+        self._records: dict[str, CallRecord] = {}
+        self._saved_to: set[Path] = set()
         self._ticker = Ticker(self._draw, unit=" calls", bar_format=_PROGRESS) if progress else None
 
     @property
     def calls(self) -> Sequence[CallRecord]:
-        """All finished calls, in the order in which they ended."""
+        """All calls: first those that have ended, in the order in which they did, and then those in flight."""
         with self._lock:
-            return tuple(self._calls)
+            return tuple(sorted(self._records.values(), key=lambda record: record.is_in_flight))
 
     @property
     def elapsed_s(self) -> float:
@@ -50,7 +51,7 @@ class Run:
     @property
     def cost_usd(self) -> float:
         """Dollars at API prices so far."""
-        return self._used.usd
+        return sum(call.cost_usd for call in self.calls)
 
     def summary(self, model: str | None = None) -> Summary:
         """Return the totals for one model, or for all models."""
@@ -61,30 +62,30 @@ class Run:
         return self._report().as_dict()
 
     def save(self, path: str | Path) -> None:
-        """Write `as_dict()` as JSON."""
-        Path(path).write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-
-    def record(self, call: ObservedCall, error: BaseException | None) -> None:
-        """Add a finished call; `error` is the exception if it failed."""
-        now, used = time.monotonic(), call.used
+        """Write `as_dict()` as JSON. If calls are in flight, the file is written again when they end."""
+        path = Path(path).absolute()
+        report = self._report()
+        path.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
         with self._lock:
-            self._used += used
-            self._calls.append(
-                CallRecord(
-                    model=call.model,
-                    began_s=call.began_at - self._began_at,
-                    took_s=now - call.began_at,
-                    is_cached=call.requests == 0 and error is None,
-                    error=type(error).__name__ if error is not None else None,
-                    requests=call.requests,
-                    input_tokens=used.input_tokens,
-                    cache_read_tokens=used.cache_read_tokens,
-                    cache_write_tokens=used.cache_write_tokens,
-                    output_tokens=used.output_tokens,
-                    cost_usd=used.usd,
-                    limit_wait_s=call.limit_wait_s,
-                )
-            )
+            again = any(call.is_in_flight for call in report.calls)
+            (self._saved_to.add if again else self._saved_to.discard)(path)
+
+    def note(self, call: ObservedCall) -> None:
+        """Add a call, or what has changed about it."""
+        record = call.record(run_began_at=self._began_at)
+        with self._lock:
+            self._records.pop(call.id, None)
+            self._records[call.id] = record  # last, so that calls are in the order of their ends
+            saved_to = list(self._saved_to) if not record.is_in_flight else []
+            self._changed.notify_all()
+        for path in saved_to:
+            with suppress(OSError):
+                self.save(path)
+
+    def wait_for_calls(self, timeout_s: float) -> None:
+        """Wait until no call is in flight, but no longer than `timeout_s`."""
+        with self._lock:
+            self._changed.wait_for(lambda: not self._in_flight, timeout_s)
 
     def end(self) -> None:
         """Stop the clock and the progress line."""
@@ -94,6 +95,10 @@ class Run:
         if self._ticker is not None:
             self._ticker.stop()
             self._ticker.join()
+
+    @property
+    def _in_flight(self) -> bool:
+        return any(record.is_in_flight for record in self._records.values())
 
     def __str__(self) -> str:
         """Return the report as a plain-text table."""
@@ -106,9 +111,10 @@ class Run:
         return self._report()._repr_html_()
 
     def _draw(self, bar: Any) -> None:
-        with self._lock:
-            bar.set_postfix_str(f"${self._used.usd:.4f}, {self._used.tokens:,} tokens", refresh=False)
-            bar.update(len(self._calls) - bar.n)
+        total = self.summary()
+        tokens = total.input_tokens + total.output_tokens
+        bar.set_postfix_str(f"${total.cost_usd:.4f}, {tokens:,} tokens", refresh=False)
+        bar.update(total.calls - total.in_flight - bar.n)
 
     def _report(self) -> Report:
         boots, waited_s = self._pool("boots"), self._pool("waited_s")
@@ -127,11 +133,18 @@ _open_lock = threading.Lock()
 
 @contextmanager
 def tracked(run: Run) -> Iterator[Run]:
-    """Record the calls of this block in `run`, and end it."""
+    """Record the calls of this block in `run`, and end it. Waits shortly for the calls that are still in flight."""
     with _open_lock:
         _open.append(run)
     try:
         yield run
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        run.wait_for_calls(_WAIT_S)
+        raise
+    else:
+        run.wait_for_calls(_WAIT_S)
     finally:
         with _open_lock:
             _open.remove(run)

@@ -202,10 +202,14 @@ class AgentRun:
 
     async def _send_and_read(self, process: AgentProcess) -> None:
         await process.send(_frame(self._call.messages[-1], self._message_id, client_composed=True))
+        noted = 0
         try:
             while not self._trace.is_over:
                 for event in self._trace.take(await process.next(), time.monotonic()):
                     await self._deliver(event)
+                if self._trace.requests > noted:
+                    self._call.on_request(self._trace.requests - noted)
+                    noted = self._trace.requests
         finally:
             if self._trace.limit is not None:
                 self._pool.note_limit(self._call, self._trace.limit)

@@ -96,6 +96,8 @@ class Trace:
         self.limit: Frame | None = None
         """The CLI's latest `rate_limit_info`, about the limits of the subscription."""
         self.model: str | None = None
+        self.requests = 0
+        """How many requests have reached the API so far, as the CLI reports them."""
         self.has_acted = False
         """Whether the agent has used a tool. If so, only the caller may repeat the run."""
 
@@ -115,6 +117,8 @@ class Trace:
                 yield from self._take_blocks(blocks, frame.get("parent_tool_use_id"), now)
             case {"type": "user", "message": {"content": list(blocks)}}:
                 yield from self._take_results(blocks, frame, now)
+            case {"type": "system", "subtype": "status", "status": "requesting"}:
+                self.requests += 1
             case {"type": "system", "subtype": "init"}:
                 yield {"type": "started", "tools": frame.get("tools"), "cwd": frame.get("cwd")}
             case {"type": "system", "subtype": "permission_denied"}:

@@ -36,6 +36,7 @@ class Lease:
         """The `rate_limit_info` that the CLI reported with this call, if any."""
         self.ended_by: str | None = None
         """The `subtype` of the CLI's result, for example `error_max_budget_usd`, or None if the turn was stopped."""
+        self._requests = 0
         self._wake = wake
         self._events: asyncio.Queue[ApiEvent | CallFailed | None] = asyncio.Queue()
         self._moved_at = time.monotonic()
@@ -58,6 +59,12 @@ class Lease:
     def api_s(self) -> float:
         """Return the seconds from the request to the API until its last event, or 0 if it was not asked."""
         return self._moved_at - self.asked_at if self.asked_at is not None else 0.0
+
+    def note_requests(self, count: int) -> None:
+        """Note that the call has made `count` requests to the API so far."""
+        if count != self._requests:
+            self.call.on_request(count - self._requests)
+            self._requests = count
 
     def abandon(self) -> None:
         """Stop the model request because the caller has left. Does nothing once the call is over."""
@@ -101,6 +108,8 @@ class Reading:
         self._lease_id = lease_id
         self._guard = OneTokenGuard(max_tokens=max_tokens)
         self._starts = 0
+        self._requests = 0
+        self._refused_logins = 0
         self._asks_again = False
         self._has_cost = False
         self._stop_reason: str | None = None
@@ -119,6 +128,21 @@ class Reading:
     def ended_by(self) -> str | None:
         """Return the `subtype` of the result, or None if there is no result."""
         return (self._result or {}).get("subtype")
+
+    @property
+    def requests(self) -> int:
+        """Return how many requests have reached the API so far, as the CLI (2.1.327) reports them.
+
+        It repeats two requests in spite of `MAX_RETRIES=0`: after a 401 if a login pays, with an `api_retry` for each
+        401, and after a 404 without a stream, which it does not report. Without a login it reports a request, too, but
+        makes none: the number then becomes 0 again.
+        """
+        status = (self._result or {}).get("api_error_status")
+        if self._error == "authentication_failed" and self.has_result and status is None:
+            return 0
+        if self._refused_logins:
+            return self._refused_logins + (self.is_answered or status not in (None, 401))
+        return max(self._requests, int(self.is_answered or status is not None)) + (status == 404)
 
     @property
     def is_answered(self) -> bool:
@@ -148,7 +172,10 @@ class Reading:
                 self.has_begun = True
             case {"type": "system", "subtype": "status", "status": "requesting"}:
                 self.is_asked = True
-                self._asks_again = self._stop_reason is not None
+                self._asks_again = self._stop_reason is not None  # with the disarmed body, which the CLI cannot send
+                self._requests += not self._asks_again
+            case {"type": "system", "subtype": "api_retry", "error_status": 401}:
+                self._refused_logins += 1
             case {"type": "assistant", "error": str(error)}:
                 self._error = error
                 self.limit = info_of_error(frame, self.limit)

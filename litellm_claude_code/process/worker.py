@@ -197,10 +197,18 @@ class Worker:
         If the CLI has not sent a result by then, interrupt it.
         """
         reading = Reading(lease.id, max_tokens=lease.call.max_tokens)
+        try:
+            await self._read_to_its_end(lease, reading)
+        except asyncio.CancelledError:  # the process is closed, and its report of the request may still be unread
+            lease.note_requests(max(1, reading.requests))
+            raise
+
+    async def _read_to_its_end(self, lease: Lease, reading: Reading) -> None:
         while not reading.is_over and not lease.is_abandoned:
             events = reading.take(await self._cli.next_frame())
             if lease.asked_at is None and reading.is_asked:
                 lease.asked_at = time.monotonic()
+            lease.note_requests(reading.requests)
             if reading.is_answered:
                 # Now rather than at the reset: if the response's usage is 0, the CLI would send a second request.
                 self._steps.disarm_early()
@@ -212,6 +220,7 @@ class Worker:
         lease.end(reading.failure())
         if not reading.has_result:
             await self._steps.interrupt(reading)
+            lease.note_requests(reading.requests)
 
     def _exited(self) -> None:
         """Close an idle worker whose process has ended. A call in progress fails at its own next step."""

@@ -67,6 +67,9 @@ class Outcome:
         """Add up the waits for a process."""
         self.queued_s += waited_s
 
+    def requested(self, count: int) -> None:
+        """Do nothing: what counts here are answers."""
+
     def answered(self, usage: Usage | None) -> None:
         """Add up the tokens and the cost."""
         self._open_calls = max(0, self._open_calls - 1)

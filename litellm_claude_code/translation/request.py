@@ -88,6 +88,7 @@ class GivenCall:
             "timeout_s": self.timeout_s,
             "login": self.login,
             "on_limit": self.observer.on_limit,
+            "on_request": self.observer.requested,
         }
 
 

@@ -4,6 +4,9 @@ It removes its folder from `sys.path`, imports the `sitecustomize` that it hid, 
 `litellm_claude_code` is imported right after litellm. A process that never imports litellm thus pays nothing, and
 environment variables that the program sets for litellm still count. This module may run in any Python, so it uses the
 standard library only.
+
+It also arranges how a process ends by a halt of the run or by Ctrl-C: without tracebacks, because the process that
+supervises the run says in one line what happened.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from types import ModuleType
+import threading
+from types import ModuleType, TracebackType
 from typing import Any
 
 _PACKAGE = "litellm_claude_code"
@@ -58,6 +62,37 @@ def _register(litellm: ModuleType) -> None:
     litellm.__class__ = Litellm
 
 
+def _is_end(kind: type[BaseException]) -> bool:
+    return (
+        kind is KeyboardInterrupt or f"{kind.__module__}.{kind.__name__}" == "litellm_claude_code_runs.halt.RunHalted"
+    )
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End the process without tracebacks if the main thread ends by a halt or Ctrl-C: `sys.excepthook`."""
+    if not _is_end(kind):
+        sys.__excepthook__(kind, error, trace)
+        return
+    # What other threads meet while the interpreter shuts down says nothing about the program.
+    sys.unraisablehook = threading.excepthook = _tell_nothing
+    if (logging := sys.modules.get("logging")) is not None:
+        logging.disable(logging.CRITICAL)
+    runs, ours = sys.modules.get("litellm_claude_code_runs.run_file"), sys.modules.get(_PACKAGE)
+    if kind is KeyboardInterrupt and runs is not None and ours is not None:
+        run = runs.current_run()
+        if run is not None and run.began_by() == os.getppid():
+            run.halt(runs.interrupted())
+        ours.close()  # which ends the calls that other threads wait for
+
+
+def _tell_nothing(_: object) -> None: ...
+
+
+def _thread_quietly(args: threading.ExceptHookArgs) -> None:
+    if not _is_end(args.exc_type):
+        threading.__excepthook__(args)
+
+
 def _make_way() -> None:
     here = os.path.dirname(__file__)
     sys.path[:] = [folder for folder in sys.path if folder != here]
@@ -67,5 +102,6 @@ def _make_way() -> None:
         other.loader.exec_module(module)
 
 
+sys.excepthook, threading.excepthook = _end_quietly, _thread_quietly
 sys.meta_path.insert(0, _AfterLitellm)
 _make_way()

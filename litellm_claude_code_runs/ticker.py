@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-from tqdm import tqdm
-
 _EVERY_S: Final = 1.0
 
 
@@ -34,6 +32,8 @@ class Ticker:
         self._thread.join(_EVERY_S)
 
     def _run(self) -> None:
+        from tqdm import tqdm  # here, so that only a program that shows progress waits for it
+
         with tqdm(**self._bar) as bar:
             while not self._over.wait(_EVERY_S):
                 self._draw(bar)
