@@ -35,6 +35,7 @@ class Run:
         self._changed = threading.Condition(self._lock)
         self._records: dict[str, CallRecord] = {}
         self._saved_to: set[Path] = set()
+        self._saving = threading.Lock()
         self._ticker = Ticker(self._draw, unit=" calls", bar_format=_PROGRESS) if progress else None
 
     @property
@@ -64,11 +65,12 @@ class Run:
     def save(self, path: str | Path) -> None:
         """Write `as_dict()` as JSON. If calls are in flight, the file is written again when they end."""
         path = Path(path).absolute()
-        report = self._report()
-        path.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
-        with self._lock:
+        with self._saving:  # so that the last to write knows all that the others knew
+            report = self._report()
+            path.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
             again = any(call.is_in_flight for call in report.calls)
-            (self._saved_to.add if again else self._saved_to.discard)(path)
+            with self._lock:
+                (self._saved_to.add if again else self._saved_to.discard)(path)
 
     def note(self, call: ObservedCall) -> None:
         """Add a call, or what has changed about it."""
