@@ -7,6 +7,7 @@ litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "conte
 
 from .agents.records import agent_records
 from .cause import Cause, cause_of
+from .dspy_cache import keep_answerers_apart
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 
@@ -38,4 +39,5 @@ close = provider.close
 aclose = provider.aclose
 
 register()
+keep_answerers_apart(provider.answerer)
 provider.begin_run()

@@ -53,6 +53,10 @@ class Cloud:
         """Return whether a variable decides what an alias means on this cloud."""
         return variable == self.switch or variable in _MODELS or bool(self.resolving.fullmatch(variable))
 
+    def places(self, variable: str) -> bool:
+        """Return whether a variable decides which service of this cloud answers, and with which model."""
+        return self.resolves_by(variable) or any(variable in names for _, names in self.needs)
+
 
 BEDROCK: Final = Cloud(
     name="bedrock",

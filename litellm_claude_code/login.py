@@ -22,6 +22,9 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 HOW_TO_PAY: Final = "Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
 
+STAND_IN_KEY: Final = "stand-in-key"
+"""The key of a stand-in (`testing/`) that has no other. Its answers are scripted, in whichever process it runs."""
+
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 # The families whose ids are set for a cloud's process. If they are not, CLI 2.1.327 finds out which models the account
 # may use: with a billed request (`max_tokens: 1`) for each family, and more if one is refused.
@@ -99,6 +102,26 @@ class Login:
     def messages_url(self) -> str:
         """Return where requests go, for litellm's logging hooks: the Messages API's address, or the cloud's name."""
         return self.cloud or f"{without_password(self.base_url or 'https://api.anthropic.com').rstrip('/')}/v1/messages"
+
+    @property
+    def answerer(self) -> str:
+        """Return a name for the service that answers: two logins have the same if one's answers are good for the other.
+
+        That is Anthropic's API for a subscription and for a key, a gateway's URL, a cloud with its region, project or
+        resource, and one name for all stand-ins, because the port of a stand-in changes with each start. It contains
+        no secret.
+        """
+        env = dict(self.place or ())
+        cloud = CLOUDS[self.cloud] if self.cloud is not None else None
+        url = env.get(cloud.base_url) if cloud is not None else self.base_url
+        is_here = url is not None and urlsplit(url).hostname in _LOOPBACK
+        if is_here and STAND_IN_KEY in (*(value for _, value in self.secrets), *env.values()):
+            return "stand-in"
+        shown = without_password(url) if url is not None else ""
+        if cloud is None:
+            return shown or "https://api.anthropic.com"
+        account = (f"{name}={value}" for name, value in sorted(env.items()) if cloud.places(name))
+        return " ".join([cloud.name, *account, shown]).rstrip()
 
     @property
     def is_metered(self) -> bool:

@@ -27,9 +27,10 @@ from .accounting.observed import ObservedCall
 from .accounting.own_run import begin_own_run
 from .accounting.run import Run, tracked
 from .answering import answer, checked, stream
-from .auth import choose_login
+from .auth import DEFAULT_BASE_URL, choose_login
 from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStream
 from .call import Chunk, Request
+from .cli_protocol import BASE_URL
 from .cloud_aliases import with_known
 from .errors import (
     CallFailed,
@@ -40,7 +41,7 @@ from .errors import (
     unsupported,
     without_context,
 )
-from .login import Login
+from .login import Login, without_password
 from .models import PROVIDER
 from .observer import NOBODY, Observer, current, notify_on_failure
 from .proxied import check_proxied
@@ -292,6 +293,14 @@ class ClaudeCodeProvider(CustomLLM):
         with suppress(BadRequestError):  # the call itself raises it
             return self._current_settings().drop_params
         return False
+
+    def answerer(self, *, api_base: str | None = None, api_key: str | None = None) -> str:
+        """Return a name for the service that answers a call with these arguments; see `Login.answerer`."""
+        try:
+            settings = self._current_settings()
+            return choose_login(api_key=api_key, api_base=api_base, settings=settings, model=PROVIDER).answerer
+        except (AuthenticationError, BadRequestError):  # the call itself raises it, unless something answers it for us
+            return without_password(api_base or os.environ.get(BASE_URL) or DEFAULT_BASE_URL)
 
     def claude_behind(self, name: str, *, may_ask: bool) -> str:
         """Return Anthropic's id of the Claude model that a name means if the call names no service of its own.

@@ -22,6 +22,8 @@ LAYERS = (
     "__init__",
     "provider",
     "registration",
+    "dspy_cache",
+    "after_import",
     "accounting",
     "answering",
     "background_loop",

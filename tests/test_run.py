@@ -40,7 +40,9 @@ parser.add_argument("--eval-model")
 options = parser.parse_args()
 
 program = dspy.Predict("question -> answer")
-with dspy.context(lm=dspy.LM(options.optimizer_model, cache=False)):
+lm = dspy.LM(options.optimizer_model, cache=False)
+assert "litellm_claude_code.dspy_cache" in sys.modules  # DSPy's cache knows who answers from the first call on
+with dspy.context(lm=lm):
     answer = program(question="Of France?").answer
 print(json.dumps({"answer": answer, "score": score(options.eval_model, answer), "argv": sys.argv[1:]}))
 sys.exit(3)

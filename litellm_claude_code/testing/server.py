@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..login import STAND_IN_KEY
 from .answers import Failure, Json, Reply
 from .asgi import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
 from .rendering import Rendered, count_input_tokens, render
@@ -57,7 +58,7 @@ class StandIn:
         answers: Iterable[Reply] = (),
         *,
         respond: Respond | None = None,
-        api_key: str | None = "stand-in-key",
+        api_key: str | None = STAND_IN_KEY,
         port: int = 0,
         validate: bool = True,
         record_to: str | Path | None = None,

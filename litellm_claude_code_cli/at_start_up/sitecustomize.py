@@ -11,35 +11,38 @@ supervises the run says in one line what happened.
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import importlib.util
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType, TracebackType
 from typing import Any
 
 _PACKAGE = "litellm_claude_code"
 
 
-class _AfterLitellm:
-    """A finder that asks the other finders for litellm, and makes its import end with `_register`."""
+class _AfterImport:
+    """A finder that asks the other finders for the modules of `_CHANGES`, and makes their import end with a change."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != "litellm":
+        change = _CHANGES.get(name)
+        if change is None:
             return None
-        others = (finder for finder in sys.meta_path if finder is not _AfterLitellm)
+        others = (finder for finder in sys.meta_path if finder is not _AfterImport)
         spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target))), None)
         loader: Any = spec.loader if spec is not None else None
         if loader is not None:
             load = loader.exec_module
 
-            def load_and_register(module: ModuleType) -> None:
+            def load_and_change(module: ModuleType) -> None:
                 load(module)
-                _register(module)
+                change(module)
 
-            loader.exec_module = load_and_register
+            loader.exec_module = load_and_change
         return spec
 
 
@@ -60,6 +63,26 @@ def _register(litellm: ModuleType) -> None:
             super().__setattr__(name, value)
 
     litellm.__class__ = Litellm
+
+
+def _register_with_lm(base_lm: ModuleType) -> None:
+    """Register the provider with the first of DSPy's LMs for it: DSPy asks its cache before it imports litellm."""
+    make = base_lm.BaseLM.__init__
+
+    @functools.wraps(make)
+    def __init__(self: object, *args: Any, **kwargs: Any) -> None:
+        model = kwargs.get("model", args[0] if args else None)
+        if isinstance(model, str) and model.startswith("claude_code/") and importlib.util.find_spec("litellm"):
+            _ = importlib.import_module("litellm").completion  # so that it is loaded, even if DSPy imported it lazily
+        make(self, *args, **kwargs)
+
+    base_lm.BaseLM.__init__ = __init__
+
+
+_CHANGES: dict[str, Callable[[ModuleType], None]] = {
+    "litellm": _register,
+    "dspy.clients.base_lm": _register_with_lm,
+}
 
 
 def _is_end(kind: type[BaseException]) -> bool:
@@ -103,5 +126,5 @@ def _make_way() -> None:
 
 
 sys.excepthook, threading.excepthook = _end_quietly, _thread_quietly
-sys.meta_path.insert(0, _AfterLitellm)
+sys.meta_path.insert(0, _AfterImport)
 _make_way()
