@@ -61,6 +61,10 @@ def run(
     progress: Annotated[
         bool | None, typer.Option("--progress", help="Show requests, dollars and tokens during the run.")
     ] = None,
+    drop_params: Annotated[
+        bool | None,
+        typer.Option("--drop-params", help="Leave out parameters that the model does not take, with a warning."),
+    ] = None,
     halt: Annotated[
         bool | None,
         typer.Option("--halt/--no-halt", help="End the program at a refused login, a limit or a spent budget."),
@@ -97,6 +101,7 @@ def run(
         "ON_LIMIT": on_limit,
         "REPORT": report,
         "PROGRESS": progress,
+        "DROP_PARAMS": drop_params,
         "HALT": halt,
     }
     prefix = "LITELLM_CLAUDE_CODE_"

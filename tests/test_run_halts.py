@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,8 +56,8 @@ ASK = """
 import asyncio, concurrent.futures, multiprocessing, os, subprocess, sys, threading, time
 import litellm
 
-def ask(text, model="claude_code/haiku"):
-    return litellm.completion(model=model, messages=[{"role": "user", "content": str(text)}], num_retries=0)
+def ask(text, model="claude_code/haiku", **more):
+    return litellm.completion(model=model, messages=[{"role": "user", "content": str(text)}], num_retries=0, **more)
 
 def until_the_end(text):
     while True:  # catches all there is, and sleeps
@@ -217,11 +216,8 @@ def test_an_optimizer_of_plain_lms_is_halted_and_accounted_for(
     program = start(*options, "-m", "evolution.evolve_skill", *MODELS)
     if code == ExitCode.INTERRUPTED:
         stand_in.wait_for(13, timeout_s=100)
-        began = time.monotonic()
         program.press_ctrl_c()
     ended, out, errors = program.end()
-    if code == ExitCode.INTERRUPTED:
-        assert time.monotonic() - began < 10  # two seconds on a machine that is not busy
     assert ended == code, errors
     assert "completed" not in out
     assert_told(errors, told)
@@ -285,13 +281,14 @@ def test_a_killed_process_does_not_block_the_budget(start: Start, stand_in: Stan
 
 def test_a_program_is_tried_on_a_stand_in_and_reported_on_even_if_it_is_killed(start: Start, tmp_path: Path) -> None:
     (tmp_path / "tried.py").write_text(
-        f"{ASK}\nprint(ask(1).choices[0].message.content)\nask(2, 'claude_code/opus')\nos.kill(os.getpid(), 9)"
+        f"{ASK}\nprint(ask(1).choices[0].message.content)\nask(2, 'claude_code/opus', temperature=0.5)\nos.kill(os.getpid(), 9)"
     )
     elsewhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "CLAUDE_CODE_USE_BEDROCK": "1"}
-    running = start("--stand-in", "tried.py", **elsewhere)
+    running = start("--stand-in", "--drop-params", "tried.py", **elsewhere)
     code, out, errors = running.end()
     assert (code, out) == (-signal.SIGKILL, "This answer is made up.\n"), errors
     assert "The stand-in answered: nothing was spent." in errors
+    assert "temperature" in errors
     assert [(call["model"], call["requests"]) for call in running.report["calls"]] == [("haiku", 1), ("opus", 1)]
 
 
