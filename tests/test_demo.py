@@ -71,7 +71,7 @@ def test_the_score_rises_and_the_run_is_accounted_for(
     assert int(tokens_in) > int(tokens_out) > int(calls)
     assert float(cost_usd) > 0
     assert _find(r"^The stand-in saw (\d+) requests", ran.stdout) == (str(calls),)
-    assert float(*_find(r"^([\d.]+) s in total; ", ran.stdout)) > 0
+    assert float(*_find(r"^([\d.]+) s in total\. ", ran.stdout)) > 0
     assert "  - Tickets about " in ran.stdout.partition("Instruction after:")[2]
     _assert_nothing_left(environment, tmp_path)
 
