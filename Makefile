@@ -11,7 +11,7 @@ DOCS := $(VENV)/docs
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo quick test coverage soak oldest lint bench upstream docs dist lock clean
+.PHONY: help demo quick test coverage soak oldest lint bench upstream clients docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -47,6 +47,10 @@ bench: $(READY) ## what a call costs on top of the model's own time
 upstream: ## the tests on the newest litellm, DSPy and Claude Agent SDK, in an environment of its own; PRE=1 takes pre-releases
 	@$(PYTHON) tools/upstream.py $(if $(filter-out 0,$(PRE)),--pre)
 
+clients: $(READY) ## other people's frameworks and clients, from PyPI and npm; CLIENT=instructor runs one, WRITE=1 writes docs/clients.md
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/python tools/clients.py $(CLIENT) $(if $(filter-out 0,$(WRITE)),--write)
+
 docs: $(DOCS)/.ready ## the documentation site, in site/; it needs no .venv but its own tools
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs --quiet build --strict
 	@echo "Open site/index.html."
@@ -74,7 +78,7 @@ $(DOCS)/.ready: pyproject.toml
 	@touch $@
 
 clean: ## remove .venv and what tools have cached here
-	rm -rf $(VENV) .venv-upstream .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
+	rm -rf $(VENV) .venv-upstream .venv-clients .coverage* htmlcov .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks dist site
 	find litellm_claude_code litellm_claude_code_runs dspy_adapter examples tests benchmarks tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml
