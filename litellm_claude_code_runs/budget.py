@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from .books import books
 from .ledger import NO_BUDGET, Spending
+from .stopper import Stopper
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Budget:
     def reset(self) -> None:
         """Forget what was spent under this name, and the calls that are in flight now."""
         books().forget(self.name)
+
+    def stopper(self) -> Stopper:
+        """Return a new condition for `dspy.GEPA(gepa_kwargs={"stop_callbacks": [budget.stopper()]})`.
+
+        GEPA then returns its best program as soon as the budget may not last for another round; see `Stopper`.
+        """
+        return Stopper(self)
 
     def reached(self, spent: Spending, *, calls: int, tokens: float, usd: float) -> str | None:
         """Return which maximum these additional calls would exceed, in words for the user, or None.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Reason = Literal["login", "billing", "model", "limit", "budget", "ended"]
 
@@ -32,6 +32,8 @@ class RunHalted(BaseException):
         """One of `login`, `billing`, `model`, `limit` and `budget`; `ended` if the run was interrupted or is over."""
         self.resets_at = resets_at
         """When the reached subscription limit resets, in Unix seconds, if the CLI reported it."""
+        self.best: Any = None
+        """The best program that DSPy's optimizer had scored until then, in a tracked run; None if there is none yet."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -76,8 +76,10 @@ def mipro(task: Any, prompt: Any) -> Any:
     return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE, num_trials=3, minibatch=False)
 
 
-def gepa(task: Any, prompt: Any) -> Any:
-    optimizer = dspy.GEPA(metric=feedback, max_metric_calls=30, reflection_lm=prompt, num_threads=THREADS, seed=1)
+def gepa(task: Any, prompt: Any, **more: Any) -> Any:
+    optimizer = dspy.GEPA(
+        metric=feedback, max_metric_calls=30, reflection_lm=prompt, num_threads=THREADS, seed=1, **more
+    )
     return optimizer.compile(Router(), trainset=LEARN, valset=CHOOSE)
 
 
