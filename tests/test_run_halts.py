@@ -281,7 +281,8 @@ def test_a_killed_process_does_not_block_the_budget(start: Start, stand_in: Stan
 
 def test_a_program_is_tried_on_a_stand_in_and_reported_on_even_if_it_is_killed(start: Start, tmp_path: Path) -> None:
     (tmp_path / "tried.py").write_text(
-        f"{ASK}\nprint(ask(1).choices[0].message.content)\nask(2, 'claude_code/opus', temperature=0.5)\nos.kill(os.getpid(), 9)"
+        f"{ASK}\nprint(ask(1).choices[0].message.content)\nask(2, 'claude_code/opus', temperature=0.5)\n"
+        "os.kill(os.getpid(), 9)"
     )
     elsewhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "CLAUDE_CODE_USE_BEDROCK": "1"}
     running = start("--stand-in", "--drop-params", "tried.py", **elsewhere)
