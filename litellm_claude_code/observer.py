@@ -6,10 +6,10 @@ with `observed_by`, as `dspy_adapter` does. Without one, the notifications cost 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from litellm.types.utils import Usage
 
@@ -45,6 +45,9 @@ class Observer(Protocol):
         Can be called after the end of a call that was cancelled.
         """
 
+    def began(self, usage: Mapping[str, Any]) -> None:
+        """Handle the start of a streamed response to a plain call. `usage` counts the prompt, as the API does."""
+
     def answered(self, usage: Usage | None) -> None:
         """Handle a complete response. `usage` is None if the API did not report it."""
 
@@ -64,6 +67,7 @@ class _Nobody:
     def waits(self, left_s: float) -> None: ...
     def queued(self, waited_s: float) -> None: ...
     def requested(self, count: int) -> None: ...
+    def began(self, usage: Mapping[str, Any]) -> None: ...
     def answered(self, usage: Usage | None) -> None: ...
     def failed(self, error: Exception) -> None: ...
     def left(self) -> None: ...

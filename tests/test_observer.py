@@ -55,6 +55,7 @@ class Recorder:
     def failed(self, error: Exception) -> None:
         self._hear(f"failed: {type(error).__name__}")
 
+    def began(self, usage: Any) -> None: ...
     def queued(self, waited_s: float) -> None: ...
 
     def left(self) -> None:

@@ -261,12 +261,14 @@ def test_a_model_that_the_server_does_not_have_is_a_404(
 
 
 def test_a_stream_of_messages_is_as_the_apis(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
-    """litellm 1.106.2 sends the first thinking text twice, and an empty text after a tool call."""
+    """litellm 1.106.2 counts no tokens at first, doubles the first thinking text, and adds an empty text after a call."""
     stand_in.script(
         answer(Thinking("Let me think."), "Let me see.", ToolUse("weather", {"city": "Paris"}, id="toolu_1"))
     )
     tool: Any = {"name": "weather", "input_schema": PLACE}
     with claude.messages.stream(model="sonnet", max_tokens=50, messages=HELLO, tools=[tool]) as stream:
+        first: Any = next(event for event in stream if event.type == "message_start")
+        assert first.message.usage.input_tokens > 0
         message: Any = stream.get_final_message()
     assert [block.type for block in message.content] == ["thinking", "text", "tool_use"]
     assert message.content[0].thinking == "Let me think."

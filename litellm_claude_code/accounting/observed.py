@@ -10,9 +10,9 @@ import sys
 import time
 import uuid
 from asyncio import CancelledError
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from litellm.types.utils import Usage
 
@@ -119,6 +119,9 @@ class ObservedCall:
         elif self._last is not None:
             self._leave(self._last, entered=0, made=count, used=NOTHING)
         self._note()
+
+    def began(self, usage: Mapping[str, Any]) -> None:
+        """Do nothing: the usage of the whole response follows."""
 
     def answered(self, usage: Usage | None) -> None:
         """Record the usage of the answer."""

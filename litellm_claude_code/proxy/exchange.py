@@ -136,7 +136,7 @@ class Exchange:
             self._has_begun = True
             out.append(self.replies.clean(event, self.outcome.status))
         if self._has_begun or is_last:
-            out, self._prelude = [*self._prelude, *out], []
+            out, self._prelude = [*map(self._counted, self._prelude), *out], []
             if self._start is not None:
                 start, self._start = self._start, None
                 await self._send_start(start)
@@ -144,6 +144,14 @@ class Exchange:
             body = b"".join(event.raw for event in out)
             if body or is_last:
                 await self.send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+    def _counted(self, event: Event) -> Event:
+        """Return the event; a `message_start` with the prompt's tokens, which litellm (1.106.2) has as 0."""
+        message = (event.data or {}).get("message")
+        if event.kind != "message_start" or not isinstance(message, dict) or not self.outcome.prompt_usage:
+            return event
+        usage = {**(message.get("usage") or {}), **self.outcome.prompt_usage}
+        return event.with_data({**(event.data or {}), "message": {**message, "usage": usage}})
 
     async def _rewrite(self, start: Message) -> None:
         if start["status"] < 400:

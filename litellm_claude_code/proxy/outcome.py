@@ -6,7 +6,8 @@ and the reply of a stream has neither tokens nor cost.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import litellm
 from litellm.types.utils import Usage
@@ -27,6 +28,8 @@ class Outcome:
         self.model: str | None = None
         """The model name of the last call, without the provider's prefix. None if the provider was not asked."""
         self.queued_s = 0.0
+        self.prompt_usage: dict[str, Any] = {}
+        """The tokens of the prompt of a stream that has begun, as the Messages API names them."""
         self.tokens_in = 0
         self.tokens_out = 0
         self.cost_usd = 0.0
@@ -69,6 +72,10 @@ class Outcome:
 
     def requested(self, count: int) -> None:
         """Do nothing: what counts here are answers."""
+
+    def began(self, usage: Mapping[str, Any]) -> None:
+        """Keep the prompt's tokens, which litellm tells at the end only."""
+        self.prompt_usage = {name: value for name, value in usage.items() if name.endswith("input_tokens")}
 
     def answered(self, usage: Usage | None) -> None:
         """Add up the tokens and the cost."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from litellm.types.utils import Delta, GenericStreamingChunk, ModelResponseStream, StreamingChoices, Usage
@@ -15,11 +15,12 @@ from .response import AnswerFormat
 class Chunks:
     """Converts the events of one response to litellm's chunks."""
 
-    def __init__(self, asked: AnswerFormat, *, model: str) -> None:
+    def __init__(self, asked: AnswerFormat, *, model: str, began: Callable[[Mapping[str, Any]], object]) -> None:
         self._parse = _litellm.anthropic_chunk_parser(
             is_json_mode=asked.is_json_mode, tool_names=asked.tool_names, options=asked.schema_options
         )
         self._asked_for = model
+        self._began = began
         self._cost_usd = asked.cost_usd
         self.usage: Usage | None = None
         """The API's usage. Set with the last chunk."""
@@ -41,6 +42,7 @@ class Chunks:
             return
         chunk.usage = None  # the last chunk has the complete usage
         if kind == "message_start":
+            self._began(event["message"].get("usage") or {})
             # Two chunks, because `stream_chunk_builder` takes the model from a chunk whose model differs from the first
             # chunk's. The first one has the requested name, as litellm's own last chunk does; the second has the id.
             first = chunk.model_copy(deep=True)

@@ -106,7 +106,7 @@ class PlainRequest(Request):
         return to_response(fold(events), self.answer_format)
 
     def chunks(self) -> Chunks:
-        return Chunks(self.answer_format, model=self.model)
+        return Chunks(self.answer_format, model=self.model, began=self.observer.began)
 
 
 def to_request(given: GivenCall) -> PlainRequest:
