@@ -261,7 +261,7 @@ def test_a_model_that_the_server_does_not_have_is_a_404(
 
 
 def test_a_stream_of_messages_is_as_the_apis(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
-    """litellm 1.106.2 counts no tokens at first, doubles the first thinking text, and adds an empty text after a call."""
+    """litellm 1.106.2 counts no tokens at first, doubles the first thinking text, adds an empty text after a call."""
     stand_in.script(
         answer(Thinking("Let me think."), "Let me see.", ToolUse("weather", {"city": "Paris"}, id="toolu_1"))
     )
