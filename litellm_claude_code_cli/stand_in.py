@@ -14,7 +14,7 @@ def stand_in(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 means any free port.")] = 0,
     delay_s: Annotated[float, typer.Option(min=0, help="Time to the first byte of each answer, in seconds.")] = 0.0,
     text: Annotated[
-        str | None, typer.Option(help="The text of every answer. By default, the last user message is repeated.")
+        str | None, typer.Option(help="The text of every answer. By default, the last user message, or JSON if asked.")
     ] = None,
     record: Annotated[
         Path | None,
@@ -22,6 +22,15 @@ def stand_in(
             metavar="FILE.jsonl", dir_okay=False, writable=True, help="Append the body of each request to this file."
         ),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Also accept models like this one, such as 'qwen3-*'. Repeatable."),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also accept this field or type of block. Repeatable."),
+    ] = None,
+    validate: Annotated[bool, typer.Option(help="Refuse requests that the API would refuse.")] = True,
 ) -> None:
     """Serve a stand-in for the Messages API, for tests without login, quota or network.
 
@@ -32,6 +41,14 @@ def stand_in(
     from litellm_claude_code.testing.standalone import serve_until_stopped
 
     try:
-        serve_until_stopped(port=port, delay_s=delay_s, text=text, record_to=record)
+        serve_until_stopped(
+            port=port,
+            delay_s=delay_s,
+            text=text,
+            record_to=record,
+            models=model or (),
+            fields=field or (),
+            validate=validate,
+        )
     except RuntimeError as error:
         fail(ExitCode.UNEXPECTED, f"{error}.")

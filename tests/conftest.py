@@ -154,7 +154,7 @@ def checked_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def one_stand_in(checked_cli: Path) -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+    with StandIn(models=["*"]) as stand_in:  # for tests it is a gateway, too, and there a model has any name
         yield stand_in
     litellm_claude_code.provider.close()
     assert claude_processes() == []
@@ -171,7 +171,8 @@ def stand_in(one_stand_in: StandIn) -> Iterator[StandIn]:
     one_stand_in.reset()
     respond = one_stand_in.respond
     yield one_stand_in
-    one_stand_in.respond = respond
+    one_stand_in.respond, one_stand_in.validate = respond, True
+    one_stand_in.fields = ()
 
 
 @pytest.fixture

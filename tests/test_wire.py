@@ -153,6 +153,7 @@ def test_the_body_is_the_one_anthropic_sends(stand_in: StandIn, name: str) -> No
 @pytest.mark.parametrize("name", OLDER)
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"])
 def test_the_body_is_the_one_anthropic_sends_to_older_models(stand_in: StandIn, model: str, name: str) -> None:
+    stand_in.validate = name != "temperature above 1"
     ours, theirs = pair(stand_in, OLDER[name], model)
     assert_same_body(ours, theirs)
     assert_same_betas(ours, theirs)

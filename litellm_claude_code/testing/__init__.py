@@ -21,7 +21,8 @@ A `StandIn` is a local server with the Anthropic Messages API that sends scripte
 `BedrockStandIn`, `VertexStandIn` and `FoundryStandIn` are the same for the three clouds: with the variables of its
 `environment` set, calls go there.
 
-Without a script it echoes the last user message. With `respond=` it calls your function for each response. `python -m
+Without a script it echoes the last user message, or gives JSON if the request asks for JSON by a schema. Requests that
+the API would refuse are refused: see `StandIn`. With `respond=` it calls your function for each response. `python -m
 litellm_claude_code.testing` runs one for other processes. With pytest, the fixture `claude_stand_in` is a fresh one for
 each test. To enable it, add this line to your `conftest.py`:
 

@@ -1,4 +1,4 @@
-"""The ASGI side of one exchange: parse and validate the request, write the rendered response.
+"""The ASGI side of one exchange: read the request, write the rendered response.
 
 Nothing here outlives the exchange. `server.py` chooses the reply and keeps the recorded requests.
 """
@@ -66,26 +66,6 @@ def parse_body(content: bytes) -> Json | None:
     except ValueError:
         return None
     return body if isinstance(body, dict) else None
-
-
-def find_mistake(body: Json) -> str | None:
-    """Return the API's error message for an invalid body, or None. Only obvious mistakes are detected."""
-    for key in ("model", "max_tokens", "messages"):
-        if key not in body:
-            return f"{key}: Field required"
-    if not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1:
-        return "max_tokens: Input should be an integer greater than or equal to 1"
-    messages = body["messages"]
-    if not isinstance(messages, list):
-        return "messages: Input should be a valid list"
-    if not messages:
-        return "messages: at least one message is required"
-    for index, turn in enumerate(messages):
-        if not isinstance(turn, dict) or not isinstance(turn.get("role"), str):
-            return f"messages.{index}.role: Field required"
-        if not isinstance(turn.get("content"), (str, list)):
-            return f"messages.{index}.content: Input should be a valid string or list"
-    return None if messages[0]["role"] == "user" else 'messages: first message must use the "user" role'
 
 
 def json_response(value: object, status: int = 200, request_id: str | None = None) -> Response:

@@ -8,34 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
-from .answers import Answer, ToolUse, answer
-from .server import RecordedRequest
+from .answers import Answer, answer
+from .schema_example import SENTENCE, make_example
+from .server import RecordedRequest, answer_json
 
-SENTENCE: Final = "This answer is made up."
-_MOST_LEVELS: Final = 8
-_BY_TYPE: Final[Mapping[str, Any]] = {
-    "string": SENTENCE,
-    "integer": 1,
-    "number": 1.0,
-    "boolean": True,
-    "null": None,
-}
 _PYTHON: Final = {"int": 1, "float": 1.0, "bool": True, "str": SENTENCE}
 
 
 def respond(request: RecordedRequest) -> Answer:
     """Return an answer of the form that the request asks for."""
     body = request.body
-    schema = ((body.get("output_config") or {}).get("format") or {}).get("schema")
-    if schema is not None:
-        return answer(json.dumps(made_of(schema)))
-    choice = body.get("tool_choice") or {}
-    if choice.get("type") in ("tool", "any"):
-        tools = [tool for tool in body["tools"] if choice.get("name") in (None, tool["name"])]
-        return answer(ToolUse(tools[0]["name"], made_of(tools[0].get("input_schema") or {})))
+    if (made := answer_json(body)) is not None:
+        return made
     asked = _text(body["messages"][-1]["content"])
     if fields := _fields(asked):
         system = _text(body.get("system") or "")
@@ -45,33 +31,6 @@ def respond(request: RecordedRequest) -> Answer:
         parts = [f"[[ ## {name} ## ]]\n{_written(value)}" for name, value in values.items()]
         return answer("\n\n".join([*parts, "[[ ## completed ## ]]"]))
     return answer(f"```\n{SENTENCE}\n```" if "```" in asked else SENTENCE)
-
-
-def made_of(schema: Mapping[str, Any]) -> Any:
-    """Return a value that fits a JSON schema: the first choice of everything, and one item of each list."""
-    return _made(schema, schema, _MOST_LEVELS)
-
-
-def _made(schema: Mapping[str, Any], root: Mapping[str, Any], levels: int) -> Any:
-    if reference := schema.get("$ref"):
-        name = str(reference).rpartition("/")[2]
-        found = (root.get("$defs") or root.get("definitions") or {}).get(name, {})
-        return _made(found, root, levels - 1) if levels > 0 else None
-    if "const" in schema:
-        return schema["const"]
-    if "enum" in schema:
-        return schema["enum"][0]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            return _made(schema[key][0], root, levels)
-    kind = schema.get("type", "object" if "properties" in schema else "string")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        properties = schema.get("properties") or {}
-        return {name: _made(each, root, levels - 1) for name, each in properties.items()} if levels > 0 else {}
-    if kind == "array":
-        return [_made(schema.get("items") or {}, root, levels - 1)] if levels > 0 else []
-    return _BY_TYPE.get(kind)
 
 
 def _fields(asked: str) -> list[tuple[str, str]]:
@@ -90,7 +49,7 @@ def _fields(asked: str) -> list[tuple[str, str]]:
 def _value(name: str, hint: str, system: str) -> Any:
     schema = re.search(rf"{{{name}}}\s+# note: [^\n]*must adhere to the JSON schema: (.*)", system)
     if schema is not None:
-        return made_of(json.JSONDecoder().raw_decode(schema[1])[0])
+        return make_example(json.JSONDecoder().raw_decode(schema[1])[0])
     if literals := re.search(r"Literal\[(?:'([^']*)'|([^,\]]+))", hint):
         return literals[1] or literals[2]
     kind = hint.rpartition("Python ")[2].rstrip(")")

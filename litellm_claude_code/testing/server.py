@@ -13,7 +13,7 @@ import json
 import secrets
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +24,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..login import STAND_IN_KEY
-from .answers import Failure, Json, Reply
-from .asgi import Client, ClientLeft, RecordedRequest, find_mistake, json_response, parse_body, play
+from .answers import Answer, Failure, Json, Reply, ToolUse, answer
+from .api_fields import BODY, COUNTED, Shape
+from .asgi import Client, ClientLeft, RecordedRequest, json_response, parse_body, play
 from .rendering import Rendered, count_input_tokens, render
+from .request_checks import find_mistake, is_known
+from .schema_example import make_example
 from .server_thread import HOST, ServerThread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["RecordedRequest", "Respond", "StandIn", "echo"]
+__all__ = ["RecordedRequest", "Respond", "StandIn", "answer_json", "echo", "echo_or_json"]
 
 _RESPOND_THREADS = 64
 
@@ -44,10 +47,14 @@ class StandIn:
     """A stand-in for the Anthropic Messages API on 127.0.0.1. Use it as a context manager.
 
     `answers` are used in order, one for each valid request to `POST /v1/messages`. When none is left, `respond` is
-    called, which by default echoes the last user message. A request must send `api_key` as `x-api-key` or as a bearer
-    token, unless `api_key` is None. `port=0` chooses a free port, and keeps it if the stand-in is stopped and started
-    again. With `validate`, bodies that the API would refuse get a 400. Each request's body is appended to the file
+    called. By default it gives JSON if the request asks for it by a schema, and otherwise echoes the last user message.
+    A request must send `api_key` as `x-api-key` or as a bearer token, unless `api_key` is None. `port=0` chooses a free
+    port, and keeps it if the stand-in is stopped and started again. Each request's body is appended to the file
     `record_to` as a line of JSON.
+
+    With `validate`, a request that the API would refuse gets its 400, and one for a model that is not Anthropic's its
+    404. `models` are patterns of more model ids (`["qwen3-*"]`), `fields` are more names of fields and of types of
+    blocks, for what a gateway or a newer API takes.
 
     Requests are served in the stand-in's own thread, and every method may be called from any other. `wait_for` and
     `wait_for_disconnect` block, so call them through `asyncio.to_thread` in asynchronous code.
@@ -61,10 +68,14 @@ class StandIn:
         api_key: str | None = STAND_IN_KEY,
         port: int = 0,
         validate: bool = True,
+        models: Collection[str] = (),
+        fields: Collection[str] = (),
         record_to: str | Path | None = None,
     ) -> None:
-        self.respond: Respond = respond or echo
+        self.respond: Respond = respond or echo_or_json
         self.validate = validate
+        self.models = models
+        self.fields = fields
         self._api_key = api_key
         self._port = port
         self._record_to = record_to
@@ -221,8 +232,16 @@ class StandIn:
     def _record(self, request: Request, body: Json, index: int) -> RecordedRequest:
         return RecordedRequest.of(request, body, index)
 
-    def _find_mistake(self, recorded: RecordedRequest) -> str | None:
-        return find_mistake(recorded.body)
+    def _find_mistake(self, recorded: RecordedRequest, shape: Shape = BODY) -> Failure | None:
+        if "anthropic-version" not in recorded.headers:
+            return Failure(400, message="anthropic-version: header is required")
+        betas = recorded.headers.get("anthropic-beta", "")
+        if mistake := find_mistake(recorded.body, shape=shape, fields=self.fields, betas=betas):
+            return Failure(400, message=mistake)
+        return None if is_known(recorded.body["model"], self.models) else self._unknown_model(recorded.body["model"])
+
+    def _unknown_model(self, model: str) -> Failure | None:
+        return Failure(404, message=f"model: {model}")
 
     def _render(self, reply: Reply, recorded: RecordedRequest, *, message_id: str, request_id: str) -> Rendered:
         return render(reply, recorded.body, message_id=message_id, request_id=request_id)
@@ -242,10 +261,13 @@ class StandIn:
     def _answer_other(self, request: Request, content: bytes) -> Response:
         body = parse_body(content) or {}
         with self._changed:
-            self._other_requests.append(RecordedRequest.of(request, body, len(self._other_requests), is_finished=True))
+            recorded = RecordedRequest.of(request, body, len(self._other_requests), is_finished=True)
+            self._other_requests.append(recorded)
         if (request.method, request.url.path) != ("POST", "/v1/messages/count_tokens"):
             return self._fail(Failure(404, message="Not found"))
         if refusal := self._refuse_key(request.headers):
+            return self._fail(refusal)
+        if self.validate and (refusal := self._find_mistake(recorded, COUNTED)):
             return self._fail(refusal)
         return json_response({"input_tokens": count_input_tokens(body)}, request_id=f"req_{self._number()}")
 
@@ -280,8 +302,7 @@ class StandIn:
             return refusal
         if body is None:
             return Failure(400, message="The request body is not a JSON object.")
-        mistake = self._find_mistake(recorded) if self.validate else None
-        return None if mistake is None else Failure(400, message=mistake)
+        return self._find_mistake(recorded) if self.validate else None
 
     def _refuse_key(self, headers: Mapping[str, str]) -> Failure | None:
         key, bearer = headers.get("x-api-key"), headers.get("authorization")
@@ -310,8 +331,28 @@ class StandIn:
         return f"{self._id_prefix}{next(self._ids):08}"
 
 
+async def echo_or_json(request: RecordedRequest) -> Answer:
+    """Return JSON that fits the schema, if the request asks for JSON, and otherwise the echo. The default `respond`."""
+    return answer_json(request.body) or answer(await echo(request))
+
+
+def answer_json(body: Json) -> Answer | None:
+    """Return JSON that fits the schema of a format, or of a tool that must be used. Return None if none is asked for.
+
+    Raises ValueError if no JSON is found that fits.
+    """
+    form = (body.get("output_config") or {}).get("format") or body.get("output_format")
+    if form is not None:
+        return answer(json.dumps(make_example(form["schema"])))
+    choice = body.get("tool_choice") or {}
+    for tool in body.get("tools") or ():
+        if choice.get("type") == "any" or (choice.get("type") == "tool" and choice["name"] == tool.get("name")):
+            return answer(ToolUse(tool["name"], make_example(tool.get("input_schema") or {"type": "object"})))
+    return None
+
+
 async def echo(request: RecordedRequest) -> str:
-    """Return "You said: " and the text of the last user message. This is the default `respond`."""
+    """Return "You said: " and the text of the last user message."""
     for turn in reversed(request.body.get("messages", [])):
         if turn["role"] == "user":
             content = turn["content"]

@@ -11,6 +11,8 @@ import litellm
 from litellm_claude_code.testing import StandIn
 
 MODEL = "claude-sonnet-5-5"
+# `anthropic/` sends `extra_body` nested. The other is of a test that sends what no API knows.
+NOT_OF_THE_API = ("extra_body", "service_hint")
 # The CLI always sends these. Structured output is requested without its beta (README, "Not verified live").
 BETAS_OF_THE_CLI = {"claude-code-20250219", "interleaved-thinking-2025-05-14", "effort-2025-11-24"}
 BETAS_LEFT_OUT = {"structured-outputs-2025-11-13"}
@@ -32,6 +34,7 @@ def send(stand_in: StandIn, model: str, request: dict[str, Any]) -> Any:
 
 def pair(stand_in: StandIn, request: dict[str, Any], model: str = MODEL) -> tuple[Any, Any]:
     """Send a request both ways; return both records, this provider's first."""
+    stand_in.fields = NOT_OF_THE_API
     return send(stand_in, f"claude_code/{model}", request), send(stand_in, f"anthropic/{model}", request)
 
 

@@ -16,8 +16,10 @@ from typing import Final
 from starlette.requests import Request
 
 from ..answers import Failure, Json, Reply
+from ..api_fields import BODY, Shape
 from ..asgi import RecordedRequest
 from ..rendering import Rendered
+from ..request_checks import is_known
 from .event_stream import encode_message
 from .service import CloudStandIn, Route, bearer
 
@@ -111,12 +113,15 @@ class BedrockStandIn(CloudStandIn):
             return None
         return bedrock_failure("UnrecognizedClientException")
 
-    def _find_mistake(self, recorded: RecordedRequest) -> str | None:
-        if not _MODEL.fullmatch(recorded.body["model"]):
-            return "The provided model identifier is invalid."
+    def _find_mistake(self, recorded: RecordedRequest, shape: Shape = BODY) -> Failure | None:
+        if not _MODEL.fullmatch(recorded.body["model"]) and not is_known(recorded.body["model"], self.models):
+            return bedrock_failure("ValidationException")
         if recorded.headers.get("anthropic-version") != VERSION:
-            return f"anthropic_version: Input should be '{VERSION}'"
-        return super()._find_mistake(recorded)
+            return Failure(400, message=f"anthropic_version: Input should be '{VERSION}'")
+        return super()._find_mistake(recorded, shape)
+
+    def _unknown_model(self, model: str) -> Failure | None:
+        return None  # `_find_mistake` has checked it
 
     def _error(self, failure: Failure, request_id: str) -> tuple[dict[str, str], Json]:
         name = _BY_STATUS.get(failure.status, "InternalServerException")

@@ -65,6 +65,9 @@ class FoundryStandIn(CloudStandIn):
         keys = (headers.get("api-key"), headers.get("x-api-key"), bearer(headers))
         return None if self._api_key is None or self._api_key in keys else foundry_failure("401")
 
+    def _unknown_model(self, model: str) -> Failure | None:
+        return None  # a deployment has any name
+
     def _error(self, failure: Failure, request_id: str) -> tuple[dict[str, str], Json]:
         code = failure.headers.get("x-ms-error-code") or {404: "DeploymentNotFound"}.get(failure.status)
         if code is None and failure.status not in (401, 403):

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..answers import Failure, Json
+from ..api_fields import BODY, Shape
 from ..asgi import RecordedRequest
 from .service import CloudStandIn, Route, bearer
 
@@ -88,10 +89,13 @@ class VertexStandIn(CloudStandIn):
             return None
         return vertex_failure("UNAUTHENTICATED")
 
-    def _find_mistake(self, recorded: RecordedRequest) -> str | None:
+    def _find_mistake(self, recorded: RecordedRequest, shape: Shape = BODY) -> Failure | None:
         if recorded.headers.get("anthropic-version") != VERSION:
-            return f"anthropic_version: Input should be '{VERSION}'"
-        return super()._find_mistake(recorded)
+            return Failure(400, message=f"anthropic_version: Input should be '{VERSION}'")
+        return super()._find_mistake(recorded, shape)
+
+    def _unknown_model(self, model: str) -> Failure | None:
+        return vertex_failure("NOT_FOUND")
 
     def _error(self, failure: Failure, request_id: str) -> tuple[dict[str, str], Json]:
         if failure.status in (400, 413):
