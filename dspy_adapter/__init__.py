@@ -26,9 +26,10 @@ from litellm_claude_code_runs.report import CallRecord
 
 from .citations import take_citations_natively
 from .lm import ClaudeCodeLM
+from .prompt_diff import PromptDiff
 from .tracking import track_run
 
-__all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "Run", "RunHalted", "Spending", "track_run"]
+__all__ = ["Budget", "CallRecord", "ClaudeCodeLM", "PromptDiff", "Run", "RunHalted", "Spending", "track_run"]
 
 take_citations_natively()
 

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from litellm_claude_code.accounting.run import Run
 from litellm_claude_code_runs.halt import RunHalted
 
 
@@ -24,9 +25,13 @@ class _Scored:
 
 
 class Scores(BaseCallback):  # type: ignore[misc]  # DSPy is not typed
-    """A DSPy callback that keeps the best program of the optimizer that is running. Thread-safe."""
+    """A DSPy callback that tells a run of all scores, and keeps the best program of the optimizer that is running.
 
-    def __init__(self) -> None:
+    Thread-safe.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._lock = threading.Lock()
         self._evaluations: dict[str, tuple[Any, int]] = {}
         self._compiles: list[str] = []
@@ -42,7 +47,10 @@ class Scores(BaseCallback):  # type: ignore[misc]  # DSPy is not typed
         """Keep a copy of the program if it is the best so far: optimizers change programs in place."""
         with self._lock:
             program, examples = self._evaluations.pop(call_id)
-            if outputs is None or not self._compiles or not isinstance(program, dspy.Module):
+            if outputs is None:
+                return
+            self._run.note_score(outputs.score, examples)
+            if not self._compiles or not isinstance(program, dspy.Module):
                 return
             scored = _Scored(program=program, score=outputs.score, examples=examples)
             if scored.is_better_than(self._best):

@@ -25,6 +25,8 @@ def track_run(*, progress: bool = False) -> Iterator[Run]:
     `progress` shows calls, dollars and tokens during the run. Runs may be nested; each records everything within it.
     """
     tell_again()
-    callbacks = [*dspy.settings.get("callbacks", []), Scores()]
-    with provider.track_run(progress=progress) as run, dspy.context(callbacks=callbacks):
+    with (
+        provider.track_run(progress=progress) as run,
+        dspy.context(callbacks=[*dspy.settings.get("callbacks", []), Scores(run)]),
+    ):
         yield run

@@ -46,6 +46,18 @@ class Budget:
         """What was spent under this name so far: in this process, or under `litellm-claude-code run` in the run."""
         return books().ledger(self.name).spending()
 
+    @property
+    def left(self) -> str:
+        """What may still be spent, in words: `480 calls, $1.98`."""
+        spent = self.spent
+        parts = [
+            *([f"{max(0, self.max_calls - spent.calls):,} calls"] if self.max_calls is not None else []),
+            *([f"${max(0.0, self.max_usd - spent.usd):.2f}"] if self.max_usd is not None else []),
+            *([f"{max(0, self.max_tokens - spent.tokens):,} tokens"] if self.max_tokens is not None else []),
+            *([f"{max(0.0, self.max_time_s - spent.time_s):.0f} s"] if self.max_time_s is not None else []),
+        ]
+        return ", ".join(parts) or "no maximum"
+
     def reset(self) -> None:
         """Forget what was spent under this name, and the calls that are in flight now."""
         books().forget(self.name)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
 
 from .ledger import NO_BUDGET
+from .progress_line import ProgressLine, clock
+from .report import counted
 from .run_file import RunFile
-from .ticker import Ticker
-
-_PROGRESS: Final = "{n_fmt} requests [{elapsed}, {rate_fmt}{postfix}]"
 
 
-def show_progress(run: RunFile) -> Ticker:
-    """Show requests, dollars and tokens of all processes in a line on stderr, until the ticker is stopped."""
+def show_progress(run: RunFile) -> ProgressLine:
+    """Show requests, dollars and tokens of all processes in a line on stderr, until the line is stopped."""
     ledger = run.ledger(NO_BUDGET)
+    began_at = time.monotonic()
 
-    def draw(bar: Any) -> None:
+    def line() -> str:
         spent = ledger.spending()
         flying = f", {spent.in_flight} in flight" if spent.in_flight else ""
-        bar.set_postfix_str(f"${spent.usd:.4f}, {spent.tokens:,} tokens{flying}", refresh=False)
-        bar.update(spent.calls - bar.n)
+        elapsed = clock(time.monotonic() - began_at)
+        return f"{counted(spent.calls, 'request')} [{elapsed}]{flying}, ${spent.usd:.4f}, {spent.tokens:,} tokens"
 
-    return Ticker(draw, unit=" requests", bar_format=_PROGRESS)
+    return ProgressLine(line)
 
 
 def write_report(run: RunFile, *, to: Path | None, tell: Callable[[str], None]) -> None:

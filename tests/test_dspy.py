@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -622,10 +623,26 @@ def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, lo
 
 def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pytest.CaptureFixture[str]) -> None:
     stand_in.respond = lambda _: PARIS
-    with track_run(progress=True):
-        ask("1")
-        ask("2")
-    assert "2 calls [" in capfd.readouterr().err
+    budget = Budget("progress", max_calls=9)
+    budget.reset()
+    examples = [dspy.Example(question=str(number), answer="Paris").with_inputs("question") for number in range(2)]
+
+    def is_right(example: Any, answer: Any, *_: object) -> bool:
+        return bool(example.answer == answer.answer)
+
+    with track_run(progress=True) as run, dspy.context(lm=lm.copy(budget=budget)):
+        dspy.Evaluate(devset=examples, metric=is_right, num_threads=1, display_progress=False)(
+            dspy.Predict("question -> answer")
+        )
+        ask("0")
+    first, *_, last = capfd.readouterr().err.splitlines()  # as lines, because it is not a terminal
+    assert re.fullmatch(r"starting Claude Code… \[00:0\d\]", first)
+    assert re.fullmatch(
+        r"3 calls \[\d\d:\d\d\] \(1 from the cache\), score 100, best 100, 2 requests, \$0.00\d\d, \d+ tokens, "
+        r"left of 'progress': 7 calls",
+        last,
+    )
+    assert [(score.score, score.examples) for score in run.scores] == [(100.0, 2)]
 
 
 # Programs that are not ours

@@ -56,3 +56,5 @@ def test_what_is_committed_has_no_noise_and_its_first_line_says_who_answers(path
     assert shown != "[]"
     assert [word for word in PRIVATE if word in shown] == []
     assert all(len(cell.source.splitlines()) <= 25 for cell in cells)
+    # It would hide an interrupt from Jupyter, which would then run the cells behind.
+    assert not any("%%capture" in cell.source for cell in cells)

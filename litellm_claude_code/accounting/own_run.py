@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from litellm_claude_code_runs.ending import show_progress, write_report
+from litellm_claude_code_runs.progress_line import ProgressLine
 from litellm_claude_code_runs.run_file import RUN_VARIABLE, RunFile, current_run
-from litellm_claude_code_runs.ticker import Ticker
 
 from ..settings import Settings
 
@@ -39,19 +39,19 @@ def begin_own_run(settings: Settings) -> RunFile | None:
             os.environ[RUN_VARIABLE] = str(RunFile.create().path)
             run = current_run()
             assert run is not None
-            ticker = show_progress(run) if settings.progress else None
+            line = show_progress(run) if settings.progress else None
             report = settings.report.absolute() if settings.report is not None else None
-            atexit.register(_end, run, os.getpid(), report, ticker)
+            atexit.register(_end, run, os.getpid(), report, line)
         return run
 
 
-def _end(run: RunFile, pid: int, report: Path | None, ticker: Ticker | None) -> None:
+def _end(run: RunFile, pid: int, report: Path | None, line: ProgressLine | None) -> None:
     """Print the summary and write the report, in the process that has begun the run."""
     if os.getpid() != pid:
         return
-    if ticker is not None:
-        ticker.stop()
-        ticker.join()
+    if line is not None:
+        line.stop()
+        line.join()
     with suppress(OSError):
         write_report(run, to=report, tell=partial(print, file=sys.stderr))
     run.remove()

@@ -8,15 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from litellm_claude_code_runs.report import CallRecord, Report, Summary
-from litellm_claude_code_runs.ticker import Ticker
+from litellm_claude_code_runs.budget import Budget
+from litellm_claude_code_runs.progress_line import ProgressLine, clock
+from litellm_claude_code_runs.report import CallRecord, Report, Summary, counted
+from litellm_claude_code_runs.scores import Score, best_of
 
 from .observed import ObservedCall
+from .plot import plotted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WAIT_S: Final = 2.0
-_PROGRESS: Final = "{n_fmt} calls [{elapsed}, {rate_fmt}{postfix}]"
 
 PoolStats = Callable[[], Mapping[str, Any]]
 """Returns the totals of the pool; see `Pool.stats`."""
@@ -36,7 +41,9 @@ class Run:
         self._records: dict[str, CallRecord] = {}
         self._saved_to: set[Path] = set()
         self._saving = threading.Lock()
-        self._ticker = Ticker(self._draw, unit=" calls", bar_format=_PROGRESS) if progress else None
+        self._budgets: dict[str, Budget] = {}
+        self._scores: list[Score] = []
+        self._progress = ProgressLine(self._line) if progress else None
 
     @property
     def calls(self) -> Sequence[CallRecord]:
@@ -53,6 +60,12 @@ class Run:
     def cost_usd(self) -> float:
         """Dollars at API prices so far."""
         return sum(call.cost_usd for call in self.calls)
+
+    @property
+    def scores(self) -> Sequence[Score]:
+        """The scores that DSPy has given to programs so far."""
+        with self._lock:
+            return tuple(self._scores)
 
     def summary(self, model: str | None = None) -> Summary:
         """Return the totals for one model, or for all models."""
@@ -72,17 +85,31 @@ class Run:
             with self._lock:
                 (self._saved_to.add if again else self._saved_to.discard)(path)
 
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: best score over calls, cost, latencies and the cache.
+
+        Raises `ModuleNotFoundError` without matplotlib.
+        """
+        return plotted(self.calls, self.scores)
+
     def note(self, call: ObservedCall) -> None:
         """Add a call, or what has changed about it."""
         record = call.record(run_began_at=self._began_at)
         with self._lock:
             self._records.pop(call.id, None)
+            if call.budget is not None:
+                self._budgets[call.budget.name] = call.budget
             self._records[call.id] = record  # last, so that calls are in the order of their ends
             saved_to = list(self._saved_to) if not record.is_in_flight else []
             self._changed.notify_all()
         for path in saved_to:
             with suppress(OSError):
                 self.save(path)
+
+    def note_score(self, score: float, examples: int) -> None:
+        """Add the score that DSPy has given to a program on this many examples."""
+        with self._lock:
+            self._scores.append(Score(at_s=self.elapsed_s, score=score, examples=examples))
 
     def wait_for_calls(self, timeout_s: float) -> None:
         """Wait until no call is in flight, but no longer than `timeout_s`."""
@@ -94,9 +121,9 @@ class Run:
         with self._lock:
             self._ended_at = time.monotonic()
             self._pool_after = self._pool_stats()
-        if self._ticker is not None:
-            self._ticker.stop()
-            self._ticker.join()
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress.join()
 
     @property
     def _in_flight(self) -> bool:
@@ -112,11 +139,26 @@ class Run:
         """Return the report as HTML, for notebooks."""
         return self._report()._repr_html_()
 
-    def _draw(self, bar: Any) -> None:
+    def _line(self) -> str:
+        """Return the line that shows the progress."""
         total = self.summary()
-        tokens = total.input_tokens + total.output_tokens
-        bar.set_postfix_str(f"${total.cost_usd:.4f}, {tokens:,} tokens", refresh=False)
-        bar.update(total.calls - total.in_flight - bar.n)
+        elapsed = clock(self.elapsed_s)
+        if not total.calls - total.in_flight:
+            return f"starting Claude Code… [{elapsed}]"
+        with self._lock:
+            scores, budgets = list(self._scores), list(self._budgets.values())
+        cached = f" ({total.cached} from the cache)" if total.cached else ""
+        parts = [
+            f"{counted(total.calls - total.in_flight, 'call')} [{elapsed}]{cached}",
+            *([f"score {scores[-1].score:g}, best {best_of(scores):g}"] if scores else []),
+            counted(total.requests, "request"),
+            *([f"{total.in_flight} in flight"] if total.in_flight else []),
+            *([f"{total.failed} failed"] if total.failed else []),
+            f"${total.cost_usd:.4f}",
+            f"{total.input_tokens + total.output_tokens:,} tokens",
+            *(f"left of {budget.name!r}: {budget.left}" for budget in budgets),
+        ]
+        return ", ".join(parts)
 
     def _report(self) -> Report:
         boots, waited_s = self._pool("boots"), self._pool("waited_s")
