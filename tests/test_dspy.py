@@ -424,7 +424,7 @@ def test_no_login_at_all_halts_the_run(stand_in: StandIn, where: dict[str, Any])
 
 @pytest.mark.parametrize(
     ("maximum", "calls"),
-    [({"max_calls": 3}, 3), ({"max_tokens": 3_600}, 3), ({"max_usd": 0.0125}, 4), ({"max_time_s": 1e-6}, 0)],
+    [({"max_calls": 3}, 3), ({"max_tokens": 3_600}, 3), ({"max_usd": 0.0125}, 4), ({"max_time_s": 1e-9}, 0)],
 )
 def test_a_budget_is_checked_before_each_call(
     stand_in: StandIn, where: dict[str, Any], maximum: dict[str, Any], calls: int
