@@ -210,7 +210,9 @@ def test_a_server_at_an_address_is_really_called_and_its_token_is_on_no_command_
 
     async def serve(request: Request) -> JSONResponse | Response:
         heard.append(request.headers.get("authorization"))
-        lines.extend(" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                lines.append(" ".join(child.cmdline()))
         asked = await request.json()
         answers: dict[str, Any] = {
             "initialize": {
@@ -570,7 +572,9 @@ def test_nothing_of_a_run_is_on_the_command_line_or_left_on_disk(stand_in: Stand
 
     def look() -> str:
         """Look at the processes."""
-        seen.extend(" ".join(process.cmdline()) for process in psutil.Process(os.getpid()).children(recursive=True))
+        for process in psutil.Process(os.getpid()).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                seen.append(" ".join(process.cmdline()))
         return "looked"
 
     litellm_claude_code.profile(

@@ -221,10 +221,10 @@ def test_a_failure_keeps_its_status_on_every_endpoint_and_blinds_nobody(
         body: Any = failed.value.body
         return failed.value.status_code, body["error"]["type"], failed.value.request_id is not None
 
-    stand_in.respond = lambda _request: Failure(status)
     told = set()
     with ThreadPoolExecutor(4) as threads:  # at once, because the limiter waits longer after each that was overloaded
         for stream in (False, True):
+            stand_in.respond = lambda _request: Failure(status)
             asked = [
                 threads.submit(ask, partial(create, stream=stream))
                 for ask, create in (
@@ -235,9 +235,9 @@ def test_a_failure_keeps_its_status_on_every_endpoint_and_blinds_nobody(
                 )
             ]
             told |= {future.result() for future in asked}
+            stand_in.respond = echo
+            assert gpt.chat.completions.create(model="sonnet", messages=HELLO).choices[0].message.content
     assert told == {(status, kind, True)}
-    stand_in.respond = echo
-    assert gpt.chat.completions.create(model="sonnet", messages=HELLO).choices[0].message.content
 
 
 def test_an_overloaded_api_is_told_in_the_middle_of_a_stream(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
