@@ -269,6 +269,16 @@ ANTHROPICS: list[Any] = [
     [{"role": "user", "content": [{"type": "tool_result"}]}],
     [*HELLO, {"role": "tool", "content": "x"}],
     [*HELLO, {"role": "assistant", "content": [{"type": "tool_use", "id": "x", "name": "f", "input": 5}]}],
+    # litellm would lose these:
+    [{"role": "user", "content": [{"type": "search_result", "source": "x", "title": "x", "content": []}]}],
+    [{"role": "user", "content": [{"type": "container_upload", "file_id": "x"}]}],
+    [*HELLO, {"role": "assistant", "content": [{"type": "server_tool_use", "id": "x", "name": "f", "input": {}}]}],
+    [
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "x", "content": [{"type": "search_result"}]}],
+        }
+    ],
 ]
 
 

@@ -173,8 +173,19 @@ _CHAT_MESSAGE: Final = _by(
     takes_others=False,
 )
 
-# Anthropic's messages.
-_RESULT: Final = _text_or_list_of(_by("type", {"text": _TEXT_PART, "image": _record({"source": _SOURCE})}))
+# Anthropic's messages. litellm (1.106.2) loses blocks of other types without a word.
+_RESULT: Final = _text_or_list_of(
+    _by(
+        "type",
+        {
+            "text": _TEXT_PART,
+            "image": _record({"source": _SOURCE}),
+            "document": _record({"source": _object}),
+            "tool_reference": _record({"tool_name": _text}),
+        },
+        takes_others=False,
+    )
+)
 _BLOCK: Final = _by(
     "type",
     {
@@ -185,7 +196,9 @@ _BLOCK: Final = _by(
         "tool_result": _record({"tool_use_id": _text}, {"content": _RESULT, "is_error": _flag}),
         "thinking": _record({"thinking": _text, "signature": _text}),
         "redacted_thinking": _record({"data": _text}),
+        "compaction": _object,
     },
+    takes_others=False,
 )
 _MESSAGE: Final = _record({"role": _one_of("user", "assistant", "system"), "content": _text_or_list_of(_BLOCK)})
 
