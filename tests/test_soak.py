@@ -26,7 +26,7 @@ from .support.requests import TOOLS
 
 pytestmark = pytest.mark.processes
 
-CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "80")), 8
+CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "48")), 8
 MARK = re.compile(r"mark-(\d+)-")
 
 
