@@ -81,7 +81,7 @@ class Request(ABC):
     """The model name that the caller used, for errors."""
     call: Call
     body: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What litellm's logging hooks are told is sent."""
+    """The request body that litellm's logging hooks get to see."""
     observer: Observer = field(default=NOBODY, repr=False, compare=False)
     n: int = 1
 

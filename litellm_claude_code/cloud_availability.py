@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import anyio
 
+from .clouds import BEDROCK, account_of
 from .login import Login
 
 _WITHIN_S: Final = 5
@@ -28,7 +29,7 @@ async def available_models(login: Login) -> dict[str, bool | None]:
     Bedrock does not tell it to a role that may not ask, and not for the ARN of an inference profile.
     """
     models = dict(login.models)
-    if login.cloud != "bedrock":
+    if login.cloud != BEDROCK.name:
         return dict.fromkeys(models)
     told = await anyio.to_thread.run_sync(_ask_bedrock, sorted(set(models.values())), dict(login.place or ()))
     return {alias: told.get(model) for alias, model in models.items()}
@@ -42,8 +43,8 @@ def _ask_bedrock(models: list[str], place: Mapping[str, str]) -> dict[str, bool 
     try:
         client = boto3.client(
             "bedrock",
-            region_name=place.get("AWS_REGION") or place.get("AWS_DEFAULT_REGION"),
-            endpoint_url=place.get("ANTHROPIC_BEDROCK_BASE_URL"),
+            region_name=account_of(BEDROCK, place)["region"],
+            endpoint_url=place.get(BEDROCK.base_url),
             config=Config(connect_timeout=_WITHIN_S, read_timeout=_WITHIN_S, retries={"total_max_attempts": 1}),
         )
         pages = client.get_paginator("list_inference_profiles").paginate(typeEquals="SYSTEM_DEFINED")

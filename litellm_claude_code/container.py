@@ -63,7 +63,7 @@ def _own_groups(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _share(words: list[str]) -> list[float]:
-    """Return a list with the number of cores that quota and period allow, or an empty list if there is no quota."""
+    """Return a list with one number, the cores that the quota allows per period. Without a quota the list is empty."""
     if len(words) != 2 or not all(word.isdecimal() for word in words) or "0" in words:
         return []
     return [int(words[0]) / int(words[1])]

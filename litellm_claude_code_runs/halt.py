@@ -33,7 +33,7 @@ class RunHalted(BaseException):
         self.resets_at = resets_at
         """When the reached subscription limit resets, in Unix seconds, if the CLI reported it."""
         self.best: Any = None
-        """The best program that DSPy's optimizer had scored until then, in a tracked run; None if there is none yet."""
+        """The best program that DSPy's optimizer scored before the halt. None without `track_run` or a score."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -65,7 +65,7 @@ class RunFile:
 
     @classmethod
     def create(cls, *, answered_by: str | None = None) -> RunFile:
-        """Create the file of a new run, in a private folder. `answered_by` is told in the report, if it is given."""
+        """Create the file of a new run, in a private folder. If `answered_by` is given, the report names it."""
         path = Path(tempfile.mkdtemp(prefix="litellm-claude-code-run-")) / "run.sqlite"
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite's other files get this mode, too
         run = cls(path)

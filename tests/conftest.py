@@ -118,7 +118,7 @@ may_start: set[int] | None = None
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Have a test without the mark `processes` start none, so that `make quick` works after each `make test`."""
+    """Refuse processes to a test without the mark `processes`. A test that passes here thus passes in `make quick`."""
     global may_start
     is_marked = any(item.get_closest_marker(name) for name in ("processes", "live"))
     # The pool of an earlier test may be about to replace a worker.

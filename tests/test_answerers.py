@@ -1,4 +1,4 @@
-"""Who answers is a part of DSPy's cache keys: scripted answers and real ones never mix."""
+"""DSPy's cache keys name the service that answers, so scripted answers and real ones never mix."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from litellm_claude_code.translation import left_out
 from .support.requests import ASK, TOOLS, user
 
 FORCED = {"type": "function", "function": {"name": "weather"}}
-# What frameworks send with every call, although nobody asked for it.
+# Parameters that frameworks send with every call, although their users did not set them.
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "temperature": ({"temperature": 0}, "temperature=0"),
     "top_p": ({"top_p": 0.9}, "top_p=0.9"),

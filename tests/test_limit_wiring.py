@@ -123,7 +123,7 @@ def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:
 
 
 def test_after_the_reset_calls_go_through(stand_in: StandIn, login: Any) -> None:
-    ask(stand_in)  # boots the process, so that the reset is not past when the limit is told
+    ask(stand_in)  # boots the process, so that the limit is reported before its reset
     stand_in.script(limited(4))
     with pytest.raises(litellm.RateLimitError):
         ask(stand_in)

@@ -97,7 +97,7 @@ def test_num_retries_is_the_callers(paris: StandIn) -> None:
 
 
 class Hooks(litellm.integrations.custom_logger.CustomLogger):
-    """Keeps what litellm's hooks are told, except what litellm itself tells them of `anthropic/`'s coroutines."""
+    """Keeps the arguments of litellm's hooks, except of the calls that litellm adds for `anthropic/`'s coroutines."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -646,7 +646,7 @@ assert "uvicorn" not in sys.modules and "starlette" not in sys.modules, "only a 
 from litellm_claude_code.testing import StandIn
 sys.path.insert(0, sys.argv[1])
 from tests.support.misbehaving import misbehave
-logging.getLogger("asyncio").setLevel(logging.ERROR)  # development mode tells of slow callbacks, on a slow machine
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # on a slow machine, development mode warns of slow callbacks
 with StandIn() as stand_in:
     misbehave(stand_in)
 """

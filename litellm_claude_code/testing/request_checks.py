@@ -92,7 +92,7 @@ def is_known(model: str, models: Iterable[str]) -> bool:
 def find_mistake(body: Json, *, shape: Shape = BODY, fields: Collection[str] = (), betas: str = "") -> str | None:
     """Return the API's message for the first mistake in a body, or None.
 
-    `fields` are names of fields and of types of blocks that are no mistakes. `betas` is the header `anthropic-beta`.
+    `fields` names fields and block types that the checks accept as well. `betas` is the header `anthropic-beta`.
     """
     found = _mistakes(body, shape, has_interleaved="interleaved-thinking" in betas)
     return next((mistake.text for mistake in found if mistake.unknown is None or mistake.unknown not in fields), None)

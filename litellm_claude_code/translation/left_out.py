@@ -1,6 +1,6 @@
 """Parameters that a model does not take: which ask for nothing, how they are refused, and the warning if they are not.
 
-Programs and frameworks send many parameters that nobody asked for: a temperature of 0.1, a frequency penalty of 0.
+Programs and frameworks send parameters that their users did not set: a temperature of 0.1, a frequency penalty of 0.
 """
 
 from __future__ import annotations
