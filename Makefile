@@ -23,9 +23,9 @@ demo: $(READY) ## an evolution run with DSPy, on scripted answers; LIVE=1 uses y
 quick: $(READY) ## the tests that start no process: a first verdict, within a minute
 	@$(BIN)/python -m pytest -m "not processes and not live" -n 2 --dist worksteal
 
-test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers; CI=true runs a test that fails once more
+test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers; CI=true runs a test that fails up to twice more
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5 \
-		$(if $(CI),--reruns 1 --rerun-show-tracebacks -raR)
+		$(if $(CI),--reruns 2 --reruns-delay 1 --rerun-show-tracebacks -raR)
 
 coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html

@@ -111,7 +111,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     sys.addaudithook(refuse_to_start)
 
 
-STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"})
 may_start: set[int] | None = None
 """The threads that may start a process now; None means all of them."""
 
@@ -130,8 +130,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         may_start = None
 
 
-def refuse_to_start(event: str, _: object) -> None:
-    if event in STARTS and may_start is not None and threading.get_ident() not in may_start:
+def refuse_to_start(event: str, _: object, starts: frozenset[str] = STARTS) -> None:
+    # A default argument: the interpreter calls hooks until its very end, when a module's names are None.
+    if event in starts and may_start is not None and threading.get_ident() not in may_start:
         raise RuntimeError("This test starts a process, but it has no mark that says so: pytest.mark.processes.")
 
 

@@ -51,6 +51,8 @@ class Exchange:
     is_left: bool = False
     is_over: bool = False
     """Whether the whole response was sent."""
+    is_settled: bool = False
+    """Whether the gate has noted what became of it."""
     weight: int = 0
     """How many model requests it counts as, as long as it is in progress."""
     size: int = 0
@@ -74,7 +76,7 @@ class Exchange:
     _has_begun: bool = False
 
     def record(self, method: str) -> Record:
-        """Return what is kept of the request, after its end."""
+        """Return what is kept of the request, at its end."""
         # A call that the client has left has no usage: four bytes of the body or one event count as a token.
         self.outcome.estimate(tokens_in=self.size // 4, tokens_out=self.events_sent)
         return Record(

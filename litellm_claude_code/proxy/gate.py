@@ -31,7 +31,6 @@ from .keys import Users
 from .mending import namespaces_in
 from .metrics import CONTENT_TYPE, Metrics
 from .model_names import ModelNames
-from .records import Record
 from .refused import Refused
 
 _log: Final = logging.getLogger(__name__)
@@ -107,7 +106,14 @@ class Gate:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = {**scope, "headers": [(name.lower(), value) for name, value in scope["headers"]]}
-        exchange = Exchange(send=send, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                # Settle here: the client may send its next request while litellm still does its bookkeeping.
+                self._settle(exchange, scope["method"])
+            await send(message)
+
+        exchange = Exchange(send=sending, shape=shape_of(scope["path"], scope["headers"]), replies=self._replies)
         try:
             route = self._route(scope, exchange)
             exchange.path = route.path
@@ -125,10 +131,17 @@ class Gate:
             if exchange.status is None:
                 await exchange.refuse(Refused(500, INTERNAL_ERROR))
         finally:
-            self._release(exchange)
-            self._note(exchange.record(scope["method"]), exchange)
+            self._settle(exchange, scope["method"])
 
-    def _note(self, record: Record, exchange: Exchange) -> None:
+    def _settle(self, exchange: Exchange, method: str) -> None:
+        """Give the request's places back, and note what became of it, once."""
+        if exchange.is_settled:
+            return
+        exchange.is_settled = True
+        self._under_way -= exchange.weight
+        if self._users is not None and exchange.user is not None:
+            self._users.release(exchange.user, exchange.weight)
+        record = exchange.record(method)
         record.log()
         self._metrics.note(record)
         if self._users is not None:
@@ -227,12 +240,6 @@ class Gate:
         self._under_way = in_progress
         exchange.weight = weight
 
-    def _release(self, exchange: Exchange) -> None:
-        self._under_way -= exchange.weight
-        if self._users is not None and exchange.user is not None:
-            self._users.release(exchange.user, exchange.weight)
-        exchange.weight = 0
-
     async def _serve(
         self, scope: Scope, content: bytes, receive: Receive, exchange: Exchange, *, streams: bool
     ) -> None:
@@ -243,15 +250,8 @@ class Gate:
         """
         messages: asyncio.Queue[Message] = asyncio.Queue()
         messages.put_nowait({"type": "http.request", "body": content, "more_body": False})
-
-        async def reply(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                # Release here: the client may send its next request while litellm still does its bookkeeping.
-                self._release(exchange)
-            await exchange.reply(message)
-
         with observed_by(exchange.outcome):
-            serving = asyncio.ensure_future(self._app(scope, messages.get, reply))
+            serving = asyncio.ensure_future(self._app(scope, messages.get, exchange.reply))
         leaving = asyncio.ensure_future(_until_disconnect(receive))
         try:
             await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -35,6 +35,15 @@ class Served:
     def where(self) -> dict[str, str]:
         return {"api_base": self.url, "api_key": self.key}
 
+    def logged(self, pattern: str) -> str:
+        """Wait until a line of the log matches. Return the log: a request's line may come after its response."""
+
+        def text() -> str:
+            return self.log.read_text()
+
+        wait_until(lambda: re.search(pattern, text(), re.MULTILINE), text)
+        return text()
+
     def stop(self) -> int:
         """Send SIGTERM, as an init system does; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
