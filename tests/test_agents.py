@@ -601,10 +601,10 @@ async def test_agents_share_the_pools_limit_on_processes_and_leave_a_place_to_pl
     pool = Pool(Settings(max_workers=2, self_check=False))
     await pool.warm_up(login, system=None, n=2)
     assert len(pool.workers) == 2
-    async with pool.reserve_slot():
+    async with pool.agent_slots.reserve():
         assert pool.stats()["agents"] == 1
         assert sum(worker.is_alive for worker in pool.workers) == 1
-        second = asyncio.ensure_future(pool.reserve_slot().__aenter__())
+        second = asyncio.ensure_future(pool.agent_slots.reserve().__aenter__())
         await asyncio.sleep(0.1)
         assert not second.done()
     await second

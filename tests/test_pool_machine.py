@@ -265,3 +265,23 @@ async def test_where_there_is_no_cli_the_call_says_how_to_get_one() -> None:
     pool = Pool(Settings(self_check=False), make_worker=make)
     with pytest.raises(CallFailed, match="pip install"):
         await anext(pool.events(PlainCall(model="m", system="", extra_body="{}", prompt="p", login=LOGINS[0])))
+
+
+async def test_a_warm_up_fails_with_its_own_process_only_and_a_closed_pool_takes_no_agent() -> None:
+    made: list[ScriptedWorker] = []
+
+    def make(login: Login, **more: Any) -> Any:
+        made.append(ScriptedWorker(login, **more))
+        return made[-1]
+
+    pool = Pool(Settings(max_workers=2, self_check=False), make_worker=make)
+    first, second = (asyncio.ensure_future(pool.warm_up(login, system=None, n=1)) for login in LOGINS)
+    await asyncio.sleep(0)
+    made[0].fail()
+    with pytest.raises(CallFailed, match="the process ended"):
+        await first
+    made[1].become(State.IDLE)
+    await second
+    await pool.aclose()
+    with pytest.raises(CallFailed, match="closed"):
+        await pool.agent_slots.reserve().__aenter__()

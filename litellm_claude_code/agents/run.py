@@ -71,7 +71,6 @@ class AgentRun:
         self._said_in: int | None = None
         self._session_id: str | None = None
         self._life = asyncio.create_task(self._live(), name="claude-code-agent")
-        pool.end_with_pool(self._life)
 
     def __aiter__(self) -> AsyncIterator[RunEvent]:
         return self
@@ -128,7 +127,7 @@ class AgentRun:
         """Run the agent until its process has ended, and return the last events of its answer."""
         profile = self._call.profile
         async with AsyncExitStack() as held:
-            await held.enter_async_context(self._pool.reserve_slot())
+            await held.enter_async_context(self._pool.agent_slots.reserve())
             if profile.cwd is not None and not profile.parallel:
                 hint = f"runs take turns, unless the profile '{profile.name}' has parallel=True"
                 await held.enter_async_context(sessions.exclusive_lock("folder", str(profile.cwd), hint=hint))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +23,9 @@ from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..settings import Settings
 from .admission import Admission
-from .schedule import CallTimings, Plan, decide, fits, unneeded_boots
+from .agent_slots import AgentSlots
+from .schedule import CallTimings, Plan, decide, unneeded_boots
+from .warm_up import WarmUps
 
 _ATTEMPTS: Final = 3
 _HOUSEKEEPING_EVERY_S: Final = 1.0
@@ -65,15 +66,11 @@ class Pool:
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
         self.admission = Admission(settings)
+        self.agent_slots = AgentSlots(settings.max_workers, on_change=self._advance)
+        self._warm_ups = WarmUps()
         self._active: dict[Worker, tuple[Lease, int]] = {}
         """The lease and the limiter's round of each call in progress."""
         self._pause: asyncio.TimerHandle | None = None
-        self._watchers: list[asyncio.Future[CallFailed | None]] = []
-        self._warming: Counter[Login] = Counter()
-        """Number of `warm_up`s in progress for each login. While there is one, the login's boots are not closed."""
-        self._slots: list[asyncio.Future[None]] = []
-        """One future for each agent that has a slot or waits for one. It is done once the agent has its slot."""
-        self._runs: set[asyncio.Task[None]] = set()
         self._is_deciding = False
         self._is_closed = False
 
@@ -115,51 +112,13 @@ class Pool:
             finally:
                 lease.abandon()
 
-    @asynccontextmanager
-    async def reserve_slot(self) -> AsyncIterator[None]:
-        """Reserve one of the `max_workers` slots for an agent, whose process is not a worker of this pool.
-
-        An idle worker is closed if there is no room. Agents never take the last slot, unless it is the only one: an
-        agent's own tools may make plain calls.
-        """
-        slot = asyncio.get_running_loop().create_future()
-        self._slots.append(slot)
-        try:
-            self._advance()
-            await slot
-            yield
-        finally:
-            self._slots.remove(slot)
-            self._advance()
-
-    def end_with_pool(self, run: asyncio.Task[None]) -> None:
-        """Register a task that `aclose` cancels and waits for."""
-        self._runs.add(run)
-        run.add_done_callback(self._runs.discard)
-
     async def warm_up(self, login: Login, *, system: str | None, n: int) -> None:
         """Boot workers until `n` are ready for calls with this system prompt, or as many as the settings allow.
 
         Raises `CallFailed` if a process cannot be started.
         """
         wanted = min(n, self.settings.max_workers)
-        self._warming[login] += 1
-        try:
-            await self._have_ready(login, system=system or "", wanted=wanted)
-        finally:
-            self._warming[login] -= 1
-
-    async def _have_ready(self, login: Login, *, system: str, wanted: int) -> None:
-        while not self._is_closed:
-            fitting = [worker for worker in self.workers if fits(worker, login, system)]
-            if sum(worker.state is not State.BOOTING for worker in fitting) >= wanted:
-                return
-            room = self.settings.max_workers - self._slots_taken - len(self.workers)
-            for _ in range(min(wanted - len(fitting), room)):
-                self._boot(login)
-            if not any(worker.state is State.BOOTING for worker in self.workers):
-                return
-            await self._until_something_changes()
+        await self._warm_ups.until_ready(self.workers, login, system=system or "", n=wanted, boot=self._boot_more)
 
     def stats(self) -> dict[str, Any]:
         """Return the current state and the totals since the pool was made.
@@ -170,7 +129,7 @@ class Pool:
         """
         return {
             "workers": dict(Counter(worker.state.value for worker in self.workers)),
-            "agents": self._slots_taken,
+            "agents": self.agent_slots.taken,
             "queue": len(self._queue),
             "waited_s": self._waited_s,
             **{name: self._counts[name] for name in ("calls", "binds", "boots", "characters")},
@@ -185,9 +144,7 @@ class Pool:
             self._housekeeper = None
         for worker in list(self.workers):
             self._close(worker)
-        for run in self._runs:
-            run.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        await self.agent_slots.aclose()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def detach_after_fork(self) -> None:
@@ -199,13 +156,6 @@ class Pool:
         """Store the `rate_limit_info` that came with a call, and fail the waiting calls that it refuses."""
         if self.admission.note_limit(call, info) is not None:
             self._refuse_waiting()
-
-    async def _until_something_changes(self) -> None:
-        changed = asyncio.get_running_loop().create_future()
-        self._watchers.append(changed)
-        failed = await changed
-        if failed is not None:
-            raise failed
 
     async def _lease(self, call: PlainCall) -> Lease:
         if self._is_closed:
@@ -235,7 +185,7 @@ class Pool:
             waiter.lease.result().abandon()
 
     def _close_unneeded_boots(self, login: Login) -> None:
-        if self._warming[login]:
+        if self._warm_ups.is_in_progress(login):
             return
         for worker in unneeded_boots(self.workers, self._queue, login=login, spares=self.settings.spare_workers):
             self._close(worker)
@@ -249,12 +199,13 @@ class Pool:
             return
         self._is_deciding = True
         try:
-            self._grant_slots()
+            for worker in self.agent_slots.grant(self.workers):
+                self._close(worker)
             plan = decide(
                 self.workers,
                 self._startable(),
                 settings=self.settings,
-                others=self._slots_taken,
+                others=self.agent_slots.taken,
                 now=time.monotonic(),
                 timings=self._timings,
             )
@@ -263,24 +214,6 @@ class Pool:
             self._is_deciding = False
         if self._housekeeper is None and self.workers:
             self._housekeeper = asyncio.create_task(self._housekeeping(), name="claude-code-housekeeper")
-
-    @property
-    def _slots_taken(self) -> int:
-        return sum(slot.done() for slot in self._slots)
-
-    def _grant_slots(self) -> None:
-        """Give waiting agents their slots, closing an idle worker for each one that has no room."""
-        for slot in [slot for slot in self._slots if not slot.done()]:
-            most = max(1, self.settings.max_workers - 1)
-            if self._slots_taken >= most:
-                return
-            live = [worker for worker in self.workers if worker.is_alive]
-            if len(live) + self._slots_taken >= self.settings.max_workers:
-                free = [worker for worker in live if worker.state is State.IDLE]
-                if not free:
-                    return
-                self._close(min(free, key=lambda worker: worker.used_at))
-            slot.set_result(None)
 
     def _apply(self, plan: Plan) -> None:
         for worker in plan.close:
@@ -344,11 +277,14 @@ class Pool:
             self._counts["boots"] += 1
             self.workers.append(worker)
 
+    def _boot_more(self, login: Login, n: int) -> None:
+        """Boot `n` workers, or as many as there is room for."""
+        room = 0 if self._is_closed else self.settings.max_workers - self.agent_slots.taken - len(self.workers)
+        for _ in range(min(n, room)):
+            self._boot(login)
+
     def _on_worker_change(self, worker: Worker) -> None:
-        watchers, self._watchers = self._watchers, []
-        for watcher in watchers:
-            if not watcher.done():
-                watcher.set_result(worker.failure if worker.calls == 0 else None)
+        self._warm_ups.note_change(worker)
         if worker in self._active and worker.state is not State.BUSY:
             self._on_call_finished(worker)
         if worker.last_timing is not None:
