@@ -1,13 +1,13 @@
-"""Conversion of a profile to the SDK's options. Every field of `ClaudeAgentOptions` is mapped, managed or refused.
+"""Conversion of a profile to the SDK's options.
 
-tests/test_profiles.py fails if the SDK adds a field that is in none of the three tables.
+docs/agents.md says of each option without a field in `Profile` what sets it, or why nothing does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from claude_agent_sdk import (
     AgentDefinition,
@@ -23,68 +23,6 @@ from ..process.launch import LARGEST_FRAME_BYTES
 from .profile import Profile
 from .profile_parts import Hook, PythonServer, RemoteServer, StdioServer, Subagent
 from .tools import as_tool, call_user_function
-
-# Taken from the profile's field of the same name.
-MAPPED: Final = frozenset(
-    [
-        "tools",
-        "allowed_tools",
-        "disallowed_tools",
-        "mcp_servers",
-        "cwd",
-        "add_dirs",
-        "setting_sources",
-        "skills",
-        "plugins",
-        "permission_mode",
-        "can_use_tool",
-        "system_prompt",
-        "max_turns",
-        "max_budget_usd",
-        "effort",
-        "thinking",
-        "agents",
-        "hooks",
-        "sandbox",
-        "env",
-    ]
-)
-# Set by this package for each run; the value says to what.
-MANAGED: Final[Mapping[str, str]] = {
-    "model": "the name in front of the '@'",
-    "output_format": "`response_format` of the call",
-    "resume": "`session_id` of the call, if the profile allows it",
-    "session_id": "a new one for each conversation",
-    "strict_mcp_config": "on: only the profile's servers",
-    "include_partial_messages": "on: streams need it",
-    "permission_prompt_tool_name": "`can_use_tool`, or a function that refuses",
-    "cli_path": "the setting CLI_PATH",
-    "extra_args": "whether the conversation is kept",
-    "max_buffer_size": "large enough for any frame",
-    "stderr": "kept for the error of a start that failed",
-    "verbatim_prompts": "each message is sent as it is: no @file, no slash command",
-}
-# Not available; the value says why.
-REFUSED: Final[Mapping[str, str]] = {
-    "fallback_model": "litellm's `fallbacks` do that, visibly",
-    "betas": "the CLI sends them only with an API key; for a longer context, use another model",
-    "task_budget": "needs a beta header; `max_budget_usd` and `max_turns` are the limits",
-    "settings": "a settings file could change who pays and what is allowed; use the profile's fields",
-    "continue_conversation": "the last conversation in a folder may belong to another client; use `session_id`",
-    "fork_session": "a conversation belongs to one client; to branch off, send the history with the call",
-    "resume_session_at": "to go back, send the history with the call",
-    "resume_drops_turn": "belongs to `resume_session_at`",
-    "user": "the process could not read its own launcher; run the whole program as that user",
-    "include_hook_events": "a hook's function receives its events",
-    "forward_subagent_text": "a subagent's report is its tool call's result",
-    "max_thinking_tokens": "deprecated in the SDK for `thinking`",
-    "enable_file_checkpointing": "checkpoints are never restored here",
-    "session_store": "the CLI stores conversations in its own files",
-    "session_store_flush": "belongs to `session_store`",
-    "load_timeout_ms": "belongs to `session_store`",
-    "debug_stderr": "deprecated in the SDK",
-    "client_app": "the CLI sends its own identity unchanged",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
