@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from litellm.types.utils import Usage
 
@@ -18,13 +18,15 @@ from .errors import ObserverFailed
 OnLimit = Literal["raise", "wait"]
 
 
-class Observer(Protocol):
+class Observer:
     """Notified of one caller's calls. The methods run on the background loop, so they must not block.
+
+    A class that derives from this one handles what it defines, and ignores the rest.
 
     The caller receives the exceptions that `asked`, `waits` and `failed` raise, unchanged, including `BaseException`.
     """
 
-    on_limit: OnLimit | None
+    on_limit: OnLimit | None = None
     """What a call does while a subscription limit is reached. None: as in the settings."""
 
     def asked(self, model: str, n: int) -> None:
@@ -58,22 +60,8 @@ class Observer(Protocol):
         """Handle a cancelled call: the caller did not wait for the response."""
 
 
-class _Nobody:
-    """The default observer, which does nothing."""
-
-    on_limit: OnLimit | None = None
-
-    def asked(self, model: str, n: int) -> None: ...
-    def waits(self, left_s: float) -> None: ...
-    def queued(self, waited_s: float) -> None: ...
-    def requested(self, count: int) -> None: ...
-    def began(self, usage: Mapping[str, Any]) -> None: ...
-    def answered(self, usage: Usage | None) -> None: ...
-    def failed(self, error: Exception) -> None: ...
-    def left(self) -> None: ...
-
-
-NOBODY: Final = _Nobody()
+NOBODY: Final = Observer()
+"""The default observer, which does nothing."""
 _observer: ContextVar[Observer] = ContextVar("litellm_claude_code_observer", default=NOBODY)
 
 

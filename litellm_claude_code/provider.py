@@ -125,13 +125,8 @@ class ClaudeCodeProvider(CustomLLM):
         """Raise `BadRequestError`, as `image_generation` does."""
         self.image_generation(model)
 
-    def image_edit(self, model: str, *_given: Any, **_more: Any) -> Any:
-        """Raise `BadRequestError`, as `image_generation` does."""
-        self.image_generation(model)
-
-    async def aimage_edit(self, model: str, *_given: Any, **_more: Any) -> Any:
-        """Raise `BadRequestError`, as `image_generation` does."""
-        self.image_generation(model)
+    image_edit = image_generation
+    aimage_edit = aimage_generation
 
     def warm_up(self, model: str, system: str | None = None, n: int = 1, **where: Any) -> None:
         """Boot `n` processes in advance, ready for calls with the system prompt `system`, or without one.

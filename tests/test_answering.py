@@ -16,6 +16,7 @@ from litellm_claude_code.answering import answer
 from litellm_claude_code.call import Call, ChunkMaker, Request, Waiting
 from litellm_claude_code.errors import CallFailed, Failure
 from litellm_claude_code.login import Login
+from litellm_claude_code.observer import Observer
 from litellm_claude_code.settings import Settings
 
 POOL: Any = SimpleNamespace(settings=Settings(self_check=False))
@@ -26,16 +27,11 @@ class Stop(BaseException):
     """What no `except Exception` catches."""
 
 
-class Recorder:
-    on_limit: Any = None
-
+class Recorder(Observer):
     def __init__(self, *, stops: bool = False) -> None:
         self.heard: list[str] = []
         self._stops = stops
 
-    def asked(self, model: str, n: int) -> None: ...
-    def requested(self, count: int) -> None: ...
-    def began(self, usage: Any) -> None: ...
     def answered(self, usage: Any) -> None:
         self.heard.append("answered")
 
@@ -46,8 +42,6 @@ class Recorder:
 
     def failed(self, error: Exception) -> None:
         self.heard.append(type(error).__name__)
-
-    def queued(self, waited_s: float) -> None: ...
 
     def left(self) -> None:
         self.heard.append("left")

@@ -10,7 +10,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.observer import OnLimit, Waits, observed_by
+from litellm_claude_code.observer import Observer, Waits, observed_by
 from litellm_claude_code.testing import Failure, StandIn, Usage, answer
 
 from .support.limits import limited
@@ -22,10 +22,8 @@ class Stop(BaseException):
     """What no `except Exception` catches."""
 
 
-class Recorder:
+class Recorder(Observer):
     """Writes down what it hears; stops the call where it is told to."""
-
-    on_limit: OnLimit | None = None
 
     def __init__(self, stop_at: str = "") -> None:
         self.heard: list[str] = []
@@ -54,9 +52,6 @@ class Recorder:
 
     def failed(self, error: Exception) -> None:
         self._hear(f"failed: {type(error).__name__}")
-
-    def began(self, usage: Any) -> None: ...
-    def queued(self, waited_s: float) -> None: ...
 
     def left(self) -> None:
         self._hear("left")

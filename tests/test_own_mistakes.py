@@ -12,7 +12,7 @@ import pytest
 
 from litellm_claude_code import cause_of
 from litellm_claude_code.errors import CallFailed, WorkerLost
-from litellm_claude_code.observer import observed_by
+from litellm_claude_code.observer import Observer, observed_by
 from litellm_claude_code.process._sdk import from_sdk
 from litellm_claude_code.testing import RawEvents, StandIn
 
@@ -20,21 +20,6 @@ from .support.limits import limited
 from .support.requests import ASK
 
 PRIVATE = "the conversation's own words"
-
-
-class Bystander:
-    """An observer that does nothing."""
-
-    on_limit: Any = None
-
-    def asked(self, model: str, n: int) -> None: ...
-    def waits(self, left_s: float) -> None: ...
-    def requested(self, count: int) -> None: ...
-    def began(self, usage: Any) -> None: ...
-    def answered(self, usage: Any) -> None: ...
-    def failed(self, error: Exception) -> None: ...
-    def queued(self, waited_s: float) -> None: ...
-    def left(self) -> None: ...
 
 
 class Unreadable:
@@ -47,18 +32,18 @@ class Unreadable:
         raise self._error
 
 
-class Faulty(Bystander):
+class Faulty(Observer):
     """An observer that makes the part of the package that looks at limits fail: it reads `on_limit`."""
 
     def __init__(self, error: Exception) -> None:
-        self.on_limit = Unreadable(error)
+        self.on_limit: Any = Unreadable(error)
         self.heard: list[Exception] = []
 
     def failed(self, error: Exception) -> None:
         self.heard.append(error)
 
 
-class Impatient(Bystander):
+class Impatient(Observer):
     """An observer that does not want to wait for a limit's reset."""
 
     on_limit: Any = "wait"

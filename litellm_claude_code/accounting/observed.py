@@ -10,9 +10,9 @@ import sys
 import time
 import uuid
 from asyncio import CancelledError
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from litellm.types.utils import Usage
 
@@ -25,7 +25,7 @@ from litellm_claude_code_runs.run_file import RunFile, current_run
 from litellm_claude_code_runs.usage import NOTHING, Used
 
 from ..cause import cause_of
-from ..observer import OnLimit
+from ..observer import Observer, OnLimit
 from .countdown import COUNTDOWN
 from .prices import used
 from .reasons import reason_of
@@ -58,7 +58,7 @@ class _Account:
 
 
 @dataclass(kw_only=True, eq=False)
-class ObservedCall:
+class ObservedCall(Observer):
     """The observer (see `observer.py`) of one call of a `ClaudeCodeLM`, or of litellm."""
 
     model: str
@@ -120,9 +120,6 @@ class ObservedCall:
             self._leave(self._last, entered=0, made=count, used=NOTHING)
         self._note()
 
-    def began(self, usage: Mapping[str, Any]) -> None:
-        """Do nothing: the usage of the whole response follows."""
-
     def answered(self, usage: Usage | None) -> None:
         """Record the usage of the answer."""
         self._settle(used(usage, model=self._last.model if self._last is not None else self.model))
@@ -138,9 +135,6 @@ class ObservedCall:
             what = str(getattr(error, "message", error)).removeprefix(f"litellm.{type(error).__name__}: ")
             limit = cause.limit if (cause := cause_of(error)) is not None else None
             raise self._halted(reason, what, resets_at=limit.resets_at if limit is not None else None) from error
-
-    def queued(self, waited_s: float) -> None:
-        """Do nothing: a run does not report these waits."""
 
     def left(self) -> None:
         """Record the end of the call with no usage: it is not known if the caller does not wait for the answer."""

@@ -128,10 +128,6 @@ class Replies:
     def _text(self, message: str) -> str:
         message = _LITELLMS_WORDS.sub("", message.split(_TRACEBACK)[0]).strip()
         message = _ADVICE.sub(' Leave that out, or send "drop_params": true.', message)
-        if _is_pythons(message):
+        if _PYTHONS.search(message) is not None:
             return "A field of the request has an invalid type or form. Check the request against the API's reference."
         return self._addresses.sub("address withheld", message)
-
-
-def _is_pythons(message: str) -> bool:
-    return _PYTHONS.search(message) is not None

@@ -14,15 +14,13 @@ from litellm.types.utils import Usage
 
 from ..cause import cause_of
 from ..models import PROVIDER
-from ..observer import OnLimit
+from ..observer import Observer
 
 _OVERLOADED: Final = 529
 
 
-class Outcome:
+class Outcome(Observer):
     """The observer of one request to the gate. litellm may make several calls for it, one for each prompt."""
-
-    on_limit: OnLimit | None = None
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -63,15 +61,9 @@ class Outcome:
         self.model, self.error = model.removeprefix(f"{PROVIDER}/"), None
         self._open_calls += 1
 
-    def waits(self, left_s: float) -> None:
-        """Let the call wait for a limit's reset, as the settings say."""
-
     def queued(self, waited_s: float) -> None:
         """Add up the waits for a process."""
         self.queued_s += waited_s
-
-    def requested(self, count: int) -> None:
-        """Do nothing: what counts here are answers."""
 
     def began(self, usage: Mapping[str, Any]) -> None:
         """Keep the prompt's tokens, which litellm tells at the end only."""
@@ -90,9 +82,6 @@ class Outcome:
         """Keep the exception: it knows the API's status."""
         self.error = error
         self._open_calls = max(0, self._open_calls - 1)
-
-    def left(self) -> None:
-        """Leave the call open: its usage is not known."""
 
     def estimate(self, *, tokens_in: int, tokens_out: int) -> None:
         """Count these numbers of tokens, if a call has ended without its usage."""

@@ -86,14 +86,6 @@ __all__ = [
     "foundry_failure",
     "vertex_failure",
 ]
-_OF_CLOUDS = (
-    "BedrockStandIn",
-    "FoundryStandIn",
-    "VertexStandIn",
-    "bedrock_failure",
-    "foundry_failure",
-    "vertex_failure",
-)
 
 
 def __getattr__(name: str) -> object:
