@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from litellm_claude_code.proxy.allowlist import _POSTS
+from litellm_claude_code.proxy import shapes
 from litellm_claude_code.proxy.gate import Gate, Limits
 from litellm_claude_code.proxy.model_names import ModelNames
 
@@ -103,7 +103,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
-FIELDS = st.dictionaries(st.sampled_from(sorted(frozenset().union(*_POSTS.values()))) | TEXTS, VALUES, max_size=4)
+FIELDS = st.dictionaries(
+    st.sampled_from(sorted(frozenset().union(*shapes.FIELDS.values()))) | TEXTS, VALUES, max_size=4
+)
 
 
 @settings(max_examples=300)
@@ -137,7 +139,7 @@ def test_what_is_let_in_is_what_litellm_reads(
     assert read == {
         field: value for field, value in json.loads(content.decode("utf-8-sig")).items() if value is not None
     }
-    assert read.keys() <= _POSTS[path]
+    assert read.keys() <= shapes.FIELDS[path].keys()
     names = [name for name, _ in scope["headers"]]
     assert len(names) == len(set(names))
     assert set(names) <= {
@@ -287,7 +289,7 @@ def test_a_wrong_shape_is_refused_by_the_name_of_its_field() -> None:
     for path, plain in PLAIN.items():
         special = {"/v1/chat/completions": CHATS, "/v1/messages": ANTHROPICS}.get(path, [])
         for field, values in {**WRONG, "messages": [*WRONG["messages"], *special]}.items():
-            for value in values if field in _POSTS[path] else []:
+            for value in values if field in shapes.FIELDS[path] else []:
                 response = probe.ask("POST", path, as_json({**plain, field: value}))
                 assert response.status_code == 400, (path, field, value)
                 assert response.json()["error"]["message"].startswith(f"`{field}"), response.text

@@ -175,7 +175,7 @@ class Gate:
 
     async def _let_through(self, scope: Scope, route: Route, receive: Receive, exchange: Exchange) -> None:
         content, streams = b"", False
-        if route.fields is not None:
+        if route.has_body:
             value = parse(await self._bodies.read(receive, scope["headers"]), scope["headers"])
             body = self._read(value, route, exchange)
             self._admit(exchange, requests_in(body))

@@ -1,12 +1,16 @@
-"""Checks of the fields of a request: their values must have the shapes that the APIs accept.
+"""The fields that a request to each endpoint may have, and the shapes of their values that the APIs accept.
 
-litellm silently repairs some other shapes, and fails on others with a Python error text. A check is a function of a
-value and its path in the body; it raises `Refused` with the path and the expected shape. Fields without a check here
-are left to litellm and the API. This module does no I/O.
+This is a list of what is allowed, not of what is forbidden: litellm's proxy accepts any litellm argument in a body
+(another provider, credentials, a router, fallbacks…), and its next version accepts more. It silently repairs some wrong
+shapes, and fails on others with a Python error text.
+
+A check is a function of a value and its path in the body; it raises `Refused` with the path and the expected shape.
+This module does no I/O.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,18 +18,20 @@ from .refused import Refused
 
 Check = Callable[[Any, str], None]
 
+# Tools that the client runs, and the API's own web search. litellm's proxy would run some other types itself.
+_TOOLS: Final = re.compile(r"function|custom|(web_search|bash|text_editor|memory|computer)(_\w+)?")
 
-def check_shapes(body: Mapping[str, Any], path: str) -> None:
-    """Raise `Refused` if a field is missing, or has a shape that the endpoint at `path` would refuse."""
-    endpoint = path.removeprefix("/v1")
-    required, checks = _ENDPOINTS[endpoint]
-    for field in required:
+
+def check_fields(body: Mapping[str, Any], path: str) -> None:
+    """Raise `Refused` if a field is missing, or has a shape that the endpoint at `path` would refuse.
+
+    The body's fields must be among `FIELDS[path]`.
+    """
+    for field in _REQUIRED[path.removeprefix("/v1")]:
         if field not in body:
             raise Refused(400, f"`{field}` is missing.")
     for field, value in body.items():
-        check = checks.get(field) or _COMMON.get(field)
-        if check is not None:
-            check(value, field)
+        FIELDS[path][field](value, field)
 
 
 def _fail(where: str, noun: str) -> None:
@@ -231,83 +237,132 @@ _NAMED: Final = _record({"name": _text}, {"description": _text, "parameters": _o
 def _tool(value: Any, where: str) -> None:
     """Check a tool in the format of any of the three APIs, which differ in where the name is."""
     _record({}, {"type": _text, "input_schema": _object, "parameters": _object})(value, where)
+    if value.get("type") is not None and not _TOOLS.fullmatch(value["type"]):
+        raise Refused(400, "A tool has a type that this server does not support. Use the type `function`.")
     if "function" in value:
         _NAMED(value["function"], f"{where}.function")
     elif value.get("type") in (None, "function", "custom"):
         _NAMED(value, where)
 
 
+def _metadata(value: Any, where: str) -> None:
+    # litellm's integrations read nested values as their settings.
+    if not isinstance(value, dict) or not all(isinstance(inner, str) for inner in value.values()):
+        _fail(where, "an object whose values are strings")
+
+
 _STOP: Final = _either("a string or a list of strings", (str, _anything), (list, _list(_text)))
 _EFFORT: Final = _record({}, {"effort": _text, "summary": _text, "generate_summary": _text})
-_THINKING: Final = _by("type", {"enabled": _record({"budget_tokens": _whole(1)})})
-_FORMAT: Final = _by("type", {}, takes_others=True)
-_CHOICE: Final = _either("a string or an object with a `type`", (str, _anything), (dict, _by("type", {})))
+_FORMAT: Final = _by("type", {})
 
-_COMMON: Final[Mapping[str, Check]] = {
-    "messages": _list(_CHAT_MESSAGE, noun="a list of messages", is_empty_ok=False),
-    "max_tokens": _whole(1),
-    "max_completion_tokens": _whole(1),
-    "max_output_tokens": _whole(1),
-    "max_tool_calls": _whole(1),
-    "n": _whole(1),
-    "best_of": _whole(1),
-    "top_k": _whole(0),
-    "top_logprobs": _whole(0),
+_SAMPLING: Final[Mapping[str, Check]] = {
+    "model": _anything,  # checked before all others
+    "stream": _flag,
     "temperature": _number(0, 2),
     "top_p": _number(0, 1),
-    "presence_penalty": _number(-2, 2),
-    "frequency_penalty": _number(-2, 2),
-    "seed": _is(int, "an integer"),
-    "stream": _flag,
-    "store": _flag,
-    "drop_params": _flag,
-    "parallel_tool_calls": _flag,
-    "echo": _flag,
-    "stream_options": _record({}, {"include_usage": _flag}),
-    "stop": _STOP,
-    "stop_sequences": _list(_text),
-    "tools": _list(_tool, noun="a list of tools"),
-    "tool_choice": _CHOICE,
-    "functions": _list(_NAMED),
-    "function_call": _either("a string or an object with a `name`", (str, _anything), (dict, _record({"name": _text}))),
-    "response_format": _FORMAT,
-    "thinking": _THINKING,
-    "reasoning_effort": _either("a string or an object", (str, _anything), (dict, _EFFORT)),
-    "reasoning": _EFFORT,
-    "text": _record({}, {"format": _FORMAT, "verbosity": _text}),
-    "output_config": _record({}, {"effort": _text, "format": _FORMAT}),
-    "output_format": _FORMAT,
+    "metadata": _metadata,
+    "service_tier": _text,
+}
+# Claude's own parameters, which OpenAI's format does not have, and `drop_params`, which lets litellm drop parameters
+# that a model does not take.
+_OF_CLAUDE: Final[Mapping[str, Check]] = {
+    "thinking": _by("type", {"enabled": _record({"budget_tokens": _whole(1)})}),
+    "top_k": _whole(0),
     "cache_control": _by("type", {}),
     "context_management": _either("an object or a list", (dict, _anything), (list, _list(_object))),
-    "service_tier": _text,
     "speed": _text,
-    "verbosity": _text,
+    "drop_params": _flag,
+}
+_OF_OPENAI: Final[Mapping[str, Check]] = {
+    **_SAMPLING,
+    **_OF_CLAUDE,
     "user": _text,
     "safety_identifier": _text,
     "prompt_cache_key": _text,
-    "instructions": _text,
-    "suffix": _text,
-    "truncation": _text,
-    "include": _list(_text),
-    "modalities": _list(_text),
+    "stream_options": _record({}, {"include_usage": _flag}),
+    "store": _flag,
+}
+_OF_COMPLETIONS: Final[Mapping[str, Check]] = {
+    **_OF_OPENAI,
+    "n": _whole(1),
+    "seed": _is(int, "an integer"),
+    "stop": _STOP,
+    "max_tokens": _whole(1),
+    "logprobs": _anything,
     "logit_bias": _object,
+    "presence_penalty": _number(-2, 2),
+    "frequency_penalty": _number(-2, 2),
+}
+_OF_TOOLS: Final[Mapping[str, Check]] = {
+    "tools": _list(_tool, noun="a list of tools"),
+    "tool_choice": _either("a string or an object with a `type`", (str, _anything), (dict, _by("type", {}))),
+    "parallel_tool_calls": _flag,
+}
+_CHAT: Final[Mapping[str, Check]] = {
+    **_OF_COMPLETIONS,
+    **_OF_TOOLS,
+    "messages": _list(_CHAT_MESSAGE, noun="a list of messages", is_empty_ok=False),
+    "max_completion_tokens": _whole(1),
+    "top_logprobs": _whole(0),
+    "functions": _list(_NAMED),
+    "function_call": _either("a string or an object with a `name`", (str, _anything), (dict, _record({"name": _text}))),
+    "response_format": _FORMAT,
+    "reasoning_effort": _either("a string or an object", (str, _anything), (dict, _EFFORT)),
+    "verbosity": _text,
+    "modalities": _list(_text),
     "prediction": _object,
     "web_search_options": _object,
-    "system": _text_or_list_of(_by("type", {"text": _TEXT_PART})),
+}
+_COMPLETIONS: Final[Mapping[str, Check]] = {
+    **_OF_COMPLETIONS,
+    "prompt": _either("a string or a list of strings", (str, _anything), (list, _list(_text, is_empty_ok=False))),
+    "suffix": _text,
+    "echo": _flag,
+    "best_of": _whole(1),
+}
+_RESPONSES: Final[Mapping[str, Check]] = {
+    **_OF_OPENAI,
+    **_OF_TOOLS,
     "input": _either(
         "a string or a list of items", (str, _anything), (list, _list(_item, noun="a list of items", is_empty_ok=False))
     ),
-    "prompt": _either("a string or a list of strings", (str, _anything), (list, _list(_text, is_empty_ok=False))),
+    "instructions": _text,
+    "max_output_tokens": _whole(1),
+    "max_tool_calls": _whole(1),
+    "text": _record({}, {"format": _FORMAT, "verbosity": _text}),
+    "reasoning": _EFFORT,
+    "truncation": _text,
+    "include": _list(_text),
+    "top_logprobs": _whole(0),
 }
-_ANTHROPICS: Final[Mapping[str, Check]] = {
+_MESSAGES: Final[Mapping[str, Check]] = {
+    **_SAMPLING,
+    **_OF_CLAUDE,
     "messages": _list(_MESSAGE, noun="a list of messages", is_empty_ok=False),
+    "max_tokens": _whole(1),
+    "system": _text_or_list_of(_by("type", {"text": _TEXT_PART})),
+    "stop_sequences": _list(_text),
     "temperature": _number(0, 1),
+    "tools": _OF_TOOLS["tools"],
     "tool_choice": _by("type", {"tool": _record({"name": _text})}),
+    "output_config": _record({}, {"effort": _text, "format": _FORMAT}),
+    "output_format": _FORMAT,
 }
-_ENDPOINTS: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
-    "/chat/completions": (("messages",), {}),
-    "/completions": (("prompt",), {}),
-    "/responses": (("input",), {}),
-    "/messages": (("max_tokens", "messages"), _ANTHROPICS),
-    "/messages/count_tokens": (("messages",), _ANTHROPICS),
+FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
+    "/v1/chat/completions": _CHAT,
+    "/chat/completions": _CHAT,
+    "/v1/completions": _COMPLETIONS,
+    "/completions": _COMPLETIONS,
+    "/v1/responses": _RESPONSES,
+    "/responses": _RESPONSES,
+    "/v1/messages": _MESSAGES,
+    "/v1/messages/count_tokens": _MESSAGES,
+}
+"""By path: the fields that a body may have, each with its check. All paths take a POST."""
+_REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
+    "/chat/completions": ("messages",),
+    "/completions": ("prompt",),
+    "/responses": ("input",),
+    "/messages": ("max_tokens", "messages"),
+    "/messages/count_tokens": ("messages",),
 }
