@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal, TypeAlias, TypedDict
 
+from typing_extensions import Unpack
+
 Json: TypeAlias = dict[str, Any]
 """A JSON object of any shape, such as a request's body or an event's data."""
 
@@ -223,38 +225,25 @@ Reply: TypeAlias = Answer | Failure | RawEvents | RawBody | str
 """The possible replies to a request. A str is short for an `Answer` with one `Text`."""
 
 
-def answer(
-    *blocks: Block | str,
-    stop_reason: StopReason | None = None,
-    stop_sequence: str | None = None,
-    stop_details: Mapping[str, Any] | None = None,
-    usage: Usage | None = None,
-    reports_usage: bool = True,
-    model: str | None = None,
-    id: str | None = None,
-    delay_s: float = 0.0,
-    between_s: float = 0.0,
-    chunk_chars: int = 20,
-    cut_after: int | None = None,
-    hang_after: int | None = None,
-    error_after: tuple[int, Failure] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Answer:
+class _Fields(TypedDict, total=False):
+    """The fields of `Answer` except its content, for type checkers."""
+
+    stop_reason: StopReason | None
+    stop_sequence: str | None
+    stop_details: Mapping[str, Any] | None
+    usage: Usage | None
+    reports_usage: bool
+    model: str | None
+    id: str | None
+    delay_s: float
+    between_s: float
+    chunk_chars: int
+    cut_after: int | None
+    hang_after: int | None
+    error_after: tuple[int, Failure] | None
+    headers: Mapping[str, str]
+
+
+def answer(*blocks: Block | str, **fields: Unpack[_Fields]) -> Answer:
     """Return an `Answer` with these blocks. A str becomes a `Text`. The keywords are those of `Answer`."""
-    return Answer(
-        content=tuple(Text(block) if isinstance(block, str) else block for block in blocks),
-        stop_reason=stop_reason,
-        stop_sequence=stop_sequence,
-        stop_details=stop_details,
-        usage=usage,
-        reports_usage=reports_usage,
-        model=model,
-        id=id,
-        delay_s=delay_s,
-        between_s=between_s,
-        chunk_chars=chunk_chars,
-        cut_after=cut_after,
-        hang_after=hang_after,
-        error_after=error_after,
-        headers=headers or {},
-    )
+    return Answer(content=tuple(Text(block) if isinstance(block, str) else block for block in blocks), **fields)
