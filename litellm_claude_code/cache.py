@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import platformdirs
 
 from .install import find_cli
 from .trusted import read_trusted, replace_file, trusted_folder
 
+T = TypeVar("T")
 _REMEMBERED_FILE: Final = "cli.json"
 
 
@@ -30,9 +31,10 @@ def data_folder(*below: str) -> Path:
     return trusted_folder(Path(platformdirs.user_data_dir("litellm_claude_code", appauthor=False), *below))
 
 
-def recall(key: str) -> Any:
-    """Return the value saved by `remember` for the current CLI, or `None`. The caller must check its shape."""
-    return _read().get(key)
+def recall(key: str, kind: type[T]) -> T:
+    """Return the value saved by `remember` for the current CLI. Empty if there is none of this type."""
+    value = _read().get(key)
+    return value if isinstance(value, kind) else kind()
 
 
 def remember(key: str, value: Any) -> None:

@@ -36,12 +36,8 @@ def note(login: Login, table: Mapping[str, str]) -> Login:
     """Save what the aliases mean for a day, also for later Python processes, and return the login with it."""
     key = identity(login)
     _known[key] = dict(table)
-    noted = recall(_REMEMBERED)
-    today = (
-        {other: value for other, value in noted.items() if other[:_DAY] == key[:_DAY]}
-        if isinstance(noted, dict)
-        else {}
-    )
+    noted = recall(_REMEMBERED, dict)
+    today = {other: value for other, value in noted.items() if other[:_DAY] == key[:_DAY]}
     remember(_REMEMBERED, {**today, key: dict(table)})
     return _with(login, table)
 
@@ -60,8 +56,7 @@ def _with(login: Login, table: Mapping[str, str]) -> Login:
 
 
 def _recalled(key: str) -> dict[str, str] | None:
-    noted = recall(_REMEMBERED)
-    table = noted.get(key) if isinstance(noted, dict) else None
+    table = recall(_REMEMBERED, dict).get(key)
     if not isinstance(table, dict) or not all(isinstance(table.get(alias), str) for alias in ALIASES):
         return None
     return {alias: table[alias] for alias in ALIASES}

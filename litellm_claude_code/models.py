@@ -66,9 +66,8 @@ _PRICED_AS: Final[Mapping[CloudName, str]] = {"bedrock": "bedrock", "vertex": "v
 
 def _recalled() -> dict[str, str]:
     """Return the aliases saved by `learn`, ignoring entries of any other shape."""
-    noted = recall(_REMEMBERED)
-    pairs = noted.items() if isinstance(noted, dict) else ()
-    return {alias: model for alias, model in pairs if alias in ALIASES and isinstance(model, str)}
+    noted = recall(_REMEMBERED, dict)
+    return {alias: model for alias, model in noted.items() if alias in ALIASES and isinstance(model, str)}
 
 
 _told: dict[str, str] = _recalled()

@@ -73,7 +73,7 @@ def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.Monk
         models.learn({"sonnet": "claude-sonnet-6", "unheard-of": "x"})
         assert models.resolve("sonnet") == models.resolve("opusplan") == "claude-sonnet-6"
         assert models.resolve("opus") == "claude-opus-5-5"
-        assert cache.recall("models") == {"sonnet": "claude-sonnet-6"}
+        assert cache.recall("models", dict) == {"sonnet": "claude-sonnet-6"}
     finally:
         cache.remember("models", {})
         monkeypatch.undo()
@@ -82,8 +82,8 @@ def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.Monk
 
 def test_what_another_cli_told_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cache.remember("key", "value")
-    assert cache.recall("key") == "value"
+    assert cache.recall("key", str) == "value"
     other = tmp_path / "claude"
     other.write_text("another")
     monkeypatch.setattr(cache, "find_cli", lambda: other)
-    assert cache.recall("key") is None
+    assert cache.recall("key", str) == ""

@@ -10,7 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..cache import recall, remember
 from ..errors import CallFailed, Failure
@@ -49,7 +49,7 @@ def is_check_due(settings: Settings) -> bool:
     verdict = _verdicts.get(settings.cli_path)
     if verdict is not None:
         return verdict.until < time.monotonic()
-    return _fingerprint(settings) not in _remembered()
+    return _fingerprint(settings) not in recall(_REMEMBERED, list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _checking(settings: Settings) -> asyncio.Task[_Verdict]:
 
 async def _judge(settings: Settings) -> _Verdict:
     verdict, mark = _Verdict(), _fingerprint(settings)
-    known = _remembered()
+    known = recall(_REMEMBERED, list)
     if mark not in known:
         report = await self_check(settings)
         if report.is_good:
@@ -85,12 +85,6 @@ async def _judge(settings: Settings) -> _Verdict:
             verdict = _Verdict(wrong=report.sentence(), refused=report.refused, until=_good_until(report))
     _verdicts[settings.cli_path] = verdict
     return verdict
-
-
-def _remembered() -> list[Any]:
-    """Return the fingerprints of the states that passed."""
-    noted = recall(_REMEMBERED)
-    return noted if isinstance(noted, list) else []
 
 
 def _good_until(report: Report) -> float:
