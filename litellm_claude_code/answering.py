@@ -17,6 +17,7 @@ from litellm.types.utils import ModelResponse
 
 from .call import Chunk, Request, Waiting
 from .errors import CallFailed, RunFailed, bugs_reported, timed_out, to_litellm, translating_an_answer
+from .interrupts import INTERRUPTS
 from .observer import Waits, call_scope
 from .translation.response import merge_choices
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 async def answer(request: Request, current_pool: Callable[[], Pool]) -> ModelResponse:
     """Make the request and return its response. Raises litellm's exceptions."""
-    with call_scope(request.observer, model=request.model, n=request.n), bugs_reported(request.model):
+    with (
+        INTERRUPTS.cancelling(),
+        call_scope(request.observer, model=request.model, n=request.n),
+        bugs_reported(request.model),
+    ):
         try:
             responses = await _responses(request, current_pool)
             with translating_an_answer():
@@ -40,7 +45,7 @@ async def answer(request: Request, current_pool: Callable[[], Pool]) -> ModelRes
 async def stream(request: Request, current_pool: Callable[[], Pool]) -> AsyncIterator[Chunk]:
     """Make the request and yield its chunks. `timeout` limits the wait for each event, as it does for `anthropic/`."""
     chunks, waits = request.chunks(), Waits(request.observer)
-    with call_scope(request.observer, model=request.model, n=1), bugs_reported(request.model):
+    with INTERRUPTS.cancelling(), call_scope(request.observer, model=request.model, n=1), bugs_reported(request.model):
         try:
             pool = await checked(current_pool(), timeout_s=request.call.timeout_s)
             async with aclosing(request.events(pool, partial(waits.note, 0))) as events:

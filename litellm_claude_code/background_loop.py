@@ -16,6 +16,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from concurrent.futures import Future
 from typing import Any, Final, Generic, TypeVar
 
+from .interrupts import called_by_this_thread
+
 T = TypeVar("T")
 _CLEAN_UP_WITHIN_S: Final = 10.0
 """Longer than the clean-ups' own deadlines: asyncio warns on stderr if the loop closes before a process is reaped."""
@@ -48,7 +50,8 @@ class BackgroundLoop:
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop and return its future. Cancelling the future cancels the coroutine."""
-        return asyncio.run_coroutine_threadsafe(work, self._running())
+        with called_by_this_thread():
+            return asyncio.run_coroutine_threadsafe(work, self._running())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and block until it finishes. An interrupt (Ctrl-C) cancels it."""

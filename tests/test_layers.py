@@ -37,6 +37,7 @@ LAYERS = (
     "auth",
     "in_force",
     "call",
+    "interrupts",
     "observer",
     "errors",
     "cause",

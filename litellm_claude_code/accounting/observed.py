@@ -6,7 +6,6 @@ retries would wait silently for the hours until a limit resets.
 
 from __future__ import annotations
 
-import sys
 import time
 import uuid
 from asyncio import CancelledError
@@ -25,6 +24,7 @@ from litellm_claude_code_runs.run_file import RunFile, current_run
 from litellm_claude_code_runs.usage import NOTHING, Used
 
 from ..cause import cause_of
+from ..interrupts import is_interactive
 from ..observer import Observer, OnLimit
 from .countdown import COUNTDOWN
 from .prices import used
@@ -230,16 +230,10 @@ class ObservedCall(Observer):
             is_under_run=account.is_runs,
         )
         # An LM's own budget is its program's business. In a notebook the user is there, and may change what is wrong.
-        if self._run is not None and (account.is_runs or reason != "budget") and not _is_interactive():
+        if self._run is not None and (account.is_runs or reason != "budget") and not is_interactive():
             self._run.halt(raised)
         return raised
 
 
 def _name(account: _Account) -> str:
     return "The run's budget" if account.is_runs or account.budget is None else f"The budget {account.budget.name!r}"
-
-
-def _is_interactive() -> bool:
-    """Return whether a user types what this process runs: in a notebook, or at a prompt."""
-    ipython = sys.modules.get("IPython")
-    return hasattr(sys, "ps1") or bool(sys.flags.interactive) or (ipython is not None and ipython.get_ipython())

@@ -15,6 +15,7 @@ from litellm_claude_code_runs.progress_line import ProgressLine, clock
 from litellm_claude_code_runs.report import CallRecord, Report, Summary, counted
 from litellm_claude_code_runs.scores import Score, best_of
 
+from ..interrupts import INTERRUPTS
 from .observed import ObservedCall
 from .plot import plotted
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WAIT_S: Final = 2.0
+_WAIT_AFTER_CTRL_C_S: Final = 0.5
 
 PoolStats = Callable[[], Mapping[str, Any]]
 """Returns the totals of the pool; see `Pool.stats`."""
@@ -182,7 +184,9 @@ def tracked(run: Run) -> Iterator[Run]:
         _open.append(run)
     try:
         yield run
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        INTERRUPTS.interrupt(error)
+        run.wait_for_calls(_WAIT_AFTER_CTRL_C_S)
         raise
     except BaseException:
         run.wait_for_calls(_WAIT_S)

@@ -93,29 +93,29 @@ class Script:
     def __init__(self, program: Program, home: Path) -> None:
         self.pid = program.pid
         self.program = program
-        self._home = home
+        self.home = home
 
     def wait_until_ready(self) -> None:
         """Wait until the script has printed the line `ready`."""
 
         def is_ready() -> bool:
             has_ended = self.program.poll() is not None
-            told = "ready\n" in (self._home / "out").read_text()
-            assert told or not has_ended, (self._home / "errors").read_text()
+            told = "ready\n" in (self.home / "out").read_text()
+            assert told or not has_ended, (self.home / "errors").read_text()
             return told
 
-        wait_until(is_ready, lambda: (self._home / "errors").read_text())
+        wait_until(is_ready, lambda: (self.home / "errors").read_text())
 
     def wait(self) -> tuple[str, str]:
         """Wait until the script has ended, and return what it printed to stdout and stderr."""
         self.program.wait()
-        return (self._home / "out").read_text(), (self._home / "errors").read_text()
+        return (self.home / "out").read_text(), (self.home / "errors").read_text()
 
     def claude_processes(self) -> list[int]:
-        return claude_processes(self._home)
+        return claude_processes(self.home)
 
     def wait_until_nothing_is_left(self) -> None:
-        wait_until_ended(self._home)
+        wait_until_ended(self.home)
 
     def kill_its_session(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -1,0 +1,209 @@
+"""Ctrl-C, with and without `litellm-claude-code run`: what it ends, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from litellm_claude_code.testing import RecordedRequest, Reply, StandIn, answer
+from litellm_claude_code.testing.made_up import respond as made_up_answer
+
+from .support.scripts import Forker, Script, remember_check
+from .support.waiting import wait_until
+
+Start = Callable[..., Script]
+# What a user writes after reading docs/dspy.md, on any LM.
+GEPA = """
+import sys
+import dspy
+import litellm_claude_code
+from dspy_adapter import ClaudeCodeLM, track_run
+
+def metric(example, answer, *_):
+    return dspy.Prediction(score=0.5, feedback="More.")
+
+def evolve(task, reflection):
+    examples = [dspy.Example(question=str(n), answer="Paris").with_inputs("question") for n in range(16)]
+    optimizer = dspy.GEPA(metric=metric, max_metric_calls=400, reflection_lm=reflection, num_threads=8, seed=1)
+    with dspy.context(lm=task):
+        optimizer.compile(dspy.Predict("question -> answer"), trainset=examples, valset=examples)
+
+if sys.argv[1] == "ClaudeCodeLM":
+    try:
+        with track_run() as run:
+            evolve(ClaudeCodeLM("haiku"), ClaudeCodeLM("opus"))
+    finally:
+        run.save("report.json")
+else:
+    evolve(dspy.LM("claude_code/haiku"), dspy.LM("claude_code/opus"))
+"""
+ASK = """
+import atexit, os, signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+import litellm, litellm_claude_code
+
+def ask(text):
+    messages = [{"role": "user", "content": text}]
+    response = litellm.completion(model="claude_code/haiku", messages=messages, num_retries=0)
+    return response.choices[0].message.content
+
+def in_terminal(path):
+    terminal = os.open(path, os.O_RDWR)  # the first that a session's leader opens is the session's own
+    for number in range(3):
+        os.dup2(terminal, number)
+"""
+IN_TERMINAL = f"""{ASK}
+in_terminal(sys.argv[1])
+threading.Thread(target=ask, args=("late",)).start()
+threading.Thread(target=time.sleep, args=(600,)).start()  # Python waits for it
+time.sleep(600)
+"""
+CALLERS_STAY = f"""{ASK}
+def until_the_end():
+    try:
+        ask("late")
+    except BaseException:
+        time.sleep(600)
+
+atexit.register(print, "at exit")
+with ThreadPoolExecutor() as pool:
+    pool.submit(until_the_end)
+"""
+GOES_ON = f"""{ASK}
+def reason_of(call):
+    return getattr(call.exception(), "reason", call.exception())
+
+with ThreadPoolExecutor(1) as old:
+    late, later = old.submit(ask, "late"), old.submit(ask, "later")
+    try:
+        with ThreadPoolExecutor() as waiting:
+            waiting.submit(late.exception).result()
+    except KeyboardInterrupt:
+        print(reason_of(late), reason_of(later))
+        with ThreadPoolExecutor() as new:
+            print(new.submit(ask, "new").result())
+print(ask("main"), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+
+signal.signal(signal.SIGINT, lambda *_: print("a handler of its own"))
+with ThreadPoolExecutor() as pool:
+    print(pool.submit(ask, "slow").result())
+"""
+
+
+@pytest.fixture
+def start(forks: Forker, checked_cli: Path, gateway: StandIn, tmp_path: Path) -> Iterator[Start]:
+    """Start a forked script. Its files go to the test's folder, and its calls to the stand-in."""
+    remember_check(checked_cli, tmp_path / "cache")
+    started: list[Script] = []
+
+    def begin(code: str, *arguments: str, **env: str) -> Script:
+        env = {"DSPY_CACHEDIR": str(tmp_path / "dspy"), **env}
+        started.append(forks.start(f"import os; os.chdir({str(tmp_path)!r})\n{code}", *arguments, home=tmp_path, **env))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.kill_its_session()
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, str]]:
+    """Our end of a terminal, and the path of the other."""
+    ours, theirs = os.openpty()
+    yield ours, os.ttyname(theirs)
+    os.close(theirs)
+    os.close(ours)
+
+
+def late_after(count: int) -> Callable[[RecordedRequest], Reply]:
+    """Answer so many requests at once, and all others only after the test."""
+    left = iter(range(count))
+    return lambda request: made_up_answer(request) if next(left, None) is not None else answer("late", delay_s=600)
+
+
+def press_ctrl_c(script: Script) -> None:
+    os.killpg(script.pid, signal.SIGINT)  # as a terminal does: to the whole group
+
+
+def read_until(terminal: int, text: str) -> str:
+    shown = ""
+    while text not in shown:
+        shown += os.read(terminal, 4096).decode()
+    return shown
+
+
+@pytest.mark.parametrize("lm", ["LM", "ClaudeCodeLM"])
+def test_ctrl_c_ends_gepa_on_eight_threads_with_one_line(
+    start: Start, stand_in: StandIn, tmp_path: Path, lm: str
+) -> None:
+    pytest.importorskip("dspy")
+    stand_in.respond = late_after(5)
+    script = start(GEPA, lm)
+    stand_in.wait_for(5 + 8, timeout_s=90)
+    press_ctrl_c(script)
+    assert script.program.wait() == -signal.SIGINT  # 130 in a shell
+    errors = (tmp_path / "errors").read_text()
+    assert "Traceback" not in errors
+    assert [line for line in errors.splitlines() if "Interrupted" in line] == [
+        "Interrupted: 5 calls answered, and 8 cancelled. To continue, start the same program again, which takes "
+        "finished answers from DSPy's cache."
+    ]
+    script.wait_until_nothing_is_left()
+    assert len(stand_in.requests) == 5 + 8
+    if lm == "ClaudeCodeLM":
+        total = json.loads((tmp_path / "report.json").read_text())["total"]
+        assert (total["requests"], total["failed"], total["in_flight"]) == (13, 8, 0)
+
+
+def test_a_second_ctrl_c_ends_a_program_that_python_waits_for(
+    start: Start, stand_in: StandIn, terminal: tuple[int, str]
+) -> None:
+    stand_in.respond = late_after(0)
+    ours, path = terminal
+    script = start(IN_TERMINAL, path)
+    stand_in.wait_for(1, timeout_s=60)
+    os.write(ours, b"\x03")
+    shown = read_until(ours, "start the same program again.")
+    assert "Traceback" not in shown
+    stand_in.wait_for_disconnect(0, timeout_s=60)
+    assert script.program.poll() is None
+    os.write(ours, b"\x03")
+    assert script.program.wait() == -signal.SIGINT
+    script.wait_until_nothing_is_left()
+
+
+def test_threads_that_have_made_calls_do_not_keep_the_program(start: Start, stand_in: StandIn) -> None:
+    stand_in.respond = late_after(0)
+    script = start(CALLERS_STAY)
+    stand_in.wait_for(1, timeout_s=60)
+    press_ctrl_c(script)
+    out, errors = script.wait()
+    assert (script.program.poll(), out) == (-signal.SIGINT, "at exit\n")
+    assert errors == "Interrupted: 0 calls answered, and 1 cancelled. To continue, start the same program again.\n"
+
+
+def test_a_program_that_catches_ctrl_c_goes_on_and_handlers_are_left_alone(start: Start, stand_in: StandIn) -> None:
+    may_answer = threading.Event()
+
+    def respond(request: RecordedRequest) -> Reply:
+        text = str(request.body["messages"])
+        if "slow" in text:
+            may_answer.wait(60)
+        return answer("late", delay_s=600) if "late" in text else "ok"
+
+    stand_in.respond = respond
+    script = start(GOES_ON)
+    stand_in.wait_for(1, timeout_s=60)
+    press_ctrl_c(script)
+    stand_in.wait_for(4, timeout_s=60)
+    press_ctrl_c(script)
+    wait_until(lambda: "a handler of its own" in (script.home / "out").read_text())
+    may_answer.set()
+    assert script.wait() == ("ended ended\nok\nok True\na handler of its own\nok\n", "")
+    assert len(stand_in.requests) == 4
