@@ -17,6 +17,8 @@ from litellm_claude_code.login import Login
 
 NOW = 1_795_168_800.0  # 2026-11-20, 10:00 UTC
 RESET = int(NOW) + 37 * 60
+OF_OPUS = "claude-opus-5-5"
+OF_SONNET = "claude-sonnet-5-5"
 NEXT_WEEK = int(NOW) + 4 * 86_400 + 15 * 3_600
 OWN = Login(payer="subscription")
 OTHER = Login(payer="subscription", secrets=(("CLAUDE_CODE_OAUTH_TOKEN", "sk-ant-oat01-other"),))
@@ -109,58 +111,54 @@ def limits() -> SubscriptionLimits:
 def test_a_reached_limit_refuses_until_its_reset_and_no_longer(
     limits: SubscriptionLimits, info: Any, until: float
 ) -> None:
-    reached = limits.note(OWN, info, NOW, model="claude-opus-5-5")
+    reached = limits.note(OWN, info, NOW, model=OF_OPUS)
     assert reached is not None
     assert reached.until == until
-    assert limits.refusal(OWN, NOW, model="claude-opus-5-5") == reached
-    assert limits.refusal(OWN, until - 1, model="claude-opus-5-5") == reached
-    assert limits.refusal(OWN, until, model="claude-opus-5-5") is None
+    assert limits.refusal(OWN, NOW, model=OF_OPUS) == reached
+    assert limits.refusal(OWN, until - 1, model=OF_OPUS) == reached
+    assert limits.refusal(OWN, until, model=OF_OPUS) is None
     assert limits.status(OWN, now=until)["reached"] == []
 
 
-@pytest.mark.parametrize("info", [ALLOWED, WARNING, BUSY, BUSY_WITH_A_RESET])
-def test_what_is_no_reached_limit_refuses_nothing(limits: SubscriptionLimits, info: Any) -> None:
+@pytest.mark.parametrize(
+    ("info", "status"), [(ALLOWED, "allowed"), (WARNING, "allowed_warning"), (BUSY, None), (BUSY_WITH_A_RESET, None)]
+)
+def test_what_is_no_reached_limit_refuses_nothing_and_a_busy_service_is_no_report_of_limits(
+    limits: SubscriptionLimits, info: Any, status: str | None
+) -> None:
     assert limits.note(OWN, info, NOW) is None
     assert limits.refusal(OWN, NOW) is None
+    assert limits.status(now=NOW)["status"] == status
 
 
-@pytest.mark.parametrize("info", [BUSY, BUSY_WITH_A_RESET])
-def test_a_busy_service_is_not_taken_for_what_the_cli_said_of_the_limits(limits: SubscriptionLimits, info: Any) -> None:
-    limits.note(OWN, WARNING, NOW)
-    limits.note(OWN, info, NOW + 1)
-    assert limits.status(now=NOW + 1)["status"] == "allowed_warning"
-
-
-def test_a_limit_is_of_one_login(limits: SubscriptionLimits) -> None:
-    limits.note(OWN, FIVE_HOUR, NOW)
-    assert limits.refusal(OWN, NOW)
-    assert limits.refusal(OTHER, NOW) is None
-
-
-@pytest.mark.parametrize("info", [OPUS, OVERAGE_OF_ONE_MODEL, {**BUSY, "errorCode": "credits_required"}])
-def test_a_limit_of_one_model_refuses_that_model_only(limits: SubscriptionLimits, info: Any) -> None:
-    limits.note(OWN, info, NOW, model="claude-opus-5-5")
-    assert limits.refusal(OWN, NOW, model="claude-opus-5-5")
-    assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5") is None
-
-
-def test_a_limit_of_one_model_refuses_all_where_the_model_is_not_known(limits: SubscriptionLimits) -> None:
-    limits.note(OWN, OPUS, NOW)
-    assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5")
-
-
-def test_a_limit_of_the_account_refuses_every_model(limits: SubscriptionLimits) -> None:
-    limits.note(OWN, FIVE_HOUR, NOW, model="claude-opus-5-5")
-    assert limits.refusal(OWN, NOW, model="claude-sonnet-5-5")
+@pytest.mark.parametrize(
+    ("info", "met_by", "login", "model", "is_refused"),
+    [
+        (FIVE_HOUR, None, OWN, None, True),
+        (FIVE_HOUR, None, OTHER, None, False),
+        (FIVE_HOUR, OF_OPUS, OWN, OF_SONNET, True),
+        *(
+            (info, OF_OPUS, OWN, model, model == OF_OPUS)
+            for info in (OPUS, OVERAGE_OF_ONE_MODEL, {**BUSY, "errorCode": "credits_required"})
+            for model in (OF_OPUS, OF_SONNET)
+        ),
+        (OPUS, None, OWN, OF_SONNET, True),  # it is not known which model met it
+    ],
+)
+def test_a_limit_refuses_its_login_and_either_all_models_or_one(
+    limits: SubscriptionLimits, info: Any, met_by: str | None, login: Login, model: str | None, is_refused: bool
+) -> None:
+    limits.note(OWN, info, NOW, model=met_by)
+    assert (limits.refusal(login, NOW, model=model) is not None) == is_refused
 
 
 @pytest.mark.parametrize("info", [OVERAGE, OVERAGE_OF_ONE_MODEL])
 def test_extra_usage_counts_as_a_reached_limit_unless_it_is_allowed(limits: SubscriptionLimits, info: Any) -> None:
-    limits.note(OWN, info, NOW, model="claude-opus-5-5")
-    refused = limits.refusal(OWN, NOW, model="claude-opus-5-5")
+    limits.note(OWN, info, NOW, model=OF_OPUS)
+    refused = limits.refusal(OWN, NOW, model=OF_OPUS)
     assert refused is not None
     assert refused.is_overage
-    assert limits.refusal(OWN, NOW, model="claude-opus-5-5", allow_overage=True) is None
+    assert limits.refusal(OWN, NOW, model=OF_OPUS, allow_overage=True) is None
     assert limits.status(OWN, now=NOW)["overage"]["is_in_use"]
 
 
@@ -240,11 +238,9 @@ def test_status_tells_what_was_said_and_what_follows(limits: SubscriptionLimits)
 
 
 def test_status_without_a_login_is_of_the_one_heard_of_last(limits: SubscriptionLimits) -> None:
-    limits.note(OWN, FIVE_HOUR, NOW)
-    limits.note(OTHER, ALLOWED, NOW)
-    assert limits.status(now=NOW)["status"] == "allowed"
-    limits.note(OWN, FIVE_HOUR, NOW)
-    assert limits.status(now=NOW)["status"] == "rejected"
+    for login, info in ((OWN, FIVE_HOUR), (OTHER, ALLOWED), (OWN, FIVE_HOUR)):
+        limits.note(login, info, NOW)
+        assert limits.status(now=NOW)["status"] == info["status"]
 
 
 def test_changing_a_status_changes_nothing(limits: SubscriptionLimits) -> None:
@@ -295,7 +291,7 @@ def test_changing_a_status_changes_nothing(limits: SubscriptionLimits) -> None:
 def test_the_user_is_told_what_is_reached_until_when_and_how_to_go_on(
     limits: SubscriptionLimits, info: Any, now: float, sentence: str
 ) -> None:
-    reached = limits.note(OWN, info, NOW, model="claude-opus-5-5")
+    reached = limits.note(OWN, info, NOW, model=OF_OPUS)
     assert reached is not None
     assert reached.sentence(now, tz=timezone.utc) == sentence
 
@@ -381,18 +377,12 @@ def test_all_may_start_as_long_as_nothing_is_overloaded() -> None:
 
 
 @given(maximum=st.integers(1, 64), calls=st.integers(1, 64), seed=st.integers())
-def test_one_burst_of_failures_halves_once(maximum: int, calls: int, seed: int) -> None:
+def test_one_burst_of_failures_halves_once_what_was_tried(maximum: int, calls: int, seed: int) -> None:
     limiter = limiter_of(maximum, seed)
     calls = min(calls, maximum)
     run(limiter, calls, lambda began: limiter.overloaded(began, 1.0))
     assert limiter.allowed == max(1, calls // 2)
     assert limiter.in_flight == 0
-
-
-def test_what_was_allowed_but_never_tried_is_not_what_is_halved() -> None:
-    limiter = limiter_of(64)
-    run(limiter, 8, lambda began: limiter.overloaded(began, 1.0))
-    assert limiter.allowed == 4
 
 
 def test_a_call_that_meets_the_overload_again_halves_again() -> None:
