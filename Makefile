@@ -34,7 +34,8 @@ soak: $(READY) ## two thousand calls of every kind, at eight in flight, and a th
 	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py tests/test_fuzz.py
 
 oldest: $(OLDEST_DSPY) ## what DSPy does, on the oldest DSPy that is supported
-	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest -n 2 tests/test_dspy.py
+	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest -n 2 tests/test_dspy.py \
+		tests/test_run.py::test_a_program_that_takes_model_names_takes_ours
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

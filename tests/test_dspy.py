@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import os
 import pickle
 import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -218,19 +215,13 @@ def test_n_answers_are_that_many_requests_at_once(stand_in: StandIn, lm: Any) ->
     assert {request.body.get("temperature") for request in stand_in.requests} == {None}  # DSPy's 0.7, left out
 
 
-async def test_it_can_be_awaited(stand_in: StandIn, lm: Any) -> None:
+async def test_it_can_be_awaited_and_run_in_parallel(stand_in: StandIn, lm: Any) -> None:
     stand_in.respond = lambda _: PARIS
     predict = dspy.Predict("question -> answer")
     awaited = await predict.acall(question="1")
     in_a_thread = await dspy.asyncify(predict)(question="2")
-    assert awaited.answer == in_a_thread.answer == "Paris"
-
-
-def test_calls_run_in_parallel(stand_in: StandIn, lm: Any) -> None:
-    stand_in.respond = lambda _: PARIS
-    pairs = [(dspy.Predict("question -> answer"), {"question": str(n)}) for n in range(12)]
-    answers = dspy.Parallel(num_threads=4, disable_progress_bar=True)(pairs)
-    assert [each.answer for each in answers] == ["Paris"] * 12
+    answers = dspy.Parallel(num_threads=4, disable_progress_bar=True)([(predict, {"question": n}) for n in "3456789"])
+    assert {each.answer for each in (awaited, in_a_thread, *answers)} == {"Paris"}
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -266,12 +257,13 @@ def test_usage_and_cost_are_tracked_and_kept_in_the_history(
     stand_in: StandIn, lm: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stand_in.script(answer(PARIS, usage=Usage(input_tokens=100, output_tokens=20, cache_read_input_tokens=1000)))
-    with dspy.track_usage() as tracker:
+    with dspy.track_usage() as tracker, track_run() as run:
         ask()
     total = tracker.get_total_tokens()["claude_code/sonnet"]
     assert (total["prompt_tokens"], total["completion_tokens"]) == (1100, 20)
     entry = lm.history[-1]
     assert entry["usage"]["completion_tokens"] == 20
+    assert run.cost_usd == pytest.approx(entry["cost"])
     assert entry["cost"] > 0
     assert "claude-sonnet-5-5" in entry["response_model"]
     assert str(stand_in.api_key) not in str(entry["kwargs"])
@@ -279,15 +271,17 @@ def test_usage_and_cost_are_tracked_and_kept_in_the_history(
     assert "Capital of France?" in capsys.readouterr().out
 
 
-def test_a_cached_answer_is_free_until_a_rollout_asks_for_another(stand_in: StandIn, lm: Any) -> None:
+def test_a_cached_answer_is_free_until_a_rollout_asks_for_another_and_runs_nest(stand_in: StandIn, lm: Any) -> None:
     stand_in.respond = lambda _: PARIS
     with track_run() as run:
         for _ in range(3):
             ask()
+        with track_run() as inner:
+            ask(rollout_id=1, temperature=1.0)
         ask(rollout_id=1, temperature=1.0)
-        ask(rollout_id=1, temperature=1.0)
+    ask()
     assert len(stand_in.requests) == 2
-    assert (run.summary().calls, run.summary().cached) == (5, 3)
+    assert (run.summary().calls, run.summary().cached, len(inner.calls)) == (5, 3, 1)
 
 
 @pytest.mark.skipif(IS_3_3, reason="dspy.lm15 came with 3.4")
@@ -527,13 +521,6 @@ def test_a_run_is_accounted_for(stand_in: StandIn, where: dict[str, Any], tmp_pa
         assert private not in (tmp_path / "run.json").read_text()
 
 
-def test_the_cost_in_the_report_is_litellms_own(stand_in: StandIn, lm: Any) -> None:
-    stand_in.respond = lambda _: answer(PARIS, usage=Usage(input_tokens=1_234, output_tokens=56))
-    with track_run() as run:
-        ask()
-    assert run.cost_usd == pytest.approx(lm.history[-1]["cost"])
-
-
 def test_a_report_after_a_halt_includes_what_is_in_flight_and_the_saved_one_is_right_in_the_end(
     stand_in: StandIn, where: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -581,17 +568,6 @@ def test_a_run_records_calls_of_every_kind(stand_in: StandIn, where: dict[str, A
         ("sonnet", "AuthenticationError"),
     ]
     assert run.summary().requests == len(stand_in.requests) == 3
-
-
-def test_runs_nest_and_end(stand_in: StandIn, lm: Any) -> None:
-    stand_in.respond = lambda _: PARIS
-    with track_run() as outer:
-        ask("1")
-        with track_run() as inner:
-            ask("2")
-        ask("3")
-    ask("4")
-    assert (len(inner.calls), len(outer.calls)) == (1, 3)
 
 
 def test_waiting_for_a_limits_reset_is_counted_and_shown(
@@ -643,45 +619,3 @@ def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pyt
         last,
     )
     assert [(score.score, score.examples) for score in run.scores] == [(100.0, 2)]
-
-
-# Programs that are not ours
-
-EVOLVE_SKILL = """
-import argparse, dspy
-
-parser = argparse.ArgumentParser()
-parser.add_argument("--optimizer-model")
-parser.add_argument("--eval-model")
-models = parser.parse_args()
-dspy.configure(lm=dspy.LM(models.eval_model))
-examples = [dspy.Example(question=str(n), answer="Paris").with_inputs("question") for n in range(4)]
-optimizer = dspy.GEPA(
-    metric=lambda example, answer, *_: dspy.Prediction(score=0.5, feedback="More."),
-    max_metric_calls=12, reflection_lm=dspy.LM(models.optimizer_model), num_threads=4,
-)
-evolved = optimizer.compile(dspy.Predict("question -> answer"), trainset=examples, valset=examples)
-print("evolved:", evolved(question="5").answer)
-"""
-
-
-def test_a_dspy_program_that_knows_nothing_of_us_runs_unchanged(stand_in: StandIn, tmp_path: Path) -> None:
-    package = tmp_path / "skills"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "evolve_skill.py").write_text(EVOLVE_SKILL)
-    stand_in.respond = lambda request: "```\nAnswer.\n```" if "instruction" in str(request.body["messages"]) else PARIS
-    environment = {
-        **os.environ,
-        "ANTHROPIC_BASE_URL": stand_in.base_url,
-        "ANTHROPIC_AUTH_TOKEN": str(stand_in.api_key),
-        "DSPY_CACHEDIR": str(tmp_path / "cache"),
-    }
-    command = [sys.executable, "-m", "litellm_claude_code_cli", "run", "-m", "skills.evolve_skill"]
-    arguments = ["--optimizer-model", "claude_code/opus", "--eval-model", "claude_code/haiku"]
-    ran = subprocess.run(
-        [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert "evolved: Paris" in ran.stdout
-    assert {request.body["model"] for request in stand_in.requests} == {"claude-haiku-5-5", "claude-opus-5-5"}
