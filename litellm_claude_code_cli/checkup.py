@@ -6,8 +6,9 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -50,17 +51,26 @@ def findings(*, is_offline: bool, model: str, is_asking: bool) -> Iterator[Findi
         yield settings
         return
     yield _self_check()
-    payer = _skipped_login() if is_offline else _login()
+    payer = _skipped_login() if is_offline else _tried("login", _login)
     yield payer
-    yield _limits(payer, model)
-    yield _loopback()
+    yield _tried("limits", partial(_limits, payer, model))
+    yield _tried("overhead", _loopback)
     if is_offline or not is_asking or payer.verdict == "bad":
         why = "of --offline" if is_offline else "of --no-call" if not is_asking else "there is no working login"
         yield Finding(about="call", verdict="skipped", sentences=[f"No model was called, because {why}."])
     else:
-        yield _call(model)
+        yield _tried("call", partial(_call, model))
     yield settings
     litellm_claude_code.close()
+
+
+def _tried(about: str, check: Callable[[], Finding]) -> Finding:
+    """Return what a check finds. An exception is a problem, too."""
+    try:
+        return check()
+    except Exception as error:
+        code, sentence = describe(error)
+        return Finding(about=about, verdict="bad", sentences=[sentence], data={"exit_code": int(code)})
 
 
 def _versions() -> Finding:
@@ -117,10 +127,7 @@ def _login() -> Finding:
     from litellm_claude_code import whoami
     from litellm_claude_code.login import HOW_TO_PAY
 
-    try:
-        identity = whoami()
-    except Exception as error:
-        return Finding(about="login", verdict="bad", sentences=[describe(error)[1]])
+    identity = whoami()
     data = dict(identity)
     if not identity["is_logged_in"]:
         return Finding(about="login", verdict="bad", sentences=["Not logged in.", HOW_TO_PAY], data=data)
@@ -186,10 +193,7 @@ def _limits(login: Finding, model: str) -> Finding:
         return Finding(
             about="limits", verdict="skipped", sentences=["No subscription pays, so there are no limits to show."]
         )
-    try:
-        provider.warm_up(full_name(model))
-    except Exception as error:
-        return Finding(about="limits", verdict="bad", sentences=[describe(error)[1]])
+    provider.warm_up(full_name(model))
     until = time.monotonic() + (0 if login.data.get("source") in _UNTOLD else _TOLD_WITHIN_S)
     while not (status := cast(LimitStatus, provider.rate_limit_status()))["windows"] and time.monotonic() < until:
         time.sleep(0.05)
@@ -210,10 +214,7 @@ def _loopback() -> Finding:
 
     with StandIn(respond=lambda _: "ok", validate=False) as stand_in:
         where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
-        try:
-            took_ms = [_ask("haiku", **where)[1] for _ in range(1 + _ROUND_TRIPS)]
-        except Exception as error:
-            return Finding(about="overhead", verdict="bad", sentences=[describe(error)[1]])
+        took_ms = [_ask("haiku", **where)[1] for _ in range(1 + _ROUND_TRIPS)]
         body = stand_in.requests[-1].body
     first_ms, warm_ms = took_ms[0], statistics.median(took_ms[1:])
     own = " ".join(block["text"] for block in body["system"])
@@ -235,12 +236,8 @@ def _call(model: str) -> Finding:
     """Ask the real model for one word."""
     from litellm_claude_code import warm_up
 
-    try:
-        warm_up(full_name(model))
-        response, took_ms = _ask(model)
-    except Exception as error:
-        code, sentence = describe(error)
-        return Finding(about="call", verdict="bad", sentences=[sentence], data={"exit_code": int(code)})
+    warm_up(full_name(model))
+    response, took_ms = _ask(model)
     used = response.usage
     return Finding(
         about="call",
