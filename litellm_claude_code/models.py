@@ -189,25 +189,23 @@ def known_ids() -> list[str]:
 
 def register_models() -> None:
     """Register prices and capabilities of `claude_code/<name>` with litellm, for every name. Makes no request."""
-    entries = {}
-    for name in names():
-        entry = _entry(_alias(name) or name)
-        if entry:
-            entries[f"{PROVIDER}/{name}"] = {**entry, "litellm_provider": PROVIDER}
+    entries = _entries()
     litellm.register_model(entries)
     litellm.models_by_provider[PROVIDER] = {*entries}
 
 
 def register_profiles(profiles: Iterable[str]) -> None:
     """Register `claude_code/<name>@<profile>` with litellm: the model's prices, without tools from the caller."""
-    entries = {}
-    for profile in profiles:
-        for name in names():
-            entry = _entry(_alias(name) or name)
-            if entry:
-                own = {"litellm_provider": PROVIDER, **dict.fromkeys(_NOT_OF_AGENTS, False)}
-                entries[f"{PROVIDER}/{name}@{profile}"] = {**entry, **own}
-    litellm.register_model(entries)
+    own = dict.fromkeys(_NOT_OF_AGENTS, False)
+    entries = _entries()
+    litellm.register_model(
+        {f"{name}@{profile}": {**entry, **own} for profile in profiles for name, entry in entries.items()}
+    )
+
+
+def _entries() -> dict[str, dict[str, Any]]:
+    found = {f"{PROVIDER}/{name}": _entry(_alias(name) or name) for name in names()}
+    return {name: {**entry, "litellm_provider": PROVIDER} for name, entry in found.items() if entry}
 
 
 def _alias(name: str, told: Mapping[str, str] | None = None) -> str | None:

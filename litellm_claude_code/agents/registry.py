@@ -28,7 +28,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_PATHS: Final = ("cwd",)
 _LISTS_OF_PATHS: Final = ("add_dirs", "plugins")
 
 _profiles: dict[str, Profile] = {}
@@ -115,9 +114,8 @@ def _made(name: str, table: object, *, folder: Path) -> Profile | ProfileError:
 def _resolved(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the table with its paths made relative to the file's folder."""
     fields = dict(table)
-    for key in _PATHS:
-        if isinstance(fields.get(key), str):
-            fields[key] = folder / fields[key]
+    if isinstance(fields.get("cwd"), str):
+        fields["cwd"] = folder / fields["cwd"]
     for key in _LISTS_OF_PATHS:
         if isinstance(fields.get(key), list):
             fields[key] = [folder / one if isinstance(one, str) else one for one in fields[key]]

@@ -44,6 +44,11 @@ class Overage(TypedDict):
     """The CLI's reason why there is no extra usage: `org_level_disabled`, `out_of_credits`…"""
 
 
+def overage(*, is_in_use: bool = False, is_enabled: bool | None = None) -> Overage:
+    """Return extra usage of which the CLI has reported no more than this."""
+    return Overage(is_in_use=is_in_use, is_enabled=is_enabled, status=None, resets_at=None, disabled_reason=None)
+
+
 def info_of_error(frame: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the `rate_limit_info` that was `known`, updated by that of an error's frame. None if both are missing.
 
@@ -63,8 +68,8 @@ class RateLimitInfo:
     utilization: float | None
     windows: Mapping[str, Window]
     overage: Overage
-    is_paused: bool
-    needs_credits: bool
+    is_paused: bool = False
+    needs_credits: bool = False
 
     @classmethod
     def read(cls, info: Mapping[str, Any]) -> RateLimitInfo:
@@ -124,15 +129,7 @@ class RateLimitInfo:
             resets_at=first["resets_at"] if first else None,
             utilization=first["utilization"] if first else None,
             windows=windows,
-            overage=Overage(
-                is_in_use=is_full and is_enabled is True,
-                is_enabled=is_enabled,
-                status=None,
-                resets_at=None,
-                disabled_reason=None,
-            ),
-            is_paused=False,
-            needs_credits=False,
+            overage=overage(is_in_use=is_full and is_enabled is True, is_enabled=is_enabled),
         )
 
     @property

@@ -13,7 +13,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final, TypedDict
 
 from ..login import Login
-from .rate_limit_info import Overage, RateLimitInfo, Window
+from .rate_limit_info import Overage, RateLimitInfo, Window, overage
 
 UNKNOWN_RESET_S: Final = 60.0
 """How long a limit refuses calls if the CLI reports no reset, or an implausible one. Then calls are tried again."""
@@ -171,9 +171,8 @@ class SubscriptionLimits:
             login = next(reversed(self._accounts), None)
         account = self._accounts.get(login) if login is not None else None
         if login is None or account is None:
-            nothing = Overage(is_in_use=False, is_enabled=None, status=None, resets_at=None, disabled_reason=None)
-            return LimitStatus(status=None, window=None, utilization=None, resets_at=None, windows={}, overage=nothing,
-                               reached=[], noted_at=None)  # fmt: skip
+            return LimitStatus(status=None, window=None, utilization=None, resets_at=None, windows={},
+                               overage=overage(), reached=[], noted_at=None)  # fmt: skip
         last = account.last
         return LimitStatus(
             status=last.status,
