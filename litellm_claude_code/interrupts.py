@@ -200,6 +200,11 @@ def is_interactive() -> bool:
     return hasattr(sys, "ps1") or bool(sys.flags.interactive) or (ipython is not None and ipython.get_ipython())
 
 
+def show_in_notebooks(error: BaseException, text: str) -> None:
+    """Have IPython show one line for the exception, instead of screens of traceback."""
+    error._render_traceback_ = lambda: [f"{type(error).__name__}: {text}"]  # type: ignore[attr-defined]
+
+
 def _interrupt_of_main_thread() -> BaseException | None:
     """Return the `KeyboardInterrupt` that the main thread is handling: in an `except`, a `finally` or a `with`."""
     found = sys._current_exceptions().get(threading.main_thread().ident or 0)

@@ -38,6 +38,10 @@ class RunHalted(BaseException):
     def __str__(self) -> str:
         return str(self.args[0])
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows instead of a traceback, most of which would be the optimizer's."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def halted(
     reason: Reason,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from examples.support_tickets.scripted_model import respond as route_ticket
 from litellm_claude_code.testing import RecordedRequest, Reply, StandIn, answer
 from litellm_claude_code.testing.made_up import respond as made_up_answer
 
-from .support.scripts import Forker, Script, remember_check
+from .support.scripts import Forker, Script, environment, remember_check
 from .support.waiting import wait_until
 
+ROOT = Path(__file__).parent.parent
 Start = Callable[..., Script]
 # What a user writes after reading docs/dspy.md, on any LM.
 GEPA = """
@@ -93,6 +97,11 @@ print(ask("main"), signal.getsignal(signal.SIGINT) is signal.default_int_handler
 signal.signal(signal.SIGINT, lambda *_: print("a handler of its own"))
 with ThreadPoolExecutor() as pool:
     print(pool.submit(ask, "slow").result())
+"""
+IN_A_THREAD = """
+import threading, time
+threading.Thread(target=dspy.LM("claude_code/haiku", cache=False, **WHERE), args=("late",)).start()
+time.sleep(600)
 """
 
 
@@ -207,3 +216,62 @@ def test_a_program_that_catches_ctrl_c_goes_on_and_handlers_are_left_alone(start
     may_answer.set()
     assert script.wait() == ("ended ended\nok\nok True\na handler of its own\nok\n", "")
     assert len(stand_in.requests) == 4
+
+
+def cells_of_notebook_3(where: dict[str, Any]) -> list[str]:
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(ROOT / "notebooks" / "03_evolve_a_prompt.ipynb", 4)
+    return [cell.source.replace("reach(LOGIN)", repr(where)) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
+def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
+    stand_in: StandIn, checked_cli: Path, tmp_path: Path
+) -> None:
+    manager = pytest.importorskip("jupyter_client.manager")
+    pytest.importorskip("dspy")
+    remember_check(checked_cli, tmp_path / "cache")
+    answered, before = iter(range(40)), threading.Event()
+
+    def respond(request: RecordedRequest) -> Reply:
+        if next(answered, None) is not None:
+            return route_ticket(request)
+        before.set()
+        return answer("late", delay_s=600)
+
+    stand_in.respond = respond
+    cells = cells_of_notebook_3({"api_base": stand_in.base_url, "api_key": stand_in.api_key})
+    [evolution] = [number for number, cell in enumerate(cells) if "dspy.GEPA(" in cell]
+    env = environment(tmp_path, IPYTHONDIR=str(tmp_path))
+    kernel, client = manager.start_new_kernel(cwd=str(ROOT / "notebooks"), env=env)
+    try:
+        asked = [client.execute(cell, stop_on_error=True) for cell in cells]
+        assert before.wait(90)
+        kernel.interrupt_kernel()
+        replies = {}
+        while len(replies) < len(cells):
+            reply = client.get_shell_msg(timeout=60)
+            replies[reply["parent_header"]["msg_id"]] = reply["content"]
+        statuses = [replies[number]["status"] for number in asked]
+        assert statuses == ["ok"] * evolution + ["error"] + ["aborted"] * (len(cells) - evolution - 1)
+        shown = replies[asked[evolution]]
+        assert shown["ename"] == "KeyboardInterrupt"
+        [line] = shown["traceback"]
+        assert re.fullmatch(
+            r"KeyboardInterrupt: interrupted after \d+ calls, \d+ requests, \$0\.\d+\. To .*again\.", line
+        )
+        wait_until(lambda: all(request.closed_early for request in stand_in.requests[40:]))
+        requests = len(stand_in.requests)
+        stand_in.respond = route_ticket
+        assert client.execute_interactive(cells[evolution], timeout=90)["content"]["status"] == "ok"
+        assert len(stand_in.requests) > requests
+
+        stand_in.respond = late_after(0)
+        requests = len(stand_in.requests)
+        client.execute(IN_A_THREAD)
+        stand_in.wait_for(requests + 1, timeout_s=60)
+        kernel.interrupt_kernel()
+        stand_in.wait_for_disconnect(requests, timeout_s=60)
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)

@@ -15,7 +15,7 @@ from litellm_claude_code_runs.progress_line import ProgressLine, clock
 from litellm_claude_code_runs.report import CallRecord, Report, Summary, counted
 from litellm_claude_code_runs.scores import Score, best_of
 
-from ..interrupts import INTERRUPTS
+from ..interrupts import INTERRUPTS, show_in_notebooks
 from .observed import ObservedCall
 from .plot import plotted
 
@@ -187,6 +187,9 @@ def tracked(run: Run) -> Iterator[Run]:
     except KeyboardInterrupt as error:
         INTERRUPTS.interrupt(error)
         run.wait_for_calls(_WAIT_AFTER_CTRL_C_S)
+        total = run.summary()
+        done = f"{counted(total.calls, 'call')}, {counted(total.requests, 'request')}, ${total.cost_usd:.4f}"
+        show_in_notebooks(error, f"interrupted after {done}. To continue, run the cell again.")
         raise
     except BaseException:
         run.wait_for_calls(_WAIT_S)
