@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,3 +143,23 @@ def test_gepa_returns_its_best_program_when_its_budget_may_not_last(stand_in: St
     assert run.summary().failed == 0
     scoring = 2 * len(CHOOSE)
     assert scoring < len(stand_in.requests) == budget.spent.calls <= 60
+
+
+def test_gepa_goes_on_from_its_log_dir_without_dspys_cache(
+    stand_in: StandIn, reach: dict[str, Any], tmp_path: Path
+) -> None:
+    def optimize(max_calls: int) -> Any:
+        budget = Budget(BUDGET.name, max_calls=max_calls)
+        task, prompt = (ClaudeCodeLM(name, budget=budget, cache=False, **reach) for name in ("haiku", "opus"))
+        with track_run(), dspy.context(lm=task):
+            return gepa(task, prompt, log_dir=str(tmp_path))
+
+    with pytest.raises(RunHalted) as halted:
+        optimize(60)
+    assert halted.value.best is not None
+    quiet(stand_in)
+    BUDGET.reset()
+    assert isinstance(optimize(1_000), Router)
+    finished = quiet(stand_in)
+    optimize(1_000)
+    assert quiet(stand_in) - finished == 2 * len(CHOOSE)  # the program given is scored again; it was finished

@@ -248,7 +248,7 @@ def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
         asked = [client.execute(cell, stop_on_error=True) for cell in cells]
         assert before.wait(90)
         kernel.interrupt_kernel()
-        replies = {}
+        replies: dict[str, Any] = {}
         while len(replies) < len(cells):
             reply = client.get_shell_msg(timeout=60)
             replies[reply["parent_header"]["msg_id"]] = reply["content"]
