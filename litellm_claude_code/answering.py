@@ -65,7 +65,7 @@ async def checked(pool: Pool, *, timeout_s: float | None) -> Pool:
     Raises `CallFailed` if the CLI does not pass, or if the self-check takes longer than `timeout_s`.
     """
     if pool.settings.self_check:
-        from .selfcheck import ensure_checked  # imports the SDK, as the pool does
+        from .selfcheck import ensure_checked  # here, because only calls need it
 
         try:
             with anyio.fail_after(timeout_s):

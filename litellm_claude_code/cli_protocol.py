@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
+Frame = dict[str, Any]
+"""A line of JSON on a process's stdin or stdout."""
+
 _SEEN_IN: Final = "2.1.327"
 
 
@@ -56,13 +59,16 @@ class Variable(Name):
 class Flag(Name):
     """A command line flag of a worker. An agent's flags follow from its profile: see `agents/options.py`."""
 
-    def __init__(
-        self, name: str, does: str, *, option: str | None = None, worker: Any = None, seen_in: str = _SEEN_IN
-    ) -> None:
-        self.option = option
-        """The field of the SDK's options that sets it; "" if there is none. None: the SDK sets it by itself."""
-        self.worker = worker
-        """The value of the option. None for a flag without a value."""
+    def __init__(self, name: str, does: str, *, argument: str | None = None, seen_in: str = _SEEN_IN) -> None:
+        self.argument = argument
+        """What follows the flag, as the SDK writes it (tests/test_sdk_seam.py): "" is empty, "=" is joined to it."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The flag's part of the command line."""
+        if self.argument is None:
+            return (str(self),)
+        return (f"{self}=",) if self.argument == "=" else (str(self), self.argument)
 
 
 class ControlRequest(Name):
@@ -174,38 +180,29 @@ ENTRYPOINT = Variable("CLAUDE_CODE_ENTRYPOINT", "Says that the Python SDK drives
 SDK_VERSION = Variable("CLAUDE_AGENT_SDK_VERSION", "Says which version of the SDK.")
 TMPDIR = Variable("CLAUDE_CODE_TMPDIR", "Where the CLI has its temporary files: a folder of this Python process.")
 
-TOOLS = Flag("--tools", "No tools of the CLI's own.", option="tools", worker=[])
-MAX_TURNS = Flag("--max-turns", "Ends the CLI's loop after one turn.", option="max_turns", worker=1)
+OUTPUT_FORMAT = Flag("--output-format", "Frames of JSON on stdout.", argument="stream-json")
+VERBOSE = Flag("--verbose", "Needed together with `--output-format`.")
+SYSTEM_PROMPT = Flag("--system-prompt", "None at the start; a call's follows in `set_model`.", argument="")
+TOOLS = Flag("--tools", "No tools of the CLI's own.", argument="")
+MAX_TURNS = Flag("--max-turns", "Ends the CLI's loop after one turn.", argument="1")
 MAX_BUDGET_USD = Flag(
     "--max-budget-usd",
     "Ends the turn after the first response, which costs more than this: otherwise the CLI continues after "
     "`max_tokens`, and asks again after an empty answer.",
-    option="max_budget_usd",
-    worker=1e-9,
+    argument="1e-09",
 )
+INCLUDE_PARTIAL_MESSAGES = Flag("--include-partial-messages", "The API's events as they arrive.")
+STRICT_MCP_CONFIG = Flag("--strict-mcp-config", "No MCP servers of the user's.")
 SETTING_SOURCES = Flag(
-    "--setting-sources",
-    "No settings, `CLAUDE.md` and hooks of the user or a project.",
-    option="setting_sources",
-    worker=[],
+    "--setting-sources", "No settings, `CLAUDE.md` and hooks of the user or a project.", argument="="
 )
-STRICT_MCP_CONFIG = Flag(
-    "--strict-mcp-config", "No MCP servers of the user's.", option="strict_mcp_config", worker=True
-)
-INCLUDE_PARTIAL_MESSAGES = Flag(
-    "--include-partial-messages", "The API's events as they arrive.", option="include_partial_messages", worker=True
-)
-NO_SESSION_PERSISTENCE = Flag("--no-session-persistence", "Writes no transcript.", option="")
+NO_SESSION_PERSISTENCE = Flag("--no-session-persistence", "Writes no transcript.")
 SYSTEM_PROMPT_SNAPSHOT = Flag(
     "--system-prompt-snapshot",
     "The CLI may record the first system prompt and repeat it, but here each call has its own.",
-    option="",
-    worker="off",
+    argument="off",
 )
-SYSTEM_PROMPT = Flag("--system-prompt", "None at the start; a call's follows in `set_model`.")
-OUTPUT_FORMAT = Flag("--output-format", "Frames of JSON on stdout.")
-INPUT_FORMAT = Flag("--input-format", "Frames of JSON on stdin.")
-VERBOSE = Flag("--verbose", "Set by the SDK together with `--output-format`.")
+INPUT_FORMAT = Flag("--input-format", "Frames of JSON on stdin.", argument="stream-json")
 
 INITIALIZE = ControlRequest(
     "initialize",
@@ -252,8 +249,5 @@ WORKER_ENVIRONMENT: Final[Mapping[str, str]] = {name: name.worker for name in VA
 """The variables of a worker's process with the values that it starts with, besides those of its login."""
 AGENT_ENVIRONMENT: Final[Mapping[str, str]] = {name: name.agent for name in VARIABLES if name.agent is not None}
 """The variables of every agent's process, besides those of its login and its profile."""
-WORKER_OPTIONS: Final[Mapping[str, Any]] = {
-    **{flag.option: flag.worker for flag in FLAGS if flag.option},
-    "extra_args": {flag.removeprefix("--"): flag.worker for flag in FLAGS if flag.option == ""},
-}
-"""The SDK's options (`ClaudeAgentOptions`) that put a worker's flags on the command line."""
+WORKER_ARGUMENTS: Final[tuple[str, ...]] = tuple(word for flag in FLAGS for word in flag.words)
+"""The command line of a worker's process, without the program."""

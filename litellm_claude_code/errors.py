@@ -68,6 +68,14 @@ class StepRefused(Exception):
         super().__init__(f"the CLI refused `{subtype}`")
 
 
+class NoCli(Exception):
+    """There is no Claude Code CLI to start."""
+
+
+class ConnectionBroken(Exception):
+    """A process cannot be used: it did what the protocol does not allow, or its working folder is gone."""
+
+
 class WorkerLost(CallFailed):
     """The process failed before it sent the request to the model, so another process can take the call."""
 

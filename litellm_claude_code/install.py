@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,12 @@ def find_cli(given: Path | None = None) -> Path | None:
         if bundled.is_file():
             return bundled
     return find_program("claude")
+
+
+@cache
+def sdk_version() -> str:
+    """Return the version of the Claude Agent SDK, without importing it."""
+    return metadata.version("claude-agent-sdk")
 
 
 def find_program(name: str) -> Path | None:

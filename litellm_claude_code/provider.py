@@ -375,7 +375,7 @@ class ClaudeCodeProvider(CustomLLM):
             raise to_litellm(failed, model=PROVIDER, login=login) from failed
 
     async def _self_check(self) -> Report:
-        from .selfcheck import self_check  # imports the SDK, as the pool does
+        from .selfcheck.run import self_check  # imports the SDK, as the pool does
 
         self._current_pool()  # closing the pool also removes the working folder of the check's processes
         return await self_check(self._current_settings())
@@ -384,7 +384,7 @@ class ClaudeCodeProvider(CustomLLM):
         if self._loop.is_ending_here():  # processes started now would never be stopped
             raise closed()
         if self._pool is None:
-            from .pool.pool import Pool  # here, because the SDK takes half a second to import
+            from .pool.pool import Pool  # here, because only calls need it
 
             self._pool = Pool(self._current_settings())
         return self._pool

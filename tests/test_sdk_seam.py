@@ -15,7 +15,8 @@ import claude_agent_sdk
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, Transport
 
-from litellm_claude_code.install import find_cli
+from litellm_claude_code import cli_protocol as cli
+from litellm_claude_code.install import find_cli, sdk_version
 
 ROOT = Path(__file__).parent.parent
 TRANSPORT = "claude_agent_sdk._internal.transport.subprocess_cli"
@@ -44,18 +45,17 @@ def test_what_is_imported_from_the_inside_is_there(module: str, name: str, use: 
 @pytest.mark.parametrize(
     ("name", "use"),
     [
-        ("_build_command", "makes the command line"),
+        ("_build_command", "makes an agent's command line"),
         ("_handle_stderr", "reads stderr"),
-        ("_options", "holds the options"),
-        ("_process", "`connect` sets, for reading, signals and the end"),
-        ("_stdin_stream", "`connect` sets, for writing"),
-        ("_stdout_stream", "`connect` sets, for reading"),
-        ("_stderr_stream", "`connect` sets, for `_handle_stderr`"),
-        ("_stderr_task", "`connect` sets, so that `close` ends it"),
-        ("_ready", "`connect` sets, so that `write` goes on"),
+        ("_process", "`Subprocess` sets, for reading, signals and the end"),
+        ("_stdin_stream", "`Subprocess` sets, for writing"),
+        ("_stdout_stream", "`Subprocess` sets, for reading"),
+        ("_stderr_stream", "`Subprocess` sets, for `_handle_stderr`"),
+        ("_stderr_task", "`Subprocess` sets, so that `close` ends it"),
+        ("_ready", "`Subprocess` sets, so that `write` goes on"),
     ],
 )
-def test_the_transport_has_what_our_connect_uses(name: str, use: str) -> None:
+def test_the_transport_has_what_our_subprocess_uses(name: str, use: str) -> None:
     async def prompt() -> AsyncIterator[dict[str, Any]]:
         return
         yield {}
@@ -63,6 +63,23 @@ def test_the_transport_has_what_our_connect_uses(name: str, use: str) -> None:
     transport = import_module(TRANSPORT).SubprocessCLITransport
     made = transport(prompt=prompt(), options=ClaudeAgentOptions(cli_path="/bin/true"))
     assert hasattr(made, name), gone(f"SubprocessCLITransport.{name}", use)
+
+
+def test_a_workers_command_line_is_the_one_that_the_sdk_makes_of_these_options() -> None:
+    command_line: Callable[[ClaudeAgentOptions], list[str]] = import_module(
+        "litellm_claude_code.process._sdk"
+    ).command_line
+    options = ClaudeAgentOptions(
+        cli_path="/bin/true",
+        tools=[],
+        max_turns=1,
+        max_budget_usd=1e-9,
+        setting_sources=[],
+        strict_mcp_config=True,
+        include_partial_messages=True,
+        extra_args={"no-session-persistence": None, "system-prompt-snapshot": "off"},
+    )
+    assert ["/bin/true", *cli.WORKER_ARGUMENTS] == command_line(options), "See `Flag` in cli_protocol.py."
 
 
 @pytest.mark.processes
@@ -117,6 +134,10 @@ async def test_the_first_frame_of_the_sdks_client_is_recognised_as_initialize() 
     assert with_initialize_fields('{"request": {"subtype": "interrupt"}}\n', {"a": 1}) is None
     assert with_initialize_fields('{"type": "user", "message": "about \\"initialize\\""}\n', {"a": 1}) is None
     assert with_initialize_fields('{"type": "user", "message": "initialize"}\n', {"a": 1}) is None
+
+
+def test_the_version_is_that_of_the_imported_sdk() -> None:
+    assert sdk_version() == claude_agent_sdk.__version__
 
 
 def test_the_wheel_has_the_cli() -> None:

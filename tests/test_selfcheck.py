@@ -19,7 +19,8 @@ import pytest
 
 from litellm_claude_code.errors import CallFailed
 from litellm_claude_code.install import find_cli
-from litellm_claude_code.selfcheck import Report, ensure_checked, self_check, wire_checks
+from litellm_claude_code.selfcheck import Report, ensure_checked, wire_checks
+from litellm_claude_code.selfcheck.run import self_check
 from litellm_claude_code.selfcheck.wire_checks import (
     CHECKS,
     Check,
@@ -295,7 +296,7 @@ POLICIES: dict[str, dict[str, object]] = {
 }
 UNDER_EACH = f"""
 import asyncio, json, pathlib, sys
-from litellm_claude_code.selfcheck import self_check
+from litellm_claude_code.selfcheck.run import self_check
 from litellm_claude_code.settings import Settings
 told = {{}}
 for name, policy in json.loads(sys.argv[1]).items():

@@ -19,7 +19,6 @@ from claude_agent_sdk import (
     create_sdk_mcp_server,
 )
 
-from ..process.launch import LARGEST_FRAME_BYTES
 from .profile import Profile
 from .profile_parts import Hook, PythonServer, RemoteServer, StdioServer, Subagent
 from .tools import as_tool, call_user_function
@@ -60,7 +59,6 @@ def to_options(profile: Profile) -> Options:
         sandbox=profile.sandbox.model_dump(exclude_none=True, mode="json") if profile.sandbox else None,  # type: ignore[arg-type]
         strict_mcp_config=True,
         include_partial_messages=True,
-        max_buffer_size=LARGEST_FRAME_BYTES,
     )
     dialogue = ClaudeAgentOptions(
         can_use_tool=_permission(profile.can_use_tool) if profile.can_use_tool else None,

@@ -23,13 +23,15 @@ import anyio.to_thread
 import psutil
 
 from .. import cli_protocol as cli
+from ..cli_protocol import Frame
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
 from ..process import launch
+from ..process._sdk import command_line
 from ..process.cli_process import CliProcess
 from ..process.folders import private_folder
-from ..process.transport import Frame
+from ..process.spawning import Start
 from ..settings import Settings
 from .folder import folder_of_run
 from .options import to_options
@@ -75,11 +77,14 @@ class AgentProcess:
             session_id=None if resumes else session_id,
             resume=session_id if resumes else None,
             extra_args={} if session_id else {cli.NO_SESSION_PERSISTENCE.removeprefix("--"): None},
+        )
+        start = Start(
+            command=(*_within(), *command_line(flags)),
             env=self._environment(login, max_tokens=max_tokens),
+            cwd=folder,
         )
         self._process = CliProcess(
-            flags,
-            within=_within(),
+            start,
             login=login,
             guard=Guard(environment=login.agent_environment(), is_agent=True),
             settings=settings,

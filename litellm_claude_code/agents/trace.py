@@ -13,9 +13,9 @@ from typing import Any, Final, Literal, TypedDict
 from claude_agent_sdk import CLIConnectionError
 from typing_extensions import NotRequired
 
+from ..cli_protocol import Frame
 from ..errors import Failure
 from ..limits.rate_limit_info import info_of_error
-from ..process.transport import Frame
 
 StopReason = Literal["end_turn", "max_turns", "max_budget_usd", "max_tokens", "refusal"]
 _LIMITS: Final[Mapping[str, StopReason]] = {

@@ -18,7 +18,6 @@ import anyio
 from ..call import ApiEvent, Call, PlainCall, Waiting
 from ..errors import CallFailed, WorkerLost, closed, timed_out
 from ..login import Login
-from ..process._sdk import from_sdk
 from ..process.lease import Lease
 from ..process.worker import State, Worker
 from ..settings import Settings
@@ -271,6 +270,8 @@ class Pool:
         try:
             worker = self._make_worker(login, settings=self.settings, on_change=self._on_worker_change)
         except Exception as error:
+            from ..process._sdk import from_sdk
+
             failed = from_sdk(error, is_sent=False)
             self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
         else:

@@ -12,76 +12,67 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
-from subprocess import PIPE
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
-import anyio
+from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream, TextSendStream
 from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKError,
-    CLIConnectionError,
     CLIJSONDecodeError,
     CLINotFoundError,
     ProcessError,
-    __version__,
 )
 from claude_agent_sdk._internal._task_compat import spawn_detached
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .. import cli_protocol as cli
-from ..errors import CallFailed, Failure, InternalError, StepRefused, WorkerLost, place_in_package
+from ..errors import (
+    CallFailed,
+    ConnectionBroken,
+    Failure,
+    InternalError,
+    NoCli,
+    StepRefused,
+    WorkerLost,
+    place_in_package,
+)
 from ..install import NO_CLI
 from ..trusted import UntrustedFolder
 
-SDK_VERSION: Final = __version__
+LARGEST_FRAME_BYTES: Final = 256 << 20
 # Specific before general. The exceptions' own texts may quote a prompt.
 _LOST: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (TimeoutError, "the process did not answer in time"),
     (ProcessError, "the process ended"),
     (CLIJSONDecodeError, "the process wrote something that is not JSON"),
     (ClaudeSDKError, "the connection to the process broke"),
+    (ConnectionBroken, "the connection to the process broke"),
     (OSError, "the connection to the process broke"),
 )
 
 
-class Subprocess(SubprocessCLITransport):
-    """The SDK's subprocess transport for a process that is spawned, and sent prompts, later.
+def command_line(options: ClaudeAgentOptions) -> list[str]:
+    """Return the command that the SDK makes of its options."""
+    return SubprocessCLITransport(prompt=_no_prompt(), options=options)._build_command()
 
-    The SDK builds the command line and does the framing. This package starts and ends the process, because the SDK has
-    two problems here. It passes on this process's whole environment, and raises `KeyError` if another thread removes a
-    variable while it reads them. At exit it signals all processes that it has started (`_ACTIVE_CHILDREN`). It does so
+
+class Subprocess(SubprocessCLITransport):
+    """The SDK's subprocess transport for a process that has been spawned, and is sent prompts later.
+
+    The SDK does the framing. This package starts and ends the process, because the SDK has two problems here. It
+    passes on this process's whole environment, and raises `KeyError` if another thread removes a variable while it
+    reads them. At exit it signals all processes that it has started (`_ACTIVE_CHILDREN`). It does so
     even in a forked child, although the processes belong to the parent; and if asyncio is checking at the same time
     whether a process has ended, asyncio logs a warning on stderr.
     """
 
-    def __init__(self, options: ClaudeAgentOptions, *, within: Sequence[str]) -> None:
-        """Prepare a process. Its environment is `options.env` and nothing else; `within` is put before its command."""
+    def __init__(self, process: Process, *, stderr: Callable[[str], None]) -> None:
+        """Take over a process, and start to read its stderr: `stderr` is called with each line."""
+        options = ClaudeAgentOptions(max_buffer_size=LARGEST_FRAME_BYTES, stderr=stderr)
         super().__init__(prompt=_no_prompt(), options=options)
-        self._within = within
-
-    async def connect(self) -> None:
-        """Spawn the process. Raises `CLINotFoundError`, or `CLIConnectionError` if its working folder is gone."""
-        if self._process is not None:
-            return
-        options = self._options
-        try:
-            # In a session of its own the process does not receive a terminal's or notebook's Ctrl-C. The caller does.
-            self._process = process = await anyio.open_process(
-                [*self._within, *self._build_command()],
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=PIPE,
-                cwd=options.cwd,
-                env={**options.env, "PWD": str(options.cwd)},
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            if options.cwd and not Path(options.cwd).exists():  # noqa: ASYNC240 - one look, after a failure
-                raise CLIConnectionError(f"the working folder {options.cwd} does not exist") from error
-            raise CLINotFoundError(NO_CLI) from error
+        self._process = process
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -91,9 +82,12 @@ class Subprocess(SubprocessCLITransport):
         self._stderr_task = spawn_detached(self._handle_stderr())
         self._ready = True
 
+    async def connect(self) -> None:
+        """Do nothing: the process runs, and is connected. The SDK's client calls this."""
+
     @property
     def pid(self) -> int | None:
-        """Return the process id, or None before the process is spawned and after `close`."""
+        """Return the process id, or None after `close`."""
         return self._process.pid if self._process is not None else None
 
     def send_signal(self, signal: int) -> None:
@@ -141,7 +135,7 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
     """Convert an exception of the SDK or the operating system. `is_sent`: the request was already sent to the model."""
     if isinstance(error, CallFailed):
         return error
-    if isinstance(error, CLINotFoundError):
+    if isinstance(error, NoCli | CLINotFoundError):
         return CallFailed(Failure(kind="cli_not_found", text=NO_CLI))
     if (text := _of_the_machine(error)) is not None:
         return CallFailed(Failure(kind="machine", text=text))

@@ -1,6 +1,8 @@
 """One Claude Code process: its boot, its frames and control requests, and its end. Workers and agents both use it.
 
 What is said to the process, and which of its frames matter, is left to `worker.py` and to `agents/`.
+
+The SDK is imported once the first process has been spawned: that takes half a second, in which the process boots.
 """
 
 from __future__ import annotations
@@ -9,21 +11,25 @@ import asyncio
 import contextlib
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
+from anyio.abc import Process
 
 from .. import cli_protocol as cli
 from ..auth import wrong_login
+from ..cli_protocol import Frame
 from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
 from ..settings import Settings
-from ._sdk import Subprocess
-from .transport import ControlTransport, Frame
+from .spawning import Start
+
+if TYPE_CHECKING:
+    from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
+
+    from .transport import ControlTransport
 
 _SPAWN_WITHIN_S: Final = 5.0
 _CLOSE_WITHIN_S: Final = 5.0
@@ -34,9 +40,8 @@ class CliProcess:
 
     def __init__(
         self,
-        options: ClaudeAgentOptions,
+        start: Start,
         *,
-        within: Sequence[str],
         login: Login,
         guard: Guard,
         settings: Settings,
@@ -46,22 +51,34 @@ class CliProcess:
     ) -> None:
         """Prepare a process; nothing is spawned yet.
 
-        `options` make the command line, and `options.env` is the complete environment. `within` is put in front of the
-        command. The SDK's client gets `client_options` if they are not those of the command line, and `initialize` has
-        fields that are added to its handshake. `on_exit` is called when the process has ended.
+        The SDK's client gets `client_options`, and `initialize` has fields that are added to its handshake. `on_exit`
+        is called when the process has ended.
         """
+        self._start = start
         self._login = login
         self._guard = guard
         self._settings = settings
+        self._client_options = client_options
+        self._initialize = initialize
+        self._on_exit = on_exit
         self._stderr: deque[str] = deque(maxlen=20)
-        options = replace(options, stderr=self._stderr.append)
-        self._transport = ControlTransport(Subprocess(options, within=within), initialize=initialize, on_exit=on_exit)
-        self._client = ClaudeSDKClient(client_options or options, transport=self._transport)
+        self._spawning: asyncio.Task[None] | None = None
+        self._connection: tuple[ControlTransport, ClaudeSDKClient] | None = None
 
     @property
     def pid(self) -> int | None:
         """Return the process id, or None before the process is spawned."""
-        return self._transport.pid
+        return self._transport.pid if self._connection is not None else None
+
+    @property
+    def _transport(self) -> ControlTransport:
+        assert self._connection is not None, "not spawned"
+        return self._connection[0]
+
+    @property
+    def _client(self) -> ClaudeSDKClient:
+        assert self._connection is not None, "not spawned"
+        return self._connection[1]
 
     @property
     def last_line_of_stderr(self) -> str:
@@ -83,8 +100,31 @@ class CliProcess:
         return server_info
 
     async def spawn(self) -> None:
-        """Spawn the process and start to read its frames."""
-        await self._transport.connect()
+        """Spawn the process and start to read its frames.
+
+        If this is cancelled, the spawn still completes; `end` waits for the process and terminates it.
+        """
+        if self._spawning is None:
+            self._spawning = asyncio.create_task(self._spawn(), name="claude-code-spawn")
+        await asyncio.shield(self._spawning)
+
+    async def _spawn(self) -> None:
+        process = await self._start.spawn()
+        try:
+            self._connection = self._connect(process)
+        except BaseException:
+            process.kill()
+            raise
+
+    def _connect(self, process: Process) -> tuple[ControlTransport, ClaudeSDKClient]:
+        from claude_agent_sdk import ClaudeSDKClient
+
+        from ._sdk import Subprocess
+        from .transport import ControlTransport
+
+        subprocess = Subprocess(process, stderr=self._stderr.append)
+        transport = ControlTransport(subprocess, initialize=self._initialize, on_exit=self._on_exit)
+        return transport, ClaudeSDKClient(self._client_options, transport=transport)
 
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake and return the server info. Raises `CallFailed` if the process would pay in another way.
@@ -141,13 +181,16 @@ class CliProcess:
         If `politely_s` is not 0, its stdin is closed first, and it gets this time to end by itself, for example to save
         a conversation. It gets `terminate_s` after SIGTERM, then SIGKILL.
         """
+        if self._spawning is not None:
+            with anyio.move_on_after(_SPAWN_WITHIN_S):
+                await asyncio.gather(asyncio.shield(self._spawning), return_exceptions=True)
+        if self._connection is None:
+            return
         transport = self._transport
         if politely_s:
             with contextlib.suppress(Exception), anyio.move_on_after(politely_s):
                 await transport.end_input()
                 await transport.exited.wait()
-        with anyio.move_on_after(_SPAWN_WITHIN_S):
-            await transport.until_spawned()
         transport.send_signal(signal.SIGTERM)
         with anyio.move_on_after(terminate_s):
             if transport.pid is not None:
@@ -163,4 +206,5 @@ class CliProcess:
 
         The process still ends with the parent, because of the command prefix that it is launched with.
         """
-        self._transport.close_pipes()
+        if self._connection is not None:
+            self._transport.close_pipes()

@@ -11,19 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from claude_agent_sdk import ClaudeAgentOptions, CLINotFoundError
-
 from .. import cli_protocol as cli
+from ..errors import NoCli
 from ..in_force import Guard
-from ..install import NO_CLI, absolute_path, find_cli, find_program
+from ..install import NO_CLI, absolute_path, find_cli, find_program, sdk_version
 from ..login import Login
 from ..settings import Settings
-from ._sdk import SDK_VERSION
 from .cli_process import CliProcess
 from .credential_programs import without_request
 from .folders import empty_folder, private_folder
+from .spawning import Start
 
-LARGEST_FRAME_BYTES: Final = 256 << 20
 _SHELL: Final = "/bin/sh"
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 # A shell script that replaces itself with the command in its arguments, and ends it once the process $1 is gone.
@@ -42,26 +40,23 @@ exec "$@"
 def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], None]) -> CliProcess:
     """Return the process of a worker, ready to boot. `on_exit` is called when it has ended.
 
-    Raises `CLINotFoundError` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
+    Raises `NoCli` if there is no CLI, and `UntrustedFolder` if another user could change its folder.
     """
     own = login.environment()
     env = environment(login, own=own)
-    options = ClaudeAgentOptions(
-        **cli.WORKER_OPTIONS,
-        max_buffer_size=LARGEST_FRAME_BYTES,
-        cwd=empty_folder(),
-        cli_path=cli_of(settings),
+    start = Start(
+        command=(*bound_to_parent(), str(cli_of(settings)), *cli.WORKER_ARGUMENTS),
         env=without_request(env) if login.cloud == "bedrock" else env,
+        cwd=empty_folder(),
     )
-    guard = Guard(environment=own)
-    return CliProcess(options, within=bound_to_parent(), login=login, guard=guard, settings=settings, on_exit=on_exit)
+    return CliProcess(start, login=login, guard=Guard(environment=own), settings=settings, on_exit=on_exit)
 
 
 def cli_of(settings: Settings) -> Path:
-    """Return the path of the CLI to start. Raises `CLINotFoundError` if there is none."""
+    """Return the path of the CLI to start. Raises `NoCli` if there is none."""
     found = find_cli(settings.cli_path)
     if found is None:
-        raise CLINotFoundError(NO_CLI)
+        raise NoCli(NO_CLI)
     return found
 
 
@@ -78,7 +73,7 @@ def environment(login: Login, *, own: Mapping[str, str]) -> dict[str, str]:
         cli.ENTRYPOINT: "sdk-py",
         cli.TMPDIR: str(private_folder()),
         **own,
-        cli.SDK_VERSION: SDK_VERSION,
+        cli.SDK_VERSION: sdk_version(),
     }
 
 

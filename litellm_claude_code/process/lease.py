@@ -8,13 +8,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from claude_agent_sdk import CLIConnectionError
-
 from ..call import ApiEvent, PlainCall
-from ..errors import CallFailed, Failure, timed_out
+from ..cli_protocol import Frame
+from ..errors import CallFailed, ConnectionBroken, Failure, timed_out
 from ..limits.rate_limit_info import info_of_error
 from .guard import LEFT_OUT, OneTokenGuard, is_refused_question
-from .transport import Frame
 
 _CUT: Final = "the connection to the API was lost before the answer was complete"
 
@@ -188,7 +186,7 @@ class Reading:
 
     def _check_is_ours(self, frame: Frame) -> None:
         if frame.get("user_message_uuid") not in (None, self._lease_id):
-            raise CLIConnectionError("the process answered another call")
+            raise ConnectionBroken("the process answered another call")
 
     def _take_event(self, event: ApiEvent) -> list[ApiEvent] | None:
         if event.get("type") == "message_start":

@@ -13,16 +13,15 @@ import uuid
 from typing import Any, Final
 
 import anyio
-from claude_agent_sdk import CLIConnectionError
 
 from .. import cli_protocol as cli
 from ..call import PlainCall
-from ..errors import StepRefused
+from ..cli_protocol import Frame
+from ..errors import ConnectionBroken, StepRefused
 from ..settings import Settings
 from .cli_process import CliProcess
 from .guard import LEFT_OUT_BLOCK, UNSENDABLE_BODY
 from .lease import Reading
-from .transport import Frame
 
 _PROMPT_CHARACTERS: Final = 4_000
 # The CLI's own default timeout for the API's response. It is raised for a call with a longer timeout.
@@ -128,7 +127,7 @@ class CallSteps:
                 pass
         reply = await self._process.control(cli.REWIND_CONVERSATION, target_message_uuid=mark)
         if not reply.get("rewound"):
-            raise CLIConnectionError("the CLI did not rewind the conversation")
+            raise ConnectionBroken("the CLI did not rewind the conversation")
 
     async def usage(self) -> dict[str, Any] | None:
         """Return the CLI's report of the subscription's usage, or None if it refuses the request.

@@ -16,10 +16,9 @@ from typing import Any, Final
 import anyio
 from claude_agent_sdk import CLIConnectionError, Transport
 
+from ..cli_protocol import Frame
 from ..errors import StepRefused
 from ._sdk import Subprocess, with_initialize_fields
-
-Frame = dict[str, Any]
 
 _CONTROL: Final = frozenset({"control_request", "control_response", "control_cancel_request"})
 
@@ -34,7 +33,7 @@ class ControlTransport(Transport):
         initialize: Mapping[str, Any] | None = None,
         on_exit: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare the connection. The fields in `initialize` are added to the SDK's frame of this name."""
+        """Start to read. The fields in `initialize` are added to the SDK's frame of this name."""
         self._inner = inner
         self._initialize = initialize
         self._on_exit = on_exit
@@ -42,31 +41,14 @@ class ControlTransport(Transport):
         """The conversation's frames. `None` is a wake-up: check whether the process exited or the caller left."""
         self._sdk_frames: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._pending: dict[str, asyncio.Future[Frame]] = {}
-        self._spawning: asyncio.Task[None] | None = None
-        self._reader: asyncio.Task[None] | None = None
         self._closing = asyncio.Lock()
         self.exited = asyncio.Event()
         """Set once the process has ended."""
         self.exit_error: Exception | None = None
-
-    async def connect(self) -> None:
-        """Spawn the process and start reading.
-
-        Further calls only wait for the first one; the SDK's client makes one, too. If this is cancelled, the spawn
-        still completes; `close` waits for the process and terminates it.
-        """
-        if self._spawning is None:
-            self._spawning = asyncio.create_task(self._spawn(), name="claude-code-spawn")
-        await asyncio.shield(self._spawning)
-
-    async def _spawn(self) -> None:
-        await self._inner.connect()
         self._reader = asyncio.create_task(self._read(), name="claude-code-reader")
 
-    async def until_spawned(self) -> None:
-        """Wait until a spawn that has begun is over, whether or not it succeeds."""
-        if self._spawning is not None:
-            await asyncio.gather(asyncio.shield(self._spawning), return_exceptions=True)
+    async def connect(self) -> None:
+        """Do nothing: the process runs, and is being read. The SDK's client calls this."""
 
     async def send(self, *frames: Frame) -> None:
         """Write our own frames in a single write: each write through the SDK and asyncio costs more than the bytes."""
@@ -144,16 +126,14 @@ class ControlTransport(Transport):
 
     async def close(self) -> None:
         """End the process and stop reading. May be called twice: the SDK's client calls it if the handshake fails."""
-        await self.until_spawned()
         async with self._closing:
             await self._inner.close()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
 
     @property
     def pid(self) -> int | None:
-        """Return the process id, or None before the process is spawned."""
+        """Return the process id, or None after `close`."""
         return self._inner.pid
 
     def send_signal(self, signal: int) -> None:

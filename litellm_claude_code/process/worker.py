@@ -17,7 +17,6 @@ from typing import Any, Final
 import anyio
 import psutil
 
-from .. import cli_protocol as cli
 from .. import models
 from ..call import PlainCall
 from ..errors import CallFailed, Failure, WorkerLost
@@ -25,7 +24,6 @@ from ..in_force import policy_stamp
 from ..login import Login
 from ..settings import Settings
 from . import launch
-from ._sdk import from_sdk
 from .lease import Lease, Reading
 from .steps import CallSteps
 
@@ -123,7 +121,7 @@ class Worker:
             self._policies = policy_stamp()
             with anyio.fail_after(self._settings.boot_timeout_s):
                 server_info = await self._cli.boot()
-                await self._cli.control(cli.APPLY_FLAG_SETTINGS, settings={"env": {}})
+                await self._steps.disarm()
             if self.login.cloud is None:  # a cloud's models are part of its login
                 lasting = filter(_is_lasting, server_info.get("models", []))
                 models.learn({model["value"]: model["resolvedModel"] for model in lasting})
@@ -142,8 +140,6 @@ class Worker:
         began = time.monotonic()
         try:
             self._check_policies()
-            if self.calls == 1:
-                await self._steps.disarm()
             await self._steps.load(lease.call)
             if lease.call.system != self.system:
                 await self._steps.set_system_prompt(lease.call)
@@ -230,6 +226,8 @@ class Worker:
 
     def _give_up(self, error: Exception, *, is_sent: bool) -> None:
         """Close the worker after a failure. The call in progress fails with it."""
+        from ._sdk import from_sdk
+
         failed = from_sdk(error, is_sent=is_sent)
         if self.state is State.BOOTING and (line := self._cli.last_line_of_stderr):
             text = f"{failed.failure.text}: {line}"

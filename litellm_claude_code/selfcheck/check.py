@@ -15,11 +15,9 @@ from typing import Final
 from ..cache import recall, remember
 from ..errors import CallFailed, Failure
 from ..in_force import policy_files
-from ..install import find_cli
-from ..process._sdk import SDK_VERSION
+from ..install import find_cli, sdk_version
 from ..settings import Settings
 from .report import Report
-from .run import self_check
 
 _REMEMBERED: Final = "self_check"
 _REMEMBERED_CLIS: Final = 8
@@ -78,6 +76,8 @@ async def _judge(settings: Settings) -> _Verdict:
     verdict, mark = _Verdict(), _fingerprint(settings)
     known = recall(_REMEMBERED, list)
     if mark not in known:
+        from .run import self_check
+
         report = await self_check(settings)
         if report.is_good:
             remember(_REMEMBERED, [*known, mark][-_REMEMBERED_CLIS:])
@@ -108,7 +108,7 @@ def _fingerprint(settings: Settings) -> str:
         *sorted(package.glob("selfcheck/*.py")),
     ]
     files = [*([cli.resolve()] if cli else []), *own, *policy_files()]
-    return " ".join([SDK_VERSION, *(_stamp(file) for file in files)])
+    return " ".join([sdk_version(), *(_stamp(file) for file in files)])
 
 
 def _stamp(file: Path) -> str:

@@ -11,8 +11,7 @@ from typing import Final
 
 import anyio
 
-from ..install import find_cli
-from ..process._sdk import SDK_VERSION
+from ..install import find_cli, sdk_version
 from ..settings import Settings
 from .bench import Bench, Lost
 from .policies import policies
@@ -53,7 +52,7 @@ async def self_check(settings: Settings, checks: Sequence[Check] = CHECKS) -> Re
     return Report(
         cli=cli,
         cli_version=version or await ask_version(cli),
-        sdk_version=SDK_VERSION,
+        sdk_version=sdk_version(),
         problems=tuple(dict.fromkeys(problem.sentence() for problem in problems)),
         policies=tuple(policies()) if problems else (),
         is_finished=is_finished,

@@ -1,0 +1,44 @@
+"""What a process is started with, and its start.
+
+Imports no SDK: that takes half a second, in which a process that was spawned before can boot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import PIPE
+
+import anyio
+from anyio.abc import Process
+
+from ..errors import ConnectionBroken, NoCli
+from ..install import NO_CLI
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The command line, the complete environment and the working folder of a process."""
+
+    command: Sequence[str]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path
+
+    async def spawn(self) -> Process:
+        """Spawn the process. Raises `NoCli`, or `ConnectionBroken` if the working folder is gone."""
+        try:
+            # In a session of its own the process does not receive a terminal's or notebook's Ctrl-C. The caller does.
+            return await anyio.open_process(
+                self.command,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd=self.cwd,
+                env={**self.env, "PWD": str(self.cwd)},
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            if not self.cwd.exists():
+                raise ConnectionBroken(f"the working folder {self.cwd} does not exist") from error
+            raise NoCli(NO_CLI) from error
