@@ -134,6 +134,14 @@ EXTRA_BODY = Variable(
     "CLAUDE_CODE_EXTRA_BODY", "The body that replaces the CLI's. Set for each call, and replaced after it."
 )
 
+# What a process of many short calls needs.
+JIT_POLICY_AFTER_STARTUP = Variable(
+    "CLAUDE_CODE_JIT_POLICY_AFTER_STARTUP",
+    "Keeps the CLI from compiling more of its own code ten seconds after its start: that takes 30 MB, and "
+    "gains nothing.",
+    worker="10",
+)
+
 # An agent is the normal Claude Code, with its own loop, thinking and caching, without what a caller does not use.
 DISABLE_BACKGROUND_TASKS = Variable("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "No work in the background.", agent="1")
 DISABLE_AUTO_MEMORY = Variable("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "Writes no memories.", agent="1")

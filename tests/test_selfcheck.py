@@ -238,7 +238,9 @@ STEPS = {
     ),
     "the body is refused": (
         (check_reset,),
-        INSTEAD.format(when="env.get('CLAUDE_CODE_EXTRA_BODY')", reply={"subtype": "error", "error": "not allowed"}),
+        INSTEAD.format(
+            when="'user' in env.get('CLAUDE_CODE_EXTRA_BODY', '')", reply={"subtype": "error", "error": "not allowed"}
+        ),
         "It does not accept a request by `apply_flag_settings` and `set_model`: ",
     ),
 }
