@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import re
 import signal
@@ -43,7 +42,6 @@ from litellm_claude_code.testing import (
     answer,
 )
 
-from .support.misbehaving import misbehave
 from .support.scripts import Forker
 from .support.waiting import wait_until
 
@@ -561,25 +559,6 @@ def test_stopping_drops_open_connections_at_once_and_leaves_nothing() -> None:
     assert [seen.closed_early for seen in stand_in.requests] == [False] * 3, "it was not the client who left"
 
 
-def state_of_logging() -> list[object]:
-    loggers = (logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"))
-    return [
-        (log.name, log.level, log.propagate, log.disabled, list(log.handlers), list(log.filters)) for log in loggers
-    ]
-
-
-def test_the_logging_of_the_process_is_neither_used_nor_changed(
-    standing: StandIn, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    before = state_of_logging()
-    with StandIn() as stand_in:
-        misbehave(stand_in)
-    assert state_of_logging() == before
-    assert [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "asyncio"))] == []
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
-
-
 # In processes of their own
 
 QUIET = """
@@ -589,14 +568,31 @@ assert "uvicorn" not in sys.modules and "starlette" not in sys.modules, "only a 
 from litellm_claude_code.testing import StandIn
 sys.path.insert(0, sys.argv[1])
 from tests.support.misbehaving import misbehave
+
+def state():
+    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")]
+    return [(log.name, log.level, log.propagate, log.disabled, [*log.handlers], [*log.filters]) for log in loggers]
+
+class Told(logging.Handler):
+    records = []
+    def emit(self, record):
+        self.records.append(record)
+
+logging.basicConfig(level=logging.DEBUG, handlers=[Told()])
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # on a slow machine, development mode warns of slow callbacks
+before = state()
 with StandIn() as stand_in:
     misbehave(stand_in)
+assert state() == before
+logging.getLogger().setLevel(logging.WARNING)
+names = ("httpx", "httpcore", "asyncio")
+wrong = [told for told in Told.records if not told.name.startswith(names) or told.levelno >= logging.WARNING]
+assert not wrong, wrong
 """
 
 
 @pytest.mark.processes
-def test_nothing_is_printed_and_no_resource_is_left_in_an_interpreter_of_its_own(tmp_path: Path) -> None:
+def test_nothing_is_printed_or_logged_and_no_resource_is_left(tmp_path: Path) -> None:
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", QUIET, str(Path(__file__).parents[1])]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
