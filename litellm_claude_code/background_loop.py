@@ -66,14 +66,6 @@ class BackgroundLoop:
         """Run a coroutine on this loop and await it from another loop. Cancelling the caller cancels it."""
         return await asyncio.wrap_future(self.submit(work))
 
-    def iterate(self, items: AsyncIterator[T]) -> SyncStream[T]:
-        """Iterate on the loop and return a stream of the items for a thread."""
-        return SyncStream(self, items)
-
-    def aiterate(self, items: AsyncIterator[T]) -> AsyncStream[T]:
-        """Iterate on the loop and return a stream of the items for a coroutine on any loop."""
-        return AsyncStream(self, items)
-
     def is_ending_here(self) -> bool:
         """Return whether the running loop was stopped or is about to stop. A newer loop may already be in use."""
         return asyncio.get_running_loop() is not self._loop

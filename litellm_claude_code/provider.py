@@ -97,7 +97,7 @@ class ClaudeCodeProvider(CustomLLM):
     def streaming(self, **given: Any) -> Iterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks, after waiting for the first one: an earlier error is raised here."""
         request = self._to_stream_request(**given)
-        chunks: SyncStream[Chunk] = self._loop.iterate(stream(request, self._current_pool))
+        chunks = SyncStream(self._loop, stream(request, self._current_pool))
         chunks.wait()
         self._log(chunks, request, **given)
         return chunks
@@ -105,7 +105,7 @@ class ClaudeCodeProvider(CustomLLM):
     def astreaming(self, **given: Any) -> AsyncIterator[Chunk]:  # type: ignore[override]
         """Return an iterator of chunks for any event loop. The call has already started when this returns."""
         request = self._to_stream_request(**given)
-        chunks: AsyncStream[Chunk] = self._loop.aiterate(stream(request, self._current_pool))
+        chunks = AsyncStream(self._loop, stream(request, self._current_pool))
         self._log(chunks, request, **given)
         return chunks
 
