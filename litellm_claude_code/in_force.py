@@ -85,9 +85,9 @@ class Guard:
     def check_files(self) -> None:
         """Check the files that the CLI reads. Raises `CallFailed`, which names the file and the refused settings."""
         for file in config_files(self.environment):
-            self._check(str(file), {"env": _read(file).get("env")})
+            self._check(str(file), {"env": read_settings(file).get("env")})
         for file in policy_files():
-            self._check(str(file), _read(file))
+            self._check(str(file), read_settings(file))
 
     def check_process(self, reply: Mapping[str, Any]) -> None:
         """Check the reply to `get_settings`. Raises `CallFailed`, which names the source and the refused settings."""
@@ -174,14 +174,15 @@ def _policy_name(settings: Mapping[str, Any]) -> str:
     """Return the file that a policy's settings come from, or a description of other sources."""
     env = settings.get("env") if isinstance(settings.get("env"), dict) else {}
     for file in policy_files():
-        read = _read(file)
+        read = read_settings(file)
         there = read.get("env") if isinstance(read.get("env"), dict) else {}
         if any(name in read for name in settings if name != "env") or set(there or {}) & set(env or {}):
             return str(file)
     return "a policy (from your organisation's settings at Anthropic, or from this machine's administrator)"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return what is in a file of settings; nothing if it is not there, or not JSON."""
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError):

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -33,6 +32,7 @@ from ..process.cli_process import CliProcess
 from ..process.folders import private_folder
 from ..process.spawning import Start
 from ..settings import Settings
+from ..trusted import replace_file
 from .folder import folder_of_run
 from .options import to_options
 from .profile import Profile, ProfileError
@@ -66,7 +66,8 @@ class AgentProcess:
         self._servers_file: Path | None = None
         options = to_options(profile)
         if options.servers:
-            self._servers_file = _private_file(json.dumps({"mcpServers": options.servers}))
+            self._servers_file = private_folder() / f"servers-{self._mark}.json"
+            replace_file(self._servers_file, json.dumps({"mcpServers": options.servers}))
         flags = replace(
             options.flags,
             model=model,
@@ -198,10 +199,3 @@ def _within() -> list[str]:
     SIGTERM and not SIGKILL: on SIGTERM the CLI stops its shell commands, on SIGKILL it leaves them running.
     """
     return launch.supervised() or launch.bound_to_parent("TERM")
-
-
-def _private_file(text: str) -> Path:
-    number, path = tempfile.mkstemp(suffix=".json", prefix="servers-", dir=private_folder())
-    with os.fdopen(number, "w") as file:
-        file.write(text)
-    return Path(path)

@@ -7,14 +7,13 @@ in which each of these commands first unsets the variable. A file without such a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from ..trusted import replace_file
 from .folders import private_folder
 
 _FILES: Final = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
@@ -43,9 +42,6 @@ def _copy(name: str, environment: Mapping[str, str]) -> Path | None:
     if changed == text:
         return None
     copy = private_folder() / f"aws-{hashlib.sha256(changed.encode()).hexdigest()[:16]}"
-    with (
-        contextlib.suppress(FileExistsError),
-        os.fdopen(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written,
-    ):
-        written.write(changed)
+    if not copy.exists():
+        replace_file(copy, changed)
     return copy

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Final
 import filelock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..trusted import replace_file
 from .config import ConfigError
 from .records import Record
 from .refused import Refused
@@ -178,10 +179,7 @@ class Users:
         return day, usage
 
     def _save(self) -> None:
-        new = self._file.with_suffix(".new")
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"day": self._day, "usage": self._usage}, file)
-        new.replace(self._file)
+        replace_file(self._file, json.dumps({"day": self._day, "usage": self._usage}))
 
 
 def _nothing() -> dict[str, float]:

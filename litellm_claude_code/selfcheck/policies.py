@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from .. import cli_protocol as cli
-from ..in_force import policy_files
+from ..in_force import policy_files, read_settings
 from ..login import Login
 from .differences import CACHING
 
@@ -20,19 +17,11 @@ def policies() -> list[str]:
     needed = {*Login(payer="gateway").environment(), *own}
     sentences = []
     for file in policy_files():
-        set_there = ", ".join(sorted(needed & _variables(file)))
+        env = read_settings(file).get("env")
+        set_there = ", ".join(sorted(needed & {*env})) if isinstance(env, dict) else ""
         sentences.append(
             f"The policy in {file} sets {set_there}, which this package must set. Ask your administrator to remove it."
             if set_there
             else f"The policy in {file} may be the cause."
         )
     return sentences
-
-
-def _variables(file: Path) -> set[str]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return set()
-    env = content.get("env") if isinstance(content, dict) else None
-    return set(env) if isinstance(env, dict) else set()
