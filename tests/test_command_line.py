@@ -20,7 +20,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import litellm_claude_code
-from litellm_claude_code.install import find_cli
 from litellm_claude_code.models import ALIASES
 from litellm_claude_code.selfcheck import Report
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
@@ -196,23 +195,26 @@ class Terminal(io.TextIOWrapper):
 def test_the_wait_for_a_first_check_is_explained_on_a_terminal_only(
     gateway: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def asked(stderr: io.TextIOWrapper) -> str:
+    def told(stderr: io.TextIOWrapper) -> str:
         litellm_claude_code.close()
-        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())), contextlib.redirect_stderr(stderr):
+        stdout = io.TextIOWrapper(io.BytesIO())
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), contextlib.suppress(SystemExit):
             ask("Hello?", stream=False, timeout_s=60, model="sonnet")
-            stderr.flush()
+        stderr.flush()
         assert isinstance(stderr.buffer, io.BytesIO)
         return stderr.buffer.getvalue().decode()
 
     monkeypatch.setattr(sys, "stdin", None)
-    for name in ("new", "newer"):
-        (tmp_path / name).write_text(f'#!/bin/sh\nexec {find_cli()} "$@"\n')
+    assert told(Terminal(io.BytesIO())) == ""  # this CLI was checked before
+    assert len(gateway.requests) == 1
+    for name in ("new", "newer"):  # of which the check is over at once
+        (tmp_path / name).write_text("#!/bin/sh\nexit 3\n")
         (tmp_path / name).chmod(0o700)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(tmp_path / "new"))
-    assert asked(Terminal(io.BytesIO())).startswith("Testing this version of Claude Code on loopback, once.")
-    assert asked(Terminal(io.BytesIO())) == ""
+    announced, *failed = told(Terminal(io.BytesIO())).splitlines()
+    assert announced.startswith("Testing this version of Claude Code on loopback, once.")
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(tmp_path / "newer"))
-    assert asked(io.TextIOWrapper(io.BytesIO())) == ""
+    assert told(io.TextIOWrapper(io.BytesIO())).replace("newer", "new").splitlines() == failed
     litellm_claude_code.close()
 
 
@@ -299,30 +301,37 @@ def findings(result: Result) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def report(one_stand_in: StandIn) -> Report:
-    """What the self-check says of the real CLI."""
-    report = litellm_claude_code.provider.self_check()
-    litellm_claude_code.close()
-    return report
+def offline(one_stand_in: StandIn) -> Result:
+    """What `doctor --offline` prints if nothing is wrong. There is a gateway that it could ask."""
+    before = len(one_stand_in.requests)
+    with pytest.MonkeyPatch.context() as changes:
+        changes.setattr(litellm, "suppress_debug_info", False)
+        changes.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+        changes.setenv("ANTHROPIC_BASE_URL", one_stand_in.base_url)
+        changes.setenv("ANTHROPIC_AUTH_TOKEN", str(one_stand_in.api_key))
+        result = run("doctor", "--offline", "--json")
+    assert len(one_stand_in.requests) == before
+    return result
 
 
 @pytest.fixture
-def one_self_check(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the doctors whose subject is not the self-check share one."""
+def one_self_check(offline: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the doctors whose subject is not the self-check share its result."""
+    told = findings(offline)["cli"]["data"]
+    report = Report(cli=Path(told["cli"]), cli_version=told["cli_version"], sdk_version=told["sdk_version"])
     monkeypatch.setattr(litellm_claude_code.provider, "self_check", lambda: report)
 
 
-def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: StandIn) -> None:
-    result = run("doctor", "--offline", "--json")
-    assert result.exit_code == 0, result.output
-    found = findings(result)
+@pytest.mark.processes
+def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(offline: Result) -> None:
+    assert offline.exit_code == 0, offline.output
+    found = findings(offline)
     assert found["cli"]["data"]["problems"] == []
     assert (found["cli"]["verdict"], found["versions"]["verdict"]) == ("good", "good")
     assert found["overhead"]["data"]["warm_ms"] > 0
     assert 0 < found["overhead"]["data"]["tokens"] < 100
     assert {about for about, finding in found.items() if finding["verdict"] == "skipped"} == {"login", "limits", "call"}
     assert found["settings"]["data"]["spare_workers"] == 0
-    assert stand_in.requests == []
 
 
 def test_a_doctor_takes_newer_versions_as_good_and_a_compromised_one_as_bad(
@@ -362,6 +371,7 @@ def test_a_doctor_prints_the_details_of_a_problem_only(gateway: StandIn) -> None
     assert rest == ["✓ No problem with: versions, cli, login, overhead, settings."]
 
 
+@pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
     result = run("doctor", "--verbose")
     assert result.exit_code == 0, result.output

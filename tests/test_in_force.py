@@ -1,11 +1,6 @@
 """What reaches a Claude Code process from outside is refused by name, before a request or a login goes out."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import litellm
@@ -20,7 +15,9 @@ from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
 
 from .support.anthropic_host import AnthropicHost, log_in
+from .support.policy import POLICY_FILE, run_under_policy
 from .support.requests import ASK
+from .support.scripts import Forker
 
 THEIRS = {
     "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
@@ -230,83 +227,67 @@ def test_a_password_in_a_base_url_is_never_quoted(monkeypatch: pytest.MonkeyPatc
     )
 
 
-def under_a_policy(script: str, policy: dict[str, object], folder: Path) -> str:
-    """Run a program in a mount namespace whose `/etc/claude-code` is the folder `etc` of the given one."""
-    isolated = ["unshare", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
-        pytest.skip("needs Linux's unprivileged namespaces")
-    etc = folder / "etc"
-    (etc / "claude-code").mkdir(parents=True)
-    for name in ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache"):
-        if Path("/etc", name).is_file():
-            shutil.copy(Path("/etc", name), etc)
-    if policy:
-        (etc / "claude-code" / "managed-settings.json").write_text(json.dumps(policy))
-    program = textwrap.dedent(script)
-    inside = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), sys.executable, "-c", program]
-    environment = {**os.environ, "LITELLM_CLAUDE_CODE_SELF_CHECK": "false"}
-    ran = subprocess.run([*isolated, *inside], capture_output=True, text=True, check=True, env=environment)
-    return ran.stdout
-
-
-POLICY_FILE = "/etc/claude-code/managed-settings.json"
+UNCHECKED = {"LITELLM_CLAUDE_CODE_SELF_CHECK": "false"}
 ONE_CALL = """
-    import litellm
-    import litellm_claude_code
-    from litellm_claude_code.testing import StandIn
+import litellm
+import litellm_claude_code
+from litellm_claude_code.testing import StandIn
 
-    with StandIn() as stand_in:
-        where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key, "max_retries": 0}
-        try:
-            litellm.completion("claude_code/haiku", messages=[{"role": "user", "content": "Hello"}], **where)
-        except litellm.AuthenticationError as error:
-            print(error, len(stand_in.requests), "requests")
-        litellm_claude_code.close()
+with open("/etc/claude-code/managed-settings.json", "w") as file:
+    file.write(sys.argv[1])
+with StandIn() as stand_in:
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key, "max_retries": 0}
+    try:
+        litellm.completion("claude_code/haiku", messages=[{"role": "user", "content": "Hello"}], **where)
+    except litellm.AuthenticationError as error:
+        print(error, len(stand_in.requests), "requests")
+    litellm_claude_code.close()
 """
 
 
 @pytest.mark.processes
-def test_the_hooks_of_a_policy_are_refused_and_do_not_run(tmp_path: Path) -> None:
+def test_the_hooks_of_a_policy_are_refused_and_do_not_run(forks: Forker, tmp_path: Path) -> None:
     hook = {"type": "command", "command": f"env > {tmp_path}/ran"}
-    told = under_a_policy(ONE_CALL, {"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}}, tmp_path)
+    policy = json.dumps({"hooks": {"UserPromptSubmit": [{"hooks": [hook]}]}})
+    told = run_under_policy(forks, ONE_CALL, policy, home=tmp_path, **UNCHECKED)
     assert f"{POLICY_FILE} sets hooks, so Claude Code would start a program" in told
     assert "0 requests" in told
     assert not (tmp_path / "ran").exists()
 
 
 WRITTEN_LATER = """
-    import json
-    import os
-    import litellm
-    import litellm_claude_code
-    from litellm_claude_code.in_force import policy_stamp
-    from litellm_claude_code.testing import StandIn
+import json
+import os
+import litellm
+import litellm_claude_code
+from litellm_claude_code.in_force import policy_stamp
+from litellm_claude_code.testing import StandIn
 
-    def ask():
-        return litellm.completion("claude_code/haiku", messages=[{"role": "user", "content": "Hello"}], **where)
+def ask():
+    return litellm.completion("claude_code/haiku", messages=[{"role": "user", "content": "Hello"}], **where)
 
-    with StandIn() as stand_in, StandIn(api_key=None) as other:
-        where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key, "max_retries": 0}
-        ask()
-        before = policy_stamp()
-        os.makedirs("/etc/claude-code/managed-settings.d", exist_ok=True)
-        with open("/etc/claude-code/managed-settings.d/late.json", "w") as file:
-            json.dump({"env": {"ANTHROPIC_BASE_URL": other.base_url}}, file)
-        for _ in range(2):
-            try:
-                ask()
-            except litellm.AuthenticationError as error:
-                print(error, len(other.requests), "requests")
-        os.unlink("/etc/claude-code/managed-settings.d/late.json")
-        assert policy_stamp() != before  # or a process that has read the file would take the next call
-        print(ask().choices[0].message.content, len(other.requests), "requests")
-        litellm_claude_code.close()
+with StandIn() as stand_in, StandIn(api_key=None) as other:
+    where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key, "max_retries": 0}
+    ask()
+    before = policy_stamp()
+    os.makedirs("/etc/claude-code/managed-settings.d", exist_ok=True)
+    with open("/etc/claude-code/managed-settings.d/late.json", "w") as file:
+        json.dump({"env": {"ANTHROPIC_BASE_URL": other.base_url}}, file)
+    for _ in range(2):
+        try:
+            ask()
+        except litellm.AuthenticationError as error:
+            print(error, len(other.requests), "requests")
+    os.unlink("/etc/claude-code/managed-settings.d/late.json")
+    assert policy_stamp() != before  # or a process that has read the file would take the next call
+    print(ask().choices[0].message.content, len(other.requests), "requests")
+    litellm_claude_code.close()
 """
 
 
 @pytest.mark.processes
-def test_a_policy_that_is_written_while_a_process_is_warm_is_refused(tmp_path: Path) -> None:
-    told = under_a_policy(WRITTEN_LATER, {}, tmp_path)
+def test_a_policy_that_is_written_while_a_process_is_warm_is_refused(forks: Forker, tmp_path: Path) -> None:
+    told = run_under_policy(forks, WRITTEN_LATER, home=tmp_path, **UNCHECKED)
     assert told.count("/etc/claude-code/managed-settings.d/late.json sets ANTHROPIC_BASE_URL") == 2
     assert told.count(" 0 requests") == 3
     assert "You said: Hello" in told

@@ -9,8 +9,6 @@ import asyncio
 import gc
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +34,9 @@ from litellm_claude_code.tested_versions import CLI_BY_SDK
 from litellm_claude_code.testing import StandIn
 
 from .support.cli_frames import BETWEEN, INSTEAD, WITHOUT_FLAG
+from .support.policy import POLICY_FILE, run_under_policy
 from .support.processes import claude_processes
+from .support.scripts import Forker
 from .support.waiting import wait_until, wait_until_async
 
 CLI = find_cli()
@@ -69,64 +69,65 @@ def check(cli: Path, *checks: Check, **more: float) -> Report:
     return asyncio.run(self_check(Settings(cli_path=cli, **more), checks or CHECKS))  # type: ignore[arg-type]
 
 
-def test_the_cli_that_is_installed_does_what_is_relied_on() -> None:
-    report = asyncio.run(self_check(Settings()))
-    assert report.problems == ()
-    assert report.sentence() == ""
-
-
 def test_each_check_is_one_of_those_that_run_and_the_last_judges_the_traffic_of_all() -> None:
     assert set(CHECKS) == {value for name, value in vars(wire_checks).items() if name.startswith("check_")}
     assert CHECKS[:2] == (check_rich_body, check_reset)  # the second looks for what the first has said
     assert CHECKS[-1] is check_nothing_else
 
 
-def test_neither_a_login_nor_a_proxy_takes_part(
+STARTED = "echo started >> {folder}/starts; [ -e {folder}/broken ] && exit 3"
+"""The first line of a script that counts its starts in a file, and fails at once if there is the file `broken`."""
+
+
+def starts(folder: Path) -> int:
+    return (folder / "starts").read_text().count("started")
+
+
+async def test_the_installed_cli_passes_once_for_all_callers_until_it_changes_without_a_login_or_a_proxy(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("CLAUDE_CODE_OAUTH_TOKEN", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"):
         monkeypatch.setenv(name, "the-login")
-    assert check(script(f'env >> {tmp_path}/seen\nexec {CLI} "$@"')).problems == ()
+    cli = script(f'{STARTED.format(folder=tmp_path)}\nenv >> {tmp_path}/seen\nexec {CLI} "$@"')
+    names = [tmp_path / name for name in ("a", "b", "c")]  # another name is, to this process, another CLI
+    for each in names:
+        each.symlink_to(cli)
+    leaving, *staying = (asyncio.create_task(ensure_checked(Settings(cli_path=names[0]))) for _ in range(5))
+    await wait_until_async((tmp_path / "starts").exists)
+    leaving.cancel()  # a caller who leaves does not end the check for the others
+    await asyncio.gather(*staying)
+    assert leaving.cancelled()
+    assert starts(tmp_path) == 3
     assert "NO_PROXY=127.0.0.1" in (tmp_path / "seen").read_text()
     assert "the-login" not in (tmp_path / "seen").read_text()
-
-
-async def test_a_good_result_is_shared_and_remembered_until_the_cli_changes(script: Script, tmp_path: Path) -> None:
-    cli = script(f'echo started >> {tmp_path}/starts\nexec {CLI} "$@"')
-    starts = tmp_path / "starts"
-    names = [tmp_path / name for name in ("a", "b", "c")]  # another name is, to this process, another CLI
-    for name in names:
-        name.symlink_to(cli)
-    await asyncio.gather(*(ensure_checked(Settings(cli_path=names[0])) for _ in range(5)))
-    assert starts.read_text().count("started") == 3
     await ensure_checked(Settings(cli_path=names[0]))
     await ensure_checked(Settings(cli_path=names[1]))
-    assert starts.read_text().count("started") == 3
+    assert starts(tmp_path) == 3
     os.utime(cli, (1, 1))
-    await ensure_checked(Settings(cli_path=names[2]))
-    assert starts.read_text().count("started") == 6
+    (tmp_path / "broken").touch()
+    with pytest.raises(CallFailed, match="does not start"):
+        await ensure_checked(Settings(cli_path=names[2]))
+    assert starts(tmp_path) > 3
 
 
 async def test_a_bad_result_is_raised_and_lasts_for_this_process_only(script: Script, tmp_path: Path) -> None:
-    cli = script(f'unset CLAUDE_CODE_DISABLE_THINKING\necho started >> {tmp_path}/starts\nexec {CLI} "$@"')
+    cli = script(f'{STARTED.format(folder=tmp_path)}\nunset CLAUDE_CODE_DISABLE_THINKING\nexec {CLI} "$@"')
     (tmp_path / "other").symlink_to(cli)
-    for path, starts in ((cli, 3), (cli, 3), (tmp_path / "other", 6)):
+    for _ in range(2):
         with pytest.raises(CallFailed, match="CLAUDE_CODE_DISABLE_THINKING") as raised:
-            await ensure_checked(Settings(cli_path=path))
+            await ensure_checked(Settings(cli_path=cli))
         assert raised.value.failure.kind == "self_check"
-        assert (tmp_path / "starts").read_text().count("started") == starts
+        assert starts(tmp_path) == 3
+    (tmp_path / "broken").touch()
+    with pytest.raises(CallFailed, match="does not start"):
+        await ensure_checked(Settings(cli_path=tmp_path / "other"))
+    assert starts(tmp_path) > 3
 
 
-async def test_a_caller_who_leaves_does_not_end_the_check_for_the_others(script: Script, tmp_path: Path) -> None:
-    cli = script(f'echo started >> {tmp_path}/starts\nexec {CLI} "$@"')
-    leaving, staying = (asyncio.create_task(ensure_checked(Settings(cli_path=cli))) for _ in range(2))
-    await wait_until_async((tmp_path / "starts").exists)
-    leaving.cancel()
-    await staying
-    assert leaving.cancelled()
-    assert (tmp_path / "starts").read_text().count("started") == 3
+def test_a_good_report_says_nothing() -> None:
+    assert Report(cli=CLI, cli_version="2.1.327", sdk_version="0.2.170").sentence() == ""
 
 
 TRAFFIC = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
@@ -283,7 +284,6 @@ def test_an_older_cli_is_told_with_its_version(script: Script) -> None:
     assert "The Claude Code CLI 1.0.3" in report.sentence()
 
 
-FILE = "/etc/claude-code/managed-settings.json"
 POLICY_ENV = {
     "CLAUDE_CODE_EFFORT_LEVEL": "high",
     "CLAUDE_CODE_EXTRA_BODY": "{}",
@@ -302,43 +302,33 @@ from litellm_claude_code.selfcheck.run import self_check
 from litellm_claude_code.settings import Settings
 told = {{}}
 for name, policy in json.loads(sys.argv[1]).items():
-    pathlib.Path({FILE!r}).write_text(json.dumps(policy))
+    pathlib.Path({POLICY_FILE!r}).write_text(json.dumps(policy))
     told[name] = asyncio.run(self_check(Settings())).sentence()
 print(json.dumps(told))
 """
 
 
 @pytest.fixture(scope="module")
-def told_under(one_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the check says under each machine-wide policy: in a mount namespace, with another `/etc`."""
-    isolated = ["unshare", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
-        pytest.skip("needs Linux's unprivileged namespaces")
-    etc = tmp_path_factory.mktemp("etc")
-    (etc / "claude-code").mkdir()
-    for name in ("passwd", "group", "hosts", "nsswitch.conf", "ld.so.cache"):
-        if Path("/etc", name).is_file():
-            shutil.copy(Path("/etc", name), etc)
-    program = [sys.executable, "-c", UNDER_EACH, json.dumps(POLICIES)]
-    inside = ["sh", "-c", 'mount --bind "$0" /etc && exec "$@"', str(etc), *program]
-    ran = subprocess.run([*isolated, *inside], capture_output=True, text=True, timeout=240, check=True)
-    return dict(json.loads(ran.stdout))
+def told_under(one_stand_in: StandIn, forks: Forker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the check says under each machine-wide policy."""
+    told = run_under_policy(forks, UNDER_EACH, json.dumps(POLICIES), home=tmp_path_factory.mktemp("policies"))
+    return dict(json.loads(told))
 
 
 def test_a_policy_that_sets_variables_is_named_with_each(told_under: dict[str, str]) -> None:
     told, names = told_under["variables"], ", ".join(POLICY_ENV)
-    assert f"{FILE} sets {names}, which can change who pays, where requests go or what they contain" in told
-    assert f"The policy in {FILE} sets {names}, which this package must set" in told
+    assert f"{POLICY_FILE} sets {names}, which can change who pays, where requests go or what they contain" in told
+    assert f"The policy in {POLICY_FILE} sets {names}, which this package must set" in told
 
 
 @pytest.mark.parametrize("name", ["apiKeyHelper", "awsAuthRefresh"])
 def test_a_policy_whose_program_would_see_requests_is_refused(told_under: dict[str, str], name: str) -> None:
     told = told_under[name]
     assert f"sets {name}, so Claude Code would start a program that can read the request" in told
-    assert f"The policy in {FILE} may be the cause." in told
+    assert f"The policy in {POLICY_FILE} may be the cause." in told
 
 
 def test_a_policy_that_bars_models_is_named(told_under: dict[str, str]) -> None:
     told = told_under["models"]
     assert "It does not accept a request by `apply_flag_settings` and `set_model`" in told
-    assert f"The policy in {FILE} may be the cause." in told
+    assert f"The policy in {POLICY_FILE} may be the cause." in told
