@@ -10,7 +10,7 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.errors import CallFailed
+from litellm_claude_code.observer import Observer, observed_by
 from litellm_claude_code.provider import ClaudeCodeProvider
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
@@ -184,18 +184,29 @@ def test_a_thread_that_ends_leaves_the_workers_alone(stand_in: StandIn) -> None:
     assert texts == ["You said: 0", "You said: 1", "You said: 2"]
 
 
-def test_a_call_under_way_while_all_is_closed_starts_nothing_anew() -> None:
+def test_a_call_that_begins_while_all_is_closed_starts_nothing(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     provider = ClaudeCodeProvider()
-    refused: list[str] = []
+    closing = threading.Thread(target=provider.close)
+    is_closing = threading.Event()
 
-    async def call() -> None:
-        try:
-            provider._current_pool()
-        except CallFailed as failed:
-            refused.append(failed.failure.text)
+    class ClosesMeanwhile(Observer):
+        def asked(self, model: str, n: int) -> None:  # on the loop that runs the call, before the call needs a process
+            loop = asyncio.get_running_loop()
+            schedule = loop.call_soon_threadsafe
 
-    provider._loop.at_exit(call)
-    provider._loop.run(asyncio.sleep(0))
-    provider.close()
-    assert refused == ["the pool was closed"]
-    assert provider._pool is None
+            def note(*given: Any, **more: Any) -> Any:  # the clean-up of `close`, which then waits for this loop
+                is_closing.set()
+                return schedule(*given, **more)
+
+            monkeypatch.setattr(loop, "call_soon_threadsafe", note)
+            closing.start()
+            assert is_closing.wait(60)
+
+    given = {key: value for key, value in request(stand_in, "Hello").items() if key != "model"}
+    with observed_by(ClosesMeanwhile()), pytest.raises(litellm.APIConnectionError, match="the pool was closed"):
+        provider.completion(model="sonnet", optional_params={}, **given)
+    closing.join()
+    assert provider.stats() == {}
+    assert stand_in.requests == []

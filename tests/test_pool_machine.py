@@ -93,7 +93,7 @@ class PoolMachine(RuleBasedStateMachine):
             self_check=False,
         )
         self.pool = self.do(self._pool(given))
-        self.asking: list[asyncio.Task[Any]] = []
+        self.asked: dict[asyncio.Task[Any], PlainCall] = {}
 
     async def _pool(self, given: Settings) -> Pool:
         def make(login: Login, **more: Any) -> Any:
@@ -120,19 +120,28 @@ class PoolMachine(RuleBasedStateMachine):
     async def _read(self, made: PlainCall) -> list[Any]:
         return [event async for event in self.pool.events(made)]
 
+    def _begin(self, login: Login, system: str) -> asyncio.Task[Any]:
+        made = PlainCall(model="m", system=system, extra_body="{}", prompt="p", login=login)
+        task = asyncio.ensure_future(self._read(made))
+        self.asked[task] = made
+        return task
+
+    def waiting(self) -> list[PlainCall]:
+        """Return the calls that have no worker, which are those in the pool's queue."""
+        served = {
+            id(worker.lease.call) for worker in self.made if worker.lease is not None and not worker.lease.is_over
+        }
+        return [call for task, call in self.asked.items() if not task.done() and id(call) not in served]
+
     def workers(self, *states: State) -> list[ScriptedWorker]:
         return [worker for worker in self.made if worker.state in states]
 
     @rule(target=leases, login=st.sampled_from(LOGINS), system=st.sampled_from(SYSTEMS))
     def ask(self, login: Login, system: str) -> Any:
-        made = PlainCall(model="m", system=system, extra_body="{}", prompt="p", login=login)
-
         async def begin() -> asyncio.Task[Any]:
-            return asyncio.ensure_future(self._read(made))
+            return self._begin(login, system)
 
-        task = self.do(begin())
-        self.asking.append(task)
-        return task
+        return self.do(begin())
 
     @rule(
         asked=st.lists(st.tuples(st.sampled_from(LOGINS), st.sampled_from(SYSTEMS)), min_size=2, max_size=6),
@@ -140,18 +149,18 @@ class PoolMachine(RuleBasedStateMachine):
     def ask_at_once(self, asked: list[tuple[Login, str]]) -> None:
         async def begin() -> None:
             for login, system in asked:
-                made = PlainCall(model="m", system=system, extra_body="{}", prompt="p", login=login)
-                self.asking.append(asyncio.ensure_future(self._read(made)))
+                self._begin(login, system)
 
         self.do(begin())
 
     @rule(task=consumes(leases))
     def cancel(self, task: asyncio.Task[Any]) -> None:
-        before = list(self.pool._queue)
+        before = self.waiting()
         task.cancel()
         self.do(asyncio.sleep(0))
-        for left in (waiter for waiter in before if waiter not in self.pool._queue):
-            needed = sum(waiter.login == left.login for waiter in self.pool._queue) + self.pool.settings.spare_workers
+        still = self.waiting()
+        for left in (call for call in before if not any(call is each for each in still)):
+            needed = sum(call.login == left.login for call in still) + self.pool.settings.spare_workers
             booting = [worker for worker in self.workers(State.BOOTING) if worker.login == left.login]
             assert len(booting) <= max(1, needed)
 
@@ -203,7 +212,7 @@ class PoolMachine(RuleBasedStateMachine):
             worker.is_closing_allowed = True
         self.do(self.pool.aclose())
         assert not self.workers(*(state for state in State if state is not State.CLOSED))
-        assert all(task.done() for task in self.asking)
+        assert all(task.done() for task in self.asked)
         self.pool = self.do(self._pool(self.pool.settings))
         self.made.clear()
 
@@ -215,9 +224,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_while_a_fitting_worker_is_idle(self) -> None:
-        for waiter in self.pool._queue:
+        for call in self.waiting():
             for worker in self.workers(State.IDLE):
-                assert not fits(worker, waiter.login, waiter.system)
+                assert not fits(worker, call.login, call.system)
 
     @invariant()
     def whoever_waits_has_something_to_wait_for(self) -> None:
@@ -231,13 +240,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def calls_are_neither_lost_nor_served_twice(self) -> None:
-        open_calls = sum(not task.done() for task in self.asking)
+        open_calls = sum(not task.done() for task in self.asked)
         served = sum(worker.lease is not None and not worker.lease.is_over for worker in self.workers(State.BUSY))
         abandoned = sum(
             worker.lease is not None and worker.lease.is_abandoned and not worker.lease.is_over
             for worker in self.workers(State.BUSY)
         )
         assert open_calls == self.pool.stats()["queue"] + served - abandoned
+        assert len(self.waiting()) == self.pool.stats()["queue"]
 
     def teardown(self) -> None:
         if not hasattr(self, "loop"):
@@ -245,13 +255,13 @@ class PoolMachine(RuleBasedStateMachine):
         for worker in self.made:
             worker.is_closing_allowed = True
         self.do(self.pool.aclose())
-        for task in self.asking:
+        for task in self.asked:
             task.cancel()
         self.do(self._all_asked())
         self.loop.close()
 
     async def _all_asked(self) -> None:
-        await asyncio.gather(*self.asking, return_exceptions=True)
+        await asyncio.gather(*self.asked, return_exceptions=True)
 
 
 PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
