@@ -30,8 +30,9 @@ test: $(READY) ## the tests, on the real Claude Code CLI and scripted answers; C
 coverage: $(READY) ## the tests, and which lines and branches none of them reaches (a report: no threshold)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report term --cov-report html
 
-soak: $(READY) ## two thousand calls of every kind, at eight in flight, and a thousand malformed answers
-	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py tests/test_fuzz.py
+soak: $(READY) ## two thousand calls of every kind, at eight in flight, and ten times as many generated requests and answers
+	@SOAK_CALLS=2000 $(BIN)/python -m pytest tests/test_soak.py tests/test_answers.py tests/test_fuzz.py \
+		tests/test_fuzz_requests.py tests/test_system_prompts.py tests/test_wire_clouds.py tests/test_wire_generated.py
 
 oldest: $(OLDEST_DSPY) ## what DSPy does, on the oldest DSPy that is supported
 	@PYTHONPATH=$(OLDEST_DSPY) $(BIN)/python -m pytest -n 2 tests/test_dspy.py \

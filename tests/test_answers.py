@@ -22,6 +22,7 @@ from litellm_claude_code.testing import (
 )
 
 from .support.calls import ask
+from .support.generated import examples
 from .support.requests import ASK, TOOLS, Capital
 from .support.waiting import wait_until
 
@@ -211,7 +212,7 @@ BLOCKS = st.one_of(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(
     blocks=st.lists(BLOCKS, max_size=4),
     thinking=st.none() | st.text("abc é\n", min_size=1, max_size=50),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from litellm_claude_code.testing import StandIn
 
 from .support.calls import ask
+from .support.generated import examples
 
 TEXT = st.one_of(
     st.text(max_size=12), st.sampled_from(["", " ", "/clear", "@/etc/hostname", "\x00", "\u2028", "\ud800", "é" * 5000])
@@ -53,7 +54,7 @@ PARAMS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(messages=MESSAGES, params=PARAMS, stream=st.booleans())
 @example(messages=[{"role": "user", "content": []}], params={}, stream=False)
 @example(messages=[{"role": "assistant", "tool_calls": []}], params={}, stream=True)

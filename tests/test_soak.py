@@ -1,6 +1,6 @@
-"""Calls of every kind at eight in flight: no call sees another's words, and nothing grows or stays.
+"""Calls of every kind, several in flight: no call sees another's words, and nothing grows or stays.
 
-`make soak` makes two thousand; a plain test run has not the time.
+`make soak` makes two thousand, at eight in flight; a plain test run has not the time.
 """
 
 import asyncio
@@ -9,8 +9,6 @@ import json
 import os
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,13 @@ import litellm_claude_code
 from .support.home import HOME
 from .support.processes import claude_processes
 from .support.requests import TOOLS
+from .support.scripts import Forker
+from .support.waiting import wait_until
 
 pytestmark = pytest.mark.processes
 
-CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "48")), 8
+IS_LONG = "SOAK_CALLS" in os.environ
+CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "40")), 8 if IS_LONG else 4  # each at once costs processes
 MARK = re.compile(r"mark-(\d+)-")
 
 
@@ -75,13 +76,12 @@ async def one(number: int, where: dict[str, Any], dice: random.Random) -> int:
     return len(texts)
 
 
-def test_mixed_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_calls(forks: Forker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS")  # as users have it
     record = tmp_path / "bodies.jsonl"
-    command = [sys.executable, "-m", "litellm_claude_code.testing", "--record", str(record)]
-    served = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert served.stdout is not None
-    told = json.loads(served.stdout.readline())
+    command = "import runpy; runpy.run_module('litellm_claude_code.testing', run_name='__main__', alter_sys=True)"
+    served = forks.start(command, "--record", str(record), home=tmp_path)
+    told = json.loads(wait_until((tmp_path / "out").read_text, (tmp_path / "errors").read_text))
     where = {"api_base": told["base_url"], "api_key": told["api_key"], "timeout": 120}
     own = psutil.Process()
     weights: list[float] = []
@@ -106,8 +106,8 @@ def test_mixed_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         stats = litellm_claude_code.stats()
     finally:
         litellm_claude_code.close()
-        served.terminate()
-        served.communicate(timeout=60)
+        served.program.terminate()
+        served.wait()
 
     bodies = [json.loads(line) for line in record.read_text().splitlines()]
     assert len(bodies) >= made > CALLS * 0.5

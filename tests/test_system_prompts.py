@@ -5,12 +5,13 @@ from typing import Any
 
 import litellm
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litellm_claude_code import ClaudeCodeProvider, Settings
 from litellm_claude_code.testing import StandIn
 
+from .support.generated import examples
 from .support.requests import VERBATIM
 from .support.wire import caller_system
 
@@ -44,7 +45,7 @@ def system_on_the_wire(provider: ClaudeCodeProvider, stand_in: StandIn, model: s
     return caller_system(stand_in.requests[-1].body["system"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25))
 @given(prompt=PROMPTS, model=MODELS)
 def test_a_process_takes_any_system_prompt_after_any_other(
     stand_in: StandIn, one_process: ClaudeCodeProvider, prompt: str, model: str

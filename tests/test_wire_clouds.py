@@ -16,7 +16,7 @@ import litellm_claude_code
 from litellm_claude_code.testing import StandIn
 
 from .support.clouds import KINDS, AnyStandIn, each_cloud
-from .support.generated import requests
+from .support.generated import examples, requests
 from .support.requests import ASK, PIXEL, Capital, user
 from .support.wire import assert_same_body, betas, send
 
@@ -90,7 +90,7 @@ def test_the_body_is_the_one_anthropic_sends(
     assert_same(cloud, stand_in, REQUESTS[name], model, claude)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(10))
 @given(request=requests(), index=st.integers(0, 1))
 def test_any_body_is_the_one_anthropic_sends(
     cloud: AnyStandIn, stand_in: StandIn, request: dict[str, Any], index: int

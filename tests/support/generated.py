@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from hypothesis import strategies as st
 
 from .requests import PIXEL, TOOLS, VERBATIM, called, result, user
+
+
+def examples(usual: int) -> int:
+    """Return how many examples a test on real processes tries: `usual`, or ten times as many in `make soak`."""
+    return usual * 10 if "SOAK_CALLS" in os.environ else usual
+
 
 TEXT = st.one_of(
     st.sampled_from(VERBATIM),
