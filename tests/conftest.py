@@ -28,7 +28,10 @@ from xdist.scheduler import LoadFileScheduling  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
 from litellm_claude_code import Settings  # noqa: E402
-from litellm_claude_code.selfcheck import ensure_checked  # noqa: E402
+from litellm_claude_code.install import find_cli  # noqa: E402
+from litellm_claude_code.process._sdk import SDK_VERSION  # noqa: E402
+from litellm_claude_code.selfcheck import Report, ensure_checked  # noqa: E402
+from litellm_claude_code.tested_versions import CLI_BY_SDK  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .support.anthropic_host import AnthropicHost  # noqa: E402
@@ -246,6 +249,13 @@ def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the test, undo what a command changes in the process."""
     monkeypatch.setattr(litellm, "suppress_debug_info", False)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
+
+
+@pytest.fixture
+def one_self_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `doctor` have a good report without a self-check, whose seconds of CPU only its own test should cost."""
+    report = Report(cli=find_cli(), cli_version=CLI_BY_SDK.get(SDK_VERSION, ""), sdk_version=SDK_VERSION)
+    monkeypatch.setattr(litellm_claude_code.provider, "self_check", lambda: report)
 
 
 @pytest.fixture(autouse=True)

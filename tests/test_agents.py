@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -33,6 +32,7 @@ from .support.calls import agent_request as request
 from .support.calls import read, record_of, text_of
 from .support.processes import processes_that_run
 from .support.requests import user
+from .support.scripts import Forker
 from .support.waiting import wait_until, wait_until_async
 
 SERVER = '''
@@ -407,6 +407,7 @@ def test_a_timeout_ends_the_agent_and_all_it_has_started(stand_in: StandIn, fold
     assert text_of(litellm.completion(**request(stand_in))).endswith("Go.")
 
 
+UNCHECKED = {"LITELLM_CLAUDE_CODE_SELF_CHECK": "false"}
 RUN_FOR_EVER = """
 import json, sys, litellm, litellm_claude_code
 litellm_claude_code.profile("agent", tools=["Bash"], allowed_tools=["Bash"], cwd=sys.argv[1])
@@ -415,12 +416,13 @@ litellm.completion(**json.loads(sys.argv[2]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(stand_in: StandIn, folder: Path) -> None:
+def test_an_agent_and_its_commands_end_with_a_python_process_that_is_killed(
+    stand_in: StandIn, folder: Path, forks: Forker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     detached = "(env -i setsid nohup sh -c 'touch detached; exec sleep 4326.5' >/dev/null 2>&1 &);"
     stand_in.script(answer(bash(f"{detached} until [ -e detached ]; do sleep 0.05; done; sleep 4324 & sleep 4325")))
     arguments = [str(folder), json.dumps(request(stand_in))]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    parent = subprocess.Popen([sys.executable, "-c", RUN_FOR_EVER, *arguments], env=env)
+    parent = forks.start(RUN_FOR_EVER, *arguments, home=tmp_path_factory.mktemp("home"), **UNCHECKED).program
     wait_until((folder / "detached").exists)
     wait_until(lambda: any("sleep 4325" in line for line in started_by_agents()), started_by_agents)
     assert len(processes_that_run("sleep", "4326.5")) == 1  # it has no mark: its environment is empty

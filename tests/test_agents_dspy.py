@@ -105,7 +105,6 @@ def test_gepa_optimizes_the_instructions_of_an_agent_by_what_it_did(stand_in: St
     stand_in.respond = a_model_that_reads_where_it_is_told_to(folder)
     data, program = examples(), Reader()
     with dspy.context(lm=lm(stand_in, "haiku@reader")):
-        evaluate = dspy.Evaluate(devset=data, metric=score, num_threads=2)
         optimizer = dspy.GEPA(
             metric=score_with_feedback,
             max_metric_calls=12,
@@ -115,8 +114,8 @@ def test_gepa_optimizes_the_instructions_of_an_agent_by_what_it_did(stand_in: St
             track_stats=True,
         )
         better = optimizer.compile(program, trainset=data, valset=data)
-        after = evaluate(better).score
-    assert (better.detailed_results.val_aggregate_scores[0], after) == (0.0, 100.0)
+    scores = better.detailed_results.val_aggregate_scores
+    assert (scores[0], max(scores)) == (0.0, 1.0)
     assert all(rule in better.answer.signature.instructions for rule in RULES.values())
     agents = [record.body for record in stand_in.requests if record.body.get("tools")]
     reflections = [record.body for record in stand_in.requests if not record.body.get("tools")]

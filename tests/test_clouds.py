@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import litellm
-import openai
 import psutil
 import pytest
 
@@ -30,7 +29,6 @@ from .support.examples import DOCS, run_page
 from .support.processes import claude_processes
 from .support.requests import ASK, TOOLS, user
 from .support.scripts import Forker
-from .support.served import serving
 
 pytestmark = pytest.mark.processes
 
@@ -433,19 +431,6 @@ def test_dspys_lm_works(cloud: AnyStandIn) -> None:
     assert asked(cloud) == [ALIASES[name_of(cloud)]["haiku"]]
 
 
-@pytest.mark.parametrize("cloud", ["foundry"], indirect=True)
-def test_a_server_serves_a_cloud(cloud: AnyStandIn, server_forks: Forker, tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, None, forks=server_forks) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client,
-    ):
-        asking: Any = [user("Hello")]
-        raw = client.chat.completions.with_raw_response.create(model="haiku", messages=asking)
-    assert raw.parse().choices[0].message.content == "You said: Hello"
-    assert float(raw.headers["x-litellm-response-cost"]) > 0
-    assert asked(cloud) == [ALIASES["foundry"]["haiku"]]
-
-
 PROGRAM = """
 import litellm
 import litellm_claude_code
@@ -489,7 +474,7 @@ def test_the_examples_of_the_page_run(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @bedrock_only
-@pytest.mark.usefixtures("quiet_again")
+@pytest.mark.usefixtures("quiet_again", "one_self_check")
 def test_doctor_tells_the_account_and_the_models(cloud: AnyStandIn) -> None:
     found = findings(is_offline=False, model="haiku", is_asking=False)
     finding = next(one for one in found if one.about == "login")

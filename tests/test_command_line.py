@@ -21,7 +21,6 @@ from typer.testing import CliRunner, Result
 
 import litellm_claude_code
 from litellm_claude_code.models import ALIASES
-from litellm_claude_code.selfcheck import Report
 from litellm_claude_code.testing import Answer, Failure, StandIn, Text, answer
 from litellm_claude_code_cli import checkup, provider
 from litellm_claude_code_cli.app import app
@@ -30,7 +29,7 @@ from litellm_claude_code_cli.exits import ExitCode
 
 from .support.anthropic_host import AnthropicHost
 from .support.limits import usage
-from .support.processes import COMMAND, RUN_COMMAND
+from .support.processes import RUN_COMMAND
 from .support.requests import PIXEL
 from .support.scripts import Forker, remember_check
 from .support.waiting import wait_until
@@ -300,38 +299,17 @@ def findings(result: Result) -> dict[str, Any]:
     return {finding["about"]: finding for finding in told["findings"]}
 
 
-@pytest.fixture(scope="module")
-def offline(one_stand_in: StandIn) -> Result:
-    """What `doctor --offline` prints if nothing is wrong. There is a gateway that it could ask."""
-    before = len(one_stand_in.requests)
-    with pytest.MonkeyPatch.context() as changes:
-        changes.setattr(litellm, "suppress_debug_info", False)
-        changes.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
-        changes.setenv("ANTHROPIC_BASE_URL", one_stand_in.base_url)
-        changes.setenv("ANTHROPIC_AUTH_TOKEN", str(one_stand_in.api_key))
-        result = run("doctor", "--offline", "--json")
-    assert len(one_stand_in.requests) == before
-    return result
-
-
-@pytest.fixture
-def one_self_check(offline: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the doctors whose subject is not the self-check share its result."""
-    told = findings(offline)["cli"]["data"]
-    report = Report(cli=Path(told["cli"]), cli_version=told["cli_version"], sdk_version=told["sdk_version"])
-    monkeypatch.setattr(litellm_claude_code.provider, "self_check", lambda: report)
-
-
-@pytest.mark.processes
-def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(offline: Result) -> None:
-    assert offline.exit_code == 0, offline.output
-    found = findings(offline)
+def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: StandIn) -> None:
+    result = run("doctor", "--offline", "--json")
+    assert result.exit_code == 0, result.output
+    found = findings(result)
     assert found["cli"]["data"]["problems"] == []
     assert (found["cli"]["verdict"], found["versions"]["verdict"]) == ("good", "good")
     assert found["overhead"]["data"]["warm_ms"] > 0
     assert 0 < found["overhead"]["data"]["tokens"] < 100
     assert {about for about, finding in found.items() if finding["verdict"] == "skipped"} == {"login", "limits", "call"}
     assert found["settings"]["data"]["spare_workers"] == 0
+    assert stand_in.requests == []
 
 
 def test_a_doctor_takes_newer_versions_as_good_and_a_compromised_one_as_bad(
@@ -361,7 +339,9 @@ def test_a_healthy_doctor_prints_one_tick_and_who_pays(gateway: StandIn) -> None
 
 
 @pytest.mark.usefixtures("one_self_check")
-def test_a_doctor_prints_the_details_of_a_problem_only(gateway: StandIn) -> None:
+def test_a_doctor_notices_a_login_that_the_service_refuses_and_prints_the_details_of_the_problem_only(
+    gateway: StandIn,
+) -> None:
     gateway.script(Failure(401, message="expired"))
     result = run("doctor")
     assert result.exit_code == ExitCode.UNEXPECTED
@@ -404,15 +384,7 @@ def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: Anthropic
     assert stand_in.requests == []
 
 
-@pytest.mark.usefixtures("one_self_check")
-def test_a_doctor_notices_a_login_that_the_service_refuses(gateway: StandIn) -> None:
-    gateway.script(Failure(401, message="expired"))
-    found = findings(run("doctor", "--json"))
-    assert found["call"]["verdict"] == "bad"
-    assert "expired" in found["call"]["sentences"][0]
-    assert found["overhead"]["verdict"] == "good"
-
-
+@pytest.mark.processes
 @pytest.mark.usefixtures("one_self_check")
 def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
     found = findings(run("doctor", "--json"))
@@ -465,25 +437,22 @@ def test_demo_says_where_the_demo_is() -> None:
 
 
 @pytest.mark.processes
-def test_the_command_has_three_names() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "litellm_claude_code", "--version"], capture_output=True, text=True, timeout=60
-    )
-    assert re.fullmatch(r"litellm-claude-code \d+\.\d+\.\d+\n", ran.stdout)
+def test_the_command_has_three_names(forks: Forker, tmp_path: Path) -> None:
+    as_a_module = "import runpy; runpy.run_module('litellm_claude_code', run_name='__main__', alter_sys=True)"
+    out, errors = forks.start(as_a_module, "--version", home=tmp_path).wait()
+    assert re.fullmatch(r"litellm-claude-code \d+\.\d+\.\d+\n", out), errors
 
 
-def test_nobody_reading_on_ends_it_quietly(gateway: StandIn) -> None:
+def test_nobody_reading_on_ends_it_quietly(gateway: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) -> None:
     gateway.script(Answer(content=[Text("word " * 400)], between_s=0.05))
-    asking = subprocess.Popen(
-        [*COMMAND, "ask", "Hello?"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert asking.stdout is not None
-    assert asking.stderr is not None
-    asking.stdout.read(10)
-    asking.stdout.close()
-    with asking.stderr:
-        assert asking.stderr.read() == b""
-    assert asking.wait(timeout=60) == ExitCode.NOBODY_READS
+    remember_check(checked_cli, tmp_path / "cache")
+    os.mkfifo(tmp_path / "read")
+    piped = f"import os; os.dup2(os.open({str(tmp_path / 'read')!r}, os.O_WRONLY), 1); "
+    asking = forks.start(f"{piped}{RUN_COMMAND}", "ask", "Hello?", home=tmp_path)
+    with (tmp_path / "read").open("rb", buffering=0) as reading:
+        reading.read(10)
+    assert asking.wait()[1] == ""
+    assert asking.program.wait() == ExitCode.NOBODY_READS
 
 
 def test_ctrl_c_ends_it_with_130_and_stops_the_request(

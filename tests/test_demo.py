@@ -45,6 +45,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
         "TMPDIR": str(tmp_path),
+        "LITELLM_CLAUDE_CODE_MAX_WORKERS": "2",  # each takes longer to start than to answer this test's calls
     }
 
 

@@ -43,8 +43,9 @@ def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path,
         cell.outputs = []
         cell.source = cell.source.replace("max_metric_calls=160", "max_metric_calls=30")  # shows as much, in less time
     folders = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path), "MPLCONFIGDIR": str(matplotlib_folder)}
+    few = {"LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}  # each takes longer to start than to answer these questions
     client = nbclient.NotebookClient(ran, timeout=240, resources={"metadata": {"path": str(FOLDER)}})
-    client.execute(env={**os.environ, **folders})
+    client.execute(env={**os.environ, **folders, **few})
     assert [kinds(cell) for cell in code(ran)] == [kinds(cell) for cell in code(committed)]
 
 

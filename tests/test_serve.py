@@ -17,7 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 from litellm_claude_code import models
-from litellm_claude_code.testing import Answer, Failure, StandIn, Text, Thinking, ToolUse, answer
+from litellm_claude_code.testing import Answer, Failure, FoundryStandIn, StandIn, Text, Thinking, ToolUse, answer
 from litellm_claude_code.testing.server import echo
 
 from .support.requests import PIXEL
@@ -362,7 +362,9 @@ def test_litellm_elsewhere_uses_it_as_its_proxy(server: Served, stand_in: StandI
         litellm.completion(**{**request, "api_key": "sk-of-somebody-else"})
 
 
-def test_dspy_in_another_process_uses_it(server: Served, stand_in: StandIn, forks: Forker, tmp_path: Path) -> None:
+def test_dspy_in_another_process_uses_it(
+    server: Served, stand_in: StandIn, server_forks: Forker, tmp_path: Path
+) -> None:
     pytest.importorskip("dspy")
     stand_in.script("[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]")
     program = """
@@ -370,7 +372,7 @@ import dspy, os
 dspy.configure(lm=dspy.LM("litellm_proxy/claude_code/haiku", api_base=os.environ["URL"], api_key=os.environ["KEY"]))
 print(dspy.Predict("question -> answer")(question="Capital of France?").answer, dspy.settings.lm.history[-1]["usage"])
 """
-    out, errors = forks.start(program, home=tmp_path, URL=server.url, KEY=server.key).wait()
+    out, errors = server_forks.start(program, home=tmp_path, URL=server.url, KEY=server.key).wait()
     assert out.startswith("Paris {'"), errors
     assert stand_in.requests[0].body["model"] == models.resolve("haiku")
 
@@ -417,3 +419,20 @@ def test_a_server_tells_a_client_what_works_there(server: Served, stand_in: Stan
         assert "allowed_openai_params" not in told
         assert "litellm_settings" not in told
     assert stand_in.requests == []
+
+
+@pytest.mark.processes
+def test_a_server_serves_a_cloud(
+    checked_cli: Path, server_forks: Forker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FoundryStandIn() as foundry:
+        for name, value in foundry.environment.items():
+            monkeypatch.setenv(name, value)
+        with (
+            serving(tmp_path, None, forks=server_forks) as server,
+            openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.key, max_retries=0) as client,
+        ):
+            raw = client.chat.completions.with_raw_response.create(model="haiku", messages=HELLO)
+        assert raw.parse().choices[0].message.content == "You said: Hello there"
+        assert float(raw.headers["x-litellm-response-cost"]) > 0
+        assert [record.body["model"] for record in foundry.requests] == ["claude-haiku-4-5"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from litellm_claude_code.testing import StandIn, Usage, answer
 from .support.calls import agent_request as request
 from .support.calls import read, record_of, text_of
 from .support.requests import user
+from .support.scripts import Forker
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +95,9 @@ litellm_claude_code.close()
 """
 
 
-def test_a_session_goes_on_in_another_process_and_counts_only_its_own_tokens(stand_in: StandIn, folder: Path) -> None:
+def test_a_session_goes_on_in_another_process_and_counts_only_its_own_tokens(
+    stand_in: StandIn, folder: Path, forks: Forker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder, sessions=True, max_budget_usd=1)
     stand_in.script(
         answer(read(folder), usage=Usage(input_tokens=1000, output_tokens=100)),
@@ -107,15 +108,12 @@ def test_a_session_goes_on_in_another_process_and_counts_only_its_own_tokens(sta
     session_id = record_of(first)["session_id"]
     assert uuid.UUID(session_id)
     again = request(stand_in, "Really?", session_id=session_id)
-    done = subprocess.run(
-        [sys.executable, "-c", CONTINUE, str(folder), json.dumps(again)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    record, completion_tokens = json.loads(done.stdout.splitlines()[-1])
+    ours = {name: os.environ[name] for name in ("CLAUDE_CONFIG_DIR", "XDG_CACHE_HOME")}
+    out, errors = forks.start(
+        CONTINUE, str(folder), json.dumps(again), home=tmp_path_factory.mktemp("home"), **ours
+    ).wait()
+    assert out, errors
+    record, completion_tokens = json.loads(out.splitlines()[-1])
     assert record["session_id"] == session_id
     assert completion_tokens == 1
     assert 0 < record["cost_usd"] < record_of(first)["cost_usd"] / 10
