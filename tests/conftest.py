@@ -28,8 +28,7 @@ from xdist.scheduler import LoadFileScheduling  # noqa: E402
 
 import litellm_claude_code  # noqa: E402
 from litellm_claude_code import Settings  # noqa: E402
-from litellm_claude_code.install import find_cli  # noqa: E402
-from litellm_claude_code.process._sdk import SDK_VERSION  # noqa: E402
+from litellm_claude_code.install import find_cli, sdk_version  # noqa: E402
 from litellm_claude_code.selfcheck import Report, ensure_checked  # noqa: E402
 from litellm_claude_code.tested_versions import CLI_BY_SDK  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
@@ -254,7 +253,7 @@ def quiet_again(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def one_self_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `doctor` have a good report without a self-check, whose seconds of CPU only its own test should cost."""
-    report = Report(cli=find_cli(), cli_version=CLI_BY_SDK.get(SDK_VERSION, ""), sdk_version=SDK_VERSION)
+    report = Report(cli=find_cli(), cli_version=CLI_BY_SDK.get(sdk_version(), ""), sdk_version=sdk_version())
     monkeypatch.setattr(litellm_claude_code.provider, "self_check", lambda: report)
 
 
