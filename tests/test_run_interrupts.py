@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from examples.support_tickets.scripted_model import respond as route_ticket
-from litellm_claude_code.testing import RecordedRequest, Reply, StandIn, answer
+from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn, answer
 from litellm_claude_code.testing.made_up import respond as made_up_answer
+from litellm_claude_code_cli.exits import ExitCode
 
+from .support.calls import read
+from .support.processes import RUN_COMMAND
 from .support.scripts import Forker, Script, environment, remember_check
 from .support.waiting import wait_until
 
@@ -56,14 +59,14 @@ def ask(text):
     messages = [{"role": "user", "content": text}]
     response = litellm.completion(model="claude_code/haiku", messages=messages, num_retries=0)
     return response.choices[0].message.content
-
-def in_terminal(path):
-    terminal = os.open(path, os.O_RDWR)  # the first that a session's leader opens is the session's own
-    for number in range(3):
-        os.dup2(terminal, number)
 """
-IN_TERMINAL = f"""{ASK}
-in_terminal(sys.argv[1])
+OPEN_TERMINAL = """
+import os, sys
+terminal = os.open(sys.argv.pop(), os.O_RDWR)  # the first that a session's leader opens is the session's own
+for number in range(3):
+    os.dup2(terminal, number)
+"""
+IN_TERMINAL = f"""{OPEN_TERMINAL}{ASK}
 threading.Thread(target=ask, args=("late",)).start()
 threading.Thread(target=time.sleep, args=(600,)).start()  # Python waits for it
 time.sleep(600)
@@ -112,7 +115,7 @@ def start(forks: Forker, checked_cli: Path, gateway: StandIn, tmp_path: Path) ->
     started: list[Script] = []
 
     def begin(code: str, *arguments: str, **env: str) -> Script:
-        env = {"DSPY_CACHEDIR": str(tmp_path / "dspy"), **env}
+        env = {"DSPY_CACHEDIR": str(tmp_path / "dspy"), "PYTHONPATH": str(ROOT), **env}
         started.append(forks.start(f"import os; os.chdir({str(tmp_path)!r})\n{code}", *arguments, home=tmp_path, **env))
         return started[-1]
 
@@ -275,3 +278,110 @@ def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
+
+
+# Under `litellm-claude-code run`
+
+GOES_ON_UNDER_RUN = """
+import signal, time
+signal.signal(signal.SIGINT, lambda *_: print("goes on", flush=True))
+print("started", flush=True)
+while True:
+    time.sleep(600)
+"""
+CALLS_AND_SLEEPS = """
+import sys, time
+import litellm
+litellm.completion(model="claude_code/haiku", messages=[{"role": "user", "content": "Hello"}])
+print("called", flush=True)
+time.sleep(600)
+"""
+EXITS_AT_ONCE = """
+import os
+import litellm
+for model in ("haiku@reader", "opus"):
+    litellm.completion(model=f"claude_code/{model}", messages=[{"role": "user", "content": "When is the launch?"}])
+os._exit(7)
+"""
+CELLS = """
+import litellm
+print(litellm.completion(model="claude_code/haiku", messages=[{"role": "user", "content": "Hello"}]).usage.total_tokens)
+"""
+
+
+UNDER_RUN = (RUN_COMMAND, "run", "--report", "report.json")
+"""The code of a forked `litellm-claude-code run`, and its first arguments."""
+
+
+def total_of(folder: Path) -> dict[str, Any]:
+    total: dict[str, Any] = json.loads((folder / "report.json").read_text())["total"]
+    return total
+
+
+def test_a_second_ctrl_c_ends_a_program_that_catches_the_first(
+    start: Start, tmp_path: Path, terminal: tuple[int, str]
+) -> None:
+    ours, path = terminal
+    (tmp_path / "program.py").write_text(GOES_ON_UNDER_RUN)
+    script = start(f"{OPEN_TERMINAL}{RUN_COMMAND}", *UNDER_RUN[1:], "program.py", path)
+    read_until(ours, "started")
+    os.write(ours, b"\x03")
+    read_until(ours, "goes on")
+    assert script.program.poll() is None
+
+    def is_over() -> bool:
+        os.write(ours, b"\x03")  # what counts as a second one follows the first within a second
+        return script.program.poll() is not None
+
+    wait_until(is_over)
+    assert script.program.poll() in (ExitCode.INTERRUPTED, -signal.SIGINT)  # both are 130 in a shell
+    assert "litellm-claude-code: Interrupted." in read_until(ours, "To continue")
+    assert total_of(tmp_path)["calls"] == 0
+
+
+def test_a_terminal_that_is_closed_ends_the_program_and_its_report_is_saved(
+    start: Start, stand_in: StandIn, tmp_path: Path
+) -> None:
+    ours, theirs = os.openpty()
+    (tmp_path / "program.py").write_text(CALLS_AND_SLEEPS)
+    script = start(f"{OPEN_TERMINAL}{RUN_COMMAND}", *UNDER_RUN[1:], "program.py", os.ttyname(theirs))
+    read_until(ours, "called")
+    os.close(theirs)
+    os.close(ours)
+    assert script.program.wait() == -signal.SIGHUP
+    script.wait_until_nothing_is_left()
+    assert total_of(tmp_path)["requests"] == len(stand_in.requests) == 1
+
+
+def test_a_program_that_exits_without_python_has_its_report_and_an_agents_requests_are_in_it(
+    start: Start, stand_in: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("The launch is on Tuesday.\n")
+    (tmp_path / "agents.toml").write_text(f'[reader]\ntools = ["Read"]\ncwd = "{tmp_path}"\n')
+    (tmp_path / "program.py").write_text(EXITS_AT_ONCE)
+    stand_in.script(answer(read(tmp_path)), "On Tuesday.", "On Wednesday.")
+    script = start(*UNDER_RUN, "program.py", LITELLM_CLAUDE_CODE_PROFILES=str(tmp_path / "agents.toml"))
+    _, errors = script.wait()
+    assert script.program.poll() == 7, errors
+    script.wait_until_nothing_is_left()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert {model: each["requests"] for model, each in report["models"].items()} == {"haiku@reader": 2, "opus": 1}
+    assert len(stand_in.requests) == 3
+
+
+def test_in_a_notebook_under_run_only_the_cell_fails_and_its_calls_are_reported(
+    start: Start, stand_in: StandIn, tmp_path: Path
+) -> None:
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("nbclient")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELLS) for _ in range(2)])
+    notebook.cells[0].metadata.tags = ["raises-exception"]
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    stand_in.script(Failure(401), "Hello.")
+    script = start(*UNDER_RUN, "-m", "jupyter", "execute", "notebook.ipynb", "--inplace", IPYTHONDIR=str(tmp_path))
+    _, errors = script.wait()
+    assert script.program.poll() == 0, errors
+    failed, answered = nbformat.read(tmp_path / "notebook.ipynb", 4).cells
+    assert (failed.outputs[-1].ename, len(failed.outputs[-1].traceback)) == ("RunHalted", 1)
+    assert answered.outputs[-1].output_type == "stream"
+    assert total_of(tmp_path)["requests"] == len(stand_in.requests)
