@@ -170,8 +170,12 @@ def _sentence(failure: Failure, kind: Any, login: Login) -> str:
             f"404 from {base_url}/v1/messages. Leave `/v1` off `api_base` (or {cli.BASE_URL}); if that does not help, "
             "the model does not exist there."
         )
-    if failure.text.startswith("Request too large"):  # the CLI does not report the API's own message
-        return f"{host} refused the request because it is too large ({failure.status}). Send fewer messages or images."
+    if failure.text.startswith("Request too large"):
+        # The CLI has the API's own message in its debug log only, which has prompts, too.
+        return (
+            f"{host} refused the request because it is too large ({failure.status}; Anthropic's API takes 32 MB, "
+            "others may take less). Send fewer messages or images."
+        )
     if base_url and failure.status is None and (error := _CANNOT_CONNECT.search(failure.text)):
         return f"Cannot connect to {base_url} ({error[1]}). Check the address, and that the service is running."
     if failure.kind == "authentication_failed" and failure.text.startswith("Not logged in"):

@@ -168,7 +168,8 @@ def test_a_request_that_is_too_large_gets_no_advice_about_claude_codes_own_conve
     stand_in.script(Failure(413, message="Request exceeds the maximum size"))
     host = stand_in.base_url.removeprefix("http://")
     assert told(api_base=stand_in.base_url, api_key=stand_in.api_key) == (
-        f"{host} refused the request because it is too large (413). Send fewer messages or images."
+        f"{host} refused the request because it is too large (413; Anthropic's API takes 32 MB, others may take less). "
+        "Send fewer messages or images."
     )
 
 

@@ -223,8 +223,7 @@ def test_an_optimizer_of_plain_lms_is_halted_and_accounted_for(
     assert_told(errors, told)
     assert_is_right(program.report, stand_in, model)
     assert len(stand_in.requests) <= 12 + 4
-    if code != ExitCode.INTERRUPTED:
-        assert (tmp_path / "saved").exists()
+    assert (tmp_path / "saved").exists()
 
 
 @pytest.mark.parametrize("program", [THREADS, TASKS, WORKERS], ids=["threads", "tasks", "processes"])
