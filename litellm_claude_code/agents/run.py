@@ -211,7 +211,7 @@ class AgentRun:
                     noted = self._trace.requests
         finally:
             if self._trace.limit is not None:
-                self._pool.note_limit(self._call, self._trace.limit)
+                self._pool.admission.note_limit(self._call, self._trace.limit)
 
     async def _deliver(self, event: AgentEvent) -> None:
         """Queue an event for the reader, and pass it to the profile's `on_event`.

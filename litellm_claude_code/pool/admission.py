@@ -1,7 +1,7 @@
 """Whether a call may go now: the limits of its subscription, and how many calls its login may have in flight.
 
-The CLI's reports about each call, and about the plan's usage, are noted here. Apart from the clock and the wait for a
-reset there is no I/O. The pool has the queue, and starts or fails the calls in it.
+The CLI's reports about each call, and about the plan's usage, are noted here. Apart from the clock, the wait for a
+reset and the question for the usage there is no I/O. The pool has the queue, and starts or fails the calls in it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..limits.concurrency import ConcurrencyLimiter
 from ..limits.subscription import ReachedLimit, SubscriptionLimits
 from ..login import Login
 from ..process.lease import Lease
+from ..process.worker import Worker
 from ..settings import Settings
 from .schedule import WaitingCall
 
@@ -28,10 +29,14 @@ _COUNTDOWN_S: Final = 1.0
 
 
 class Admission:
-    """Decides whether calls may go, and learns from those that have ended."""
+    """Decides whether calls may go, and learns from those that have ended.
 
-    def __init__(self, settings: Settings) -> None:
+    It calls `on_reached` when a subscription limit is reported as reached.
+    """
+
+    def __init__(self, settings: Settings, *, on_reached: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._on_reached = on_reached
         self.limits = SubscriptionLimits()
         self._limiters: dict[Login, ConcurrencyLimiter] = {}
         self._usage_asked: dict[Login, tuple[float, int]] = {}
@@ -105,38 +110,43 @@ class Admission:
         """Count a call that starts, and return its round for `finished`."""
         return self._limiter(login).start(now)
 
-    def finished(self, lease: Lease, round_: int, now: float) -> bool:
-        """Learn from a call that has ended, and return whether it reports a limit as reached."""
+    def finished(self, lease: Lease, round_: int, now: float) -> None:
+        """Learn from a call that has ended."""
         call, limiter = lease.call, self._limiter(lease.call.login)
         failure = lease.failed.failure if lease.failed else None
-        is_reached = lease.limit is not None and self.note_limit(call, lease.limit) is not None
+        is_reached = lease.limit is not None and self._store(call, lease.limit) is not None
         if failure is not None and failure.status in (429, 529) and not is_reached:
             limiter.overloaded(round_, now)
         elif lease.is_over and failure is None:
             limiter.succeeded(round_)
         else:
             limiter.left(round_)
-        return is_reached
+        if is_reached:
+            self._on_reached()
 
-    def note_limit(self, call: Call, info: Mapping[str, Any]) -> ReachedLimit | None:
-        """Store the `rate_limit_info` that came with a call, and return the limit that it reports as reached."""
+    def note_limit(self, call: Call, info: Mapping[str, Any]) -> None:
+        """Store the `rate_limit_info` that came with a call."""
+        if self._store(call, info) is not None:
+            self._on_reached()
+
+    def _store(self, call: Call, info: Mapping[str, Any]) -> ReachedLimit | None:
         return self.limits.note(call.login, info, time.time(), model=call.model)
 
-    def should_ask_usage(self, login: Login, *, calls: int, now: float) -> bool:
-        """Return whether to request the subscription's usage now. If so, it counts as requested.
+    def ask_usage(self, worker: Worker, *, calls: int, now: float) -> None:
+        """Request the subscription's usage on an idle worker if that is due.
 
         That is at first, and then every `usage_every_s` if `calls`, the number of calls so far, has grown. Responses to
         calls do not report that extra usage has begun (docs/limits.md).
         """
+        login = worker.login
         asked_at, asked_calls = self._usage_asked.get(login, (-math.inf, -1))
-        is_due = login.is_metered and 0 < self._settings.usage_every_s <= now - asked_at and calls > asked_calls
-        if is_due:
+        if login.is_metered and 0 < self._settings.usage_every_s <= now - asked_at and calls > asked_calls:
             self._usage_asked[login] = (now, calls)
-        return is_due
+            worker.ask_usage(lambda reply: self._note_usage(login, reply))
 
-    def note_usage(self, login: Login, reply: Mapping[str, Any]) -> ReachedLimit | None:
-        """Store the reply to a request for the usage, and return the limit that it reports as reached."""
-        return self.limits.note_usage(login, reply, time.time())
+    def _note_usage(self, login: Login, reply: Mapping[str, Any]) -> None:
+        if self.limits.note_usage(login, reply, time.time()) is not None:
+            self._on_reached()
 
     def _limiter(self, login: Login) -> ConcurrencyLimiter:
         if login not in self._limiters:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 
-from ..call import ApiEvent, Call, PlainCall, Waiting
+from ..call import ApiEvent, PlainCall, Waiting
 from ..errors import CallFailed, WorkerLost, closed, timed_out
 from ..login import Login
 from ..process.lease import Lease
@@ -64,7 +64,7 @@ class Pool:
         self._timings = CallTimings()
         self._closing: set[asyncio.Task[None]] = set()
         self._housekeeper: asyncio.Task[None] | None = None
-        self.admission = Admission(settings)
+        self.admission = Admission(settings, on_reached=self._refuse_waiting)
         self.agent_slots = AgentSlots(settings.max_workers, on_change=self._advance)
         self._warm_ups = WarmUps()
         self._active: dict[Worker, tuple[Lease, int]] = {}
@@ -150,11 +150,6 @@ class Pool:
         """Close a forked child's copies of the pipes, so that the processes end with the parent."""
         for worker in self.workers:
             worker.detach_after_fork()
-
-    def note_limit(self, call: Call, info: dict[str, Any]) -> None:
-        """Store the `rate_limit_info` that came with a call, and fail the waiting calls that it refuses."""
-        if self.admission.note_limit(call, info) is not None:
-            self._refuse_waiting()
 
     async def _lease(self, call: PlainCall) -> Lease:
         if self._is_closed:
@@ -243,28 +238,12 @@ class Pool:
             self._pause = loop.call_later(pause_s + 0.001, self._advance)
         return startable
 
-    def _on_call_finished(self, worker: Worker) -> None:
-        if self.admission.finished(*self._active.pop(worker), time.monotonic()):
-            self._refuse_waiting()
-
     def _refuse_waiting(self) -> None:
         """Fail the waiting calls whose subscription limit is reached now."""
         for waiter in list(self._queue):
             if (failed := self.admission.refusal(waiter.call)) is not None:
                 self._fail([waiter], failed)
                 self._close_unneeded_boots(waiter.login)
-
-    def _ask_usage(self, worker: Worker) -> None:
-        """Request the subscription's usage on an idle worker if that is due and no call waits for the worker."""
-        login, calls = worker.login, self._counts["calls"]
-        if worker.state is not State.IDLE or any(waiter.login == login for waiter in self._queue):
-            return
-        if self.admission.should_ask_usage(login, calls=calls, now=time.monotonic()):
-            worker.ask_usage(lambda reply: self._note_usage(login, reply))
-
-    def _note_usage(self, login: Login, reply: dict[str, Any]) -> None:
-        if self.admission.note_usage(login, reply) is not None:
-            self._refuse_waiting()
 
     def _boot(self, login: Login) -> None:
         try:
@@ -287,7 +266,7 @@ class Pool:
     def _on_worker_change(self, worker: Worker) -> None:
         self._warm_ups.note_change(worker)
         if worker in self._active and worker.state is not State.BUSY:
-            self._on_call_finished(worker)
+            self.admission.finished(*self._active.pop(worker), time.monotonic())
         if worker.last_timing is not None:
             self._timings.note(api_s=worker.last_timing.api_s, own_s=worker.last_timing.own_s)
             worker.last_timing = None
@@ -296,7 +275,8 @@ class Pool:
             self._close(worker)
             if worker.failure is not None and worker.calls == 0:
                 self._boot_failed(worker.login, worker.failure)
-        self._ask_usage(worker)
+        if worker.state is State.IDLE and all(waiter.login != worker.login for waiter in self._queue):
+            self.admission.ask_usage(worker, calls=self._counts["calls"], now=time.monotonic())
         if self._is_deciding:
             asyncio.get_running_loop().call_soon(self._advance)
         else:
