@@ -8,6 +8,7 @@ litellm.completion(model="claude_code/sonnet", messages=[{"role": "user", "conte
 from .agents.records import agent_records
 from .cause import Cause, cause_of
 from .dspy_cache import keep_answerers_apart
+from .dspy_scores import tell_scores
 from .provider import ClaudeCodeProvider, provider, register
 from .settings import Settings
 
@@ -40,4 +41,5 @@ aclose = provider.aclose
 
 register()
 keep_answerers_apart(provider.answerer)
+tell_scores()
 provider.begin_run()

@@ -59,7 +59,7 @@ def run(
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the report of the run as JSON.")
     ] = None,
     progress: Annotated[
-        bool | None, typer.Option("--progress", help="Show requests, dollars and tokens during the run.")
+        bool | None, typer.Option("--progress", help="Show requests, scores, dollars and tokens during the run.")
     ] = None,
     drop_params: Annotated[
         bool | None,

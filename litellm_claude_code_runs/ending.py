@@ -11,18 +11,26 @@ from .ledger import NO_BUDGET
 from .progress_line import ProgressLine, clock
 from .report import counted
 from .run_file import RunFile
+from .scores import described
 
 
 def show_progress(run: RunFile) -> ProgressLine:
-    """Show requests, dollars and tokens of all processes in a line on stderr, until the line is stopped."""
+    """Show what all processes have done in a line on stderr, until the line is stopped."""
     ledger = run.ledger(NO_BUDGET)
     began_at = time.monotonic()
 
     def line() -> str:
         spent = ledger.spending()
-        flying = f", {spent.in_flight} in flight" if spent.in_flight else ""
-        elapsed = clock(time.monotonic() - began_at)
-        return f"{counted(spent.calls, 'request')} [{elapsed}]{flying}, ${spent.usd:.4f}, {spent.tokens:,} tokens"
+        scores, failures = run.scores(), run.failures()
+        parts = [
+            f"{counted(spent.calls, 'request')} [{clock(time.monotonic() - began_at)}]",
+            *([described(scores)] if scores else []),
+            *([f"{spent.in_flight} in flight"] if spent.in_flight else []),
+            *([f"{failures} failed"] if failures else []),
+            f"${spent.usd:.4f}",
+            f"{spent.tokens:,} tokens",
+        ]
+        return ", ".join(parts)
 
     return ProgressLine(line)
 

@@ -41,6 +41,8 @@ class CallRecord:
     output_tokens: int
     cost_usd: float
     limit_wait_s: float
+    retries: int = 0
+    """How often the call was made again after an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class Summary:
     cached: int
     failed: int
     in_flight: int
+    retries: int
     requests: int
     input_tokens: int
     cache_read_tokens: int
@@ -127,6 +130,8 @@ class Report:
             notes.append(
                 f"{counted(total.in_flight, 'call')} {verb} still in flight: {whose} tokens and cost are not counted."
             )
+        if total.retries:
+            notes.append(f"Calls were made again after an error: {total.retries:,} times.")
         waited_s = sum(call.limit_wait_s for call in self.calls)
         if waited_s:
             each = "" if self._limit_waits == 1 else " on average"
@@ -161,6 +166,7 @@ def _summary(calls: Sequence[CallRecord]) -> Summary:
         cached=sum(call.is_cached for call in calls),
         failed=sum(call.error is not None for call in calls),
         in_flight=sum(call.is_in_flight for call in calls),
+        retries=sum(call.retries for call in calls),
         requests=sum(call.requests for call in calls),
         input_tokens=used.input_tokens,
         cache_read_tokens=used.cache_read_tokens,

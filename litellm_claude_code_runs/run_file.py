@@ -26,6 +26,7 @@ import psutil
 from .halt import RunHalted
 from .ledger import Ledger, Line, Spending, exceeded, total
 from .report import CallRecord, Report
+from .scores import Score
 from .usage import Used
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ CREATE TABLE spent (
 CREATE TABLE flights (
     ledger INTEGER, model TEXT, process TEXT, requests INTEGER DEFAULT 0, PRIMARY KEY (ledger, model, process)
 );
-CREATE TABLE calls (id TEXT PRIMARY KEY, process TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE calls (
+    id TEXT PRIMARY KEY, process TEXT NOT NULL, record TEXT NOT NULL, failures INTEGER NOT NULL
+);
+CREATE TABLE scores (at_s REAL NOT NULL, score REAL NOT NULL, examples INTEGER NOT NULL);
 CREATE TABLE processes (process TEXT PRIMARY KEY, boots INTEGER NOT NULL, waited_s REAL NOT NULL);
 """
 KILLED: Final = "ProcessEnded"
@@ -135,14 +139,34 @@ class RunFile:
             (run_began_at,) = database.execute("SELECT began_at FROM run").fetchone()
             text = json.dumps(asdict(replace(record, began_s=began_at - run_began_at)))
             database.execute(
-                "INSERT INTO calls VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record",
-                (call_id, _this_process(), text),
+                "INSERT INTO calls VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET record = excluded.record, failures = excluded.failures",
+                (call_id, _this_process(), text, record.retries + (record.error is not None)),
             )
 
     def note_pool(self, *, boots: int, waited_s: float) -> None:
         """Save the totals of this process's pool."""
         with self._transaction() as database:
             database.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", (_this_process(), boots, waited_s))
+
+    def note_score(self, score: float, examples: int) -> None:
+        """Save the score that DSPy has given to a program on this many examples."""
+        with self._transaction() as database:
+            (run_began_at,) = database.execute("SELECT began_at FROM run").fetchone()
+            at_s = time.monotonic() - run_began_at
+            database.execute("INSERT INTO scores VALUES (?, ?, ?)", (at_s, score, examples))
+
+    def scores(self) -> list[Score]:
+        """Return the scores so far, of all processes."""
+        with self._lock:
+            rows = self._connect().execute("SELECT at_s, score, examples FROM scores ORDER BY rowid").fetchall()
+        return [Score(at_s=at_s, score=score, examples=examples) for at_s, score, examples in rows]
+
+    def failures(self) -> int:
+        """Return how many attempts of calls have failed, with those that were repeated."""
+        with self._lock:
+            (failures,) = self._connect().execute("SELECT total(failures) FROM calls").fetchone()
+        return int(failures)
 
     def flying_processes(self) -> set[int]:
         """Return the ids of the processes with requests in flight."""

@@ -17,6 +17,11 @@ class Score:
     examples: int
 
 
+def described(scores: Sequence[Score]) -> str:
+    """Return the last and the best score as text. There must be one."""
+    return f"score {scores[-1].score:g}, best {best_of(scores):g}"
+
+
 def best_of(scores: Sequence[Score]) -> float:
     """Return the highest score among those on the most examples: others are of batches. There must be one."""
     most = max(score.examples for score in scores)

@@ -599,6 +599,7 @@ def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, lo
 
 def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pytest.CaptureFixture[str]) -> None:
     stand_in.respond = lambda _: PARIS
+    stand_in.script(Failure(500))
     budget = Budget("progress", max_calls=9)
     budget.reset()
     examples = [dspy.Example(question=str(number), answer="Paris").with_inputs("question") for number in range(2)]
@@ -614,8 +615,8 @@ def test_a_long_run_can_show_its_progress(stand_in: StandIn, lm: Any, capfd: pyt
     first, *_, last = capfd.readouterr().err.splitlines()  # as lines, because it is not a terminal
     assert re.fullmatch(r"starting Claude Code… \[00:0\d\]", first)
     assert re.fullmatch(
-        r"3 calls \[\d\d:\d\d\] \(1 from the cache\), score 100, best 100, 2 requests, \$0.00\d\d, \d+ tokens, "
-        r"left of 'progress': 7 calls",
+        r"3 calls \[\d\d:\d\d\] \(1 from the cache\), score 100, best 100, 3 requests \(1 retried\), \$0.00\d\d, "
+        r"\d+ tokens, left of 'progress': 6 calls",
         last,
     )
     assert [(score.score, score.examples) for score in run.scores] == [(100.0, 2)]

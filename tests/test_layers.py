@@ -23,6 +23,7 @@ LAYERS = (
     "provider",
     "registration",
     "dspy_cache",
+    "dspy_scores",
     "after_import",
     "accounting",
     "answering",

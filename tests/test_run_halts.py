@@ -201,7 +201,12 @@ def assert_told(errors: str, what: str) -> None:
     [
         ([], lambda: Failure(401), ExitCode.NOBODY_PAYS, "setup-token"),
         ([], lambda: limited(3_600), ExitCode.LIMIT, "--on-limit wait"),
-        (["--max-calls", "12"], lambda: Failure(500), ExitCode.LIMIT, "The run's budget of 12 calls is spent."),
+        (
+            ["--max-calls", "12", "--progress"],
+            lambda: Failure(500),
+            ExitCode.LIMIT,
+            "The run's budget of 12 calls is spent.",
+        ),
         ([], lambda: answer("late", delay_s=60), ExitCode.INTERRUPTED, "Interrupted."),
     ],
     ids=["401", "limit", "budget", "Ctrl-C"],
@@ -220,6 +225,7 @@ def test_an_optimizer_of_plain_lms_is_halted_and_accounted_for(
     ended, out, errors = program.end()
     assert ended == code, errors
     assert "completed" not in out
+    assert ("score 50, best 50, " in errors) == ("--progress" in options)
     assert_told(errors, told)
     assert_is_right(program.report, stand_in, model)
     assert len(stand_in.requests) <= 12 + 4

@@ -80,6 +80,7 @@ class ObservedCall(Observer):
     error: str | None = None
     requests: int = 0
     """Requests that have reached the API."""
+    retries: int = 0
     used: Used = NOTHING
     limit_wait_s: float = 0.0
     _run: RunFile | None = field(default_factory=current_run)
@@ -95,6 +96,7 @@ class ObservedCall(Observer):
             raise halted
         flight = _Flight(model=model, n=n, accounts=self._accounts(), entered=0)
         self._enter(flight, n)
+        self.retries += self._last is not None
         self._flight = self._last = flight
         self._note()
 
@@ -171,6 +173,7 @@ class ObservedCall(Observer):
             output_tokens=self.used.output_tokens,
             cost_usd=self.used.usd,
             limit_wait_s=self.limit_wait_s,
+            retries=self.retries,
         )
 
     def _note(self) -> None:

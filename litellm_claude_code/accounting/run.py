@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from litellm_claude_code_runs.budget import Budget
 from litellm_claude_code_runs.progress_line import ProgressLine, clock
 from litellm_claude_code_runs.report import CallRecord, Report, Summary, counted
-from litellm_claude_code_runs.scores import Score, best_of
+from litellm_claude_code_runs.scores import Score, described
 
 from ..interrupts import INTERRUPTS, show_in_notebooks
 from .observed import ObservedCall
@@ -152,8 +152,8 @@ class Run:
         cached = f" ({total.cached} from the cache)" if total.cached else ""
         parts = [
             f"{counted(total.calls - total.in_flight, 'call')} [{elapsed}]{cached}",
-            *([f"score {scores[-1].score:g}, best {best_of(scores):g}"] if scores else []),
-            counted(total.requests, "request"),
+            *([described(scores)] if scores else []),
+            f"{counted(total.requests, 'request')}{f' ({total.retries} retried)' if total.retries else ''}",
             *([f"{total.in_flight} in flight"] if total.in_flight else []),
             *([f"{total.failed} failed"] if total.failed else []),
             f"${total.cost_usd:.4f}",
