@@ -24,6 +24,7 @@ from litellm.utils import ProviderConfigManager, custom_llm_setup
 __all__ = ["AnthropicConfig"]  # the base class of `ClaudeCodeConfig`
 
 Body = dict[str, Any]
+"""The JSON object of a request."""
 
 # The proxy's keys in `litellm_params`: a copy of the client's request, and the hash of the client's key. The proxy
 # writes the hash to one of two fields, depending on the endpoint.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from litellm.types.utils import ModelResponse
 
 from .. import _litellm
+from .._litellm import Body
 from ..call import Request, Waiting
 from ..errors import bad_request, unsupported
 from ..translation.config import AGENT_PARAMS
 from ..translation.request import GivenCall, to_body
 from ..translation.validation import (
-    Body,
     check_encodable,
     check_images,
     check_numbers,

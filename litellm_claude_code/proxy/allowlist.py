@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
+from .._litellm import Body
 from ..models import PROVIDER
 from .mending import mend
 from .refused import Refused
 from .shapes import FIELDS, check_fields
-
-Body = dict[str, Any]
 
 _MODEL: Final = re.compile(r"[\w./\[\]@-]{1,200}", re.ASCII)
 _ONE_MODEL: Final = re.compile(rf"/v1/models/({PROVIDER}/)?\w[\w.\[\]@-]{{0,199}}", re.ASCII)

@@ -19,9 +19,10 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .._litellm import Body
 from ..observer import observed_by
 from ..provider import provider
-from .allowlist import METRICS, OPEN, Body, Route, find_route, read_body, requests_in
+from .allowlist import METRICS, OPEN, Route, find_route, read_body, requests_in
 from .backlog import Backlog
 from .bodies import Bodies, ClientLeft, parse, write
 from .error_replies import INTERNAL_ERROR, Replies, shape_of

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from .._litellm import Body
 from .refused import Refused
 
-Body = dict[str, Any]
 _JOINT: Final = "__"
 """Between the name of a group of tools and the name of a tool. Codex writes the names of MCP tools in this way, too."""
 

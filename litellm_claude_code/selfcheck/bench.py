@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal
 
 from .. import cli_protocol as cli
 from .. import models
+from .._litellm import Body
 from ..auth import placed
 from ..call import ApiEvent, PlainCall
 from ..errors import CallFailed, Failure
@@ -26,8 +27,6 @@ from .report import Problem
 
 if TYPE_CHECKING:
     from ..testing import RecordedRequest, Reply, StandIn
-
-Body: TypeAlias = dict[str, Any]
 
 KEY: Final = "self-check-key"
 TOKEN: Final = "self-check-token"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from .. import cli_protocol as cli
+from .._litellm import Body
 from ..process.guard import LEFT_OUT_BLOCK
-from .bench import ANSWER, KEY, PLAIN, TOKEN, Bench, Body, system_blocks
+from .bench import ANSWER, KEY, PLAIN, TOKEN, Bench, system_blocks
 from .differences import CACHING, differences, more_than_one
 from .report import Problem
 

@@ -9,10 +9,10 @@ import litellm
 from litellm.exceptions import UnsupportedParamsError
 
 from .. import _litellm, models
-from .._litellm import AnthropicConfig
+from .._litellm import AnthropicConfig, Body
 from ..errors import bad_request, without_context
 from . import left_out
-from .validation import Body, check_schema, check_tools
+from .validation import check_schema, check_tools
 
 # Parameters allowed in a call to an agent (`<model>@<profile>`). Everything else is set by its profile.
 AGENT_PARAMS: Final = ("stream", "stream_options", "max_tokens", "max_completion_tokens", "response_format", "n")

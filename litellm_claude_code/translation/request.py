@@ -17,7 +17,7 @@ from litellm.exceptions import NotFoundError, UnsupportedParamsError
 from litellm.types.utils import ModelResponse
 
 from .. import _litellm, models
-from .._litellm import Translated
+from .._litellm import Body, Translated
 from ..call import ApiEvent, PlainCall, Request, Waiting
 from ..errors import bad_request, unsupported
 from ..login import Login
@@ -28,7 +28,6 @@ from .response import AnswerFormat, fold, to_response
 from .validation import (
     FENCED,
     UNSENDABLE_KEYS,
-    Body,
     check_encodable,
     check_fence,
     check_images,

@@ -10,8 +10,8 @@ from typing import Any
 from litellm.types.utils import ModelResponse, Usage
 
 from .. import _litellm
+from .._litellm import Body
 from ..call import ApiEvent
-from .validation import Body
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,9 @@ from typing import Any, Final
 import jsonschema
 import litellm
 
+from .._litellm import Body
 from ..errors import bad_request
 from ..models import PROVIDER
-
-Body = dict[str, Any]
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 

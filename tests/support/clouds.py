@@ -11,7 +11,6 @@ from litellm_claude_code.testing import BedrockStandIn, FoundryStandIn, VertexSt
 AnyStandIn = BedrockStandIn | VertexStandIn | FoundryStandIn
 KINDS: dict[str, type[AnyStandIn]] = {"bedrock": BedrockStandIn, "vertex": VertexStandIn, "foundry": FoundryStandIn}
 PROFILE_ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
-SWITCHES = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
 
 
 @contextmanager
