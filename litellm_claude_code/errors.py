@@ -61,6 +61,10 @@ class CallFailed(Exception):
         self.failure = failure
 
 
+class InvalidRequest(Exception):
+    """A request cannot be sent. The text says what to change, and quotes nothing of the conversation."""
+
+
 class StepRefused(Exception):
     """The CLI answered a control request with something other than success."""
 
@@ -289,10 +293,17 @@ def unsupported(message: str, *, model: str) -> exceptions.UnsupportedParamsErro
 
 
 @contextmanager
-def without_context() -> Iterator[None]:
-    """Drop the cause and context of exceptions: litellm's translation errors contain the conversation."""
+def translating_a_request(model: str) -> Iterator[None]:
+    """Raise `BadRequestError` for an `InvalidRequest`.
+
+    Drops the cause and context of all exceptions: litellm's translation errors contain the conversation.
+    """
     try:
         yield
-    except Exception as error:
-        error.__cause__ = error.__context__ = None
+        return
+    except InvalidRequest as invalid:
+        error = bad_request(str(invalid), model=model)
+    except Exception as other:
+        other.__cause__ = other.__context__ = None
         raise
+    raise error

@@ -38,8 +38,8 @@ from .errors import (
     bugs_reported,
     closed,
     to_litellm,
+    translating_a_request,
     unsupported,
-    without_context,
 )
 from .login import Login, without_password
 from .models import PROVIDER
@@ -264,7 +264,7 @@ class ClaudeCodeProvider(CustomLLM):
         base_model, profile_name = models.split_profile(model)
         check_proxied(optional_params if profile_name is None else {}, litellm_params or {}, model=model)
         settings = self._current_settings()
-        with without_context():
+        with translating_a_request(model):
             given = GivenCall(
                 model=model,
                 base_model=base_model,

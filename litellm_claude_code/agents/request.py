@@ -15,7 +15,7 @@ from litellm.types.utils import ModelResponse
 from .. import _litellm
 from .._litellm import Body
 from ..call import Request, Waiting
-from ..errors import bad_request, unsupported
+from ..errors import InvalidRequest, unsupported
 from ..translation.config import AGENT_PARAMS
 from ..translation.request import GivenCall, to_body
 from ..translation.validation import (
@@ -57,7 +57,7 @@ class AgentRequest(Request):
 def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
     """Translate and check a call for `<model>@<profile>`.
 
-    Raises `NotFoundError` if the profile is not defined, and `BadRequestError` or `UnsupportedParamsError` for a
+    Raises `NotFoundError` if the profile is not defined, and `InvalidRequest` or `UnsupportedParamsError` for a
     parameter that cannot be sent or that only the profile may set.
     """
     model = given.model
@@ -70,22 +70,20 @@ def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
         raise unsupported("n>1 would start several runs of the agent. Make one call per run.", model=model)
     body = to_body(given, {"max_tokens": 1}).body
     messages = body["messages"]
-    check_images(body, model=model)
-    check_numbers(messages, model=model)
+    check_images(body)
+    check_numbers(messages)
     if messages[-1]["role"] != "user":
-        raise bad_request(
-            "The last message must have the role 'user' or 'tool', because the agent answers it.", model=model
-        )
+        raise InvalidRequest("The last message must have the role 'user' or 'tool', because the agent answers it.")
     system = "\n\n".join(block["text"] for block in body.get("system") or [])
-    check_encodable(system + str(messages), model=model)
+    check_encodable(system + str(messages))
     call = AgentCall(
         **common,
         system=system,
         profile=profile,
         messages=messages,
         schema=_schema(params.get("response_format")),
-        max_tokens=_max_tokens(params, model=model),
-        session_id=_session_id(params, profile, messages=len(messages), model=model),
+        max_tokens=_max_tokens(params),
+        session_id=_session_id(params, profile, messages=len(messages)),
         owner=owner_of(given.litellm_params),
         records=active_collectors(),
     )
@@ -108,10 +106,7 @@ def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> 
     """Raise for a parameter that only the profile may set, or that agents do not support."""
     for key in sorted(params.keys() - _TAKEN):
         if key in Profile.model_fields:
-            raise bad_request(
-                f"'{key}' can only be set in the profile '{profile.name}'. Leave it out of the call.",
-                model=model,
-            )
+            raise InvalidRequest(f"'{key}' can only be set in the profile '{profile.name}'. Leave it out of the call.")
         raise unsupported(
             f"'{key}' cannot be set in a call to an agent. A call can set `messages`, `response_format`, "
             "`max_tokens`, `session_id`, `stream` and `timeout`.",
@@ -127,30 +122,27 @@ def _schema(response_format: Any) -> Body | None:
     return schema
 
 
-def _max_tokens(params: Mapping[str, Any], *, model: str) -> int | None:
+def _max_tokens(params: Mapping[str, Any]) -> int | None:
     value = params.get("max_tokens") or params.get("max_completion_tokens")
     if value is not None and (not isinstance(value, int) or value < 1):
-        raise bad_request(f"max_tokens={value!r} is not valid. Use an integer of at least 1.", model=model)
+        raise InvalidRequest(f"max_tokens={value!r} is not valid. Use an integer of at least 1.")
     return value
 
 
-def _session_id(params: Mapping[str, Any], profile: Profile, *, messages: int, model: str) -> str | None:
+def _session_id(params: Mapping[str, Any], profile: Profile, *, messages: int) -> str | None:
     value = params.get("session_id")
     if value is None:
         return None
     if not profile.sessions:
-        raise bad_request(
+        raise InvalidRequest(
             f"The profile '{profile.name}' does not keep conversations. Leave out `session_id` and send the history, "
-            "or define the profile with sessions=True.",
-            model=model,
+            "or define the profile with sessions=True."
         )
     if messages > 1:
-        raise bad_request(
-            "With `session_id`, send only the new message. The conversation already has the earlier ones.", model=model
+        raise InvalidRequest(
+            "With `session_id`, send only the new message. The conversation already has the earlier ones."
         )
     try:
         return str(uuid.UUID(value))
     except (AttributeError, TypeError, ValueError):
-        raise bad_request(
-            "`session_id` is not valid. Use the one in provider_specific_fields['agent'].", model=model
-        ) from None
+        raise InvalidRequest("`session_id` is not valid. Use the one in provider_specific_fields['agent'].") from None

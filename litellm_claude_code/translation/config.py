@@ -10,7 +10,7 @@ from litellm.exceptions import UnsupportedParamsError
 
 from .. import _litellm, models
 from .._litellm import AnthropicConfig, Body
-from ..errors import bad_request, without_context
+from ..errors import InvalidRequest, translating_a_request
 from . import left_out
 from .validation import check_schema, check_tools
 
@@ -46,13 +46,16 @@ class ClaudeCodeConfig(AnthropicConfig):
         others = _litellm.openai_params() if self._leaves_out() else left_out.DEFAULTS
         return [*taken, *(name for name in others if name not in taken)]
 
-    @without_context()
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map parameters as `anthropic/` does. Raises `BadRequestError` for an invalid tool, schema or `n`.
 
         Raises `UnsupportedParamsError` for what the model does not take, unless parameters are dropped. A value that
         asks for nothing counts as not given.
         """
+        with translating_a_request(model):
+            return self._map(non_default_params, optional_params, model, drop_params)
+
+    def _map(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         leaves_out = self._leaves_out()
         drops = drop_params or leaves_out or litellm.drop_params is True
         taken = self._taken(model)
@@ -69,17 +72,17 @@ class ClaudeCodeConfig(AnthropicConfig):
         given = {key: value for key, value in given.items() if key not in refused}
         if models.split_profile(model)[1]:
             return {**optional_params, **given}
-        check_tools(given.get("tools"), model=model)
+        check_tools(given.get("tools"))
         n = given.get("n")
         if n is not None and (not isinstance(n, int) or n < 1):
-            raise bad_request(f"n={n!r} is not valid. Use an integer of at least 1.", model=model)
+            raise InvalidRequest(f"n={n!r} is not valid. Use an integer of at least 1.")
         if "tool_choice" in refused:
             given["tool_choice"] = "auto"
         try:
             mapped: Body = super().map_openai_params(given, optional_params, self._full_id(model, may_ask=True), drops)
         except (AttributeError, KeyError, TypeError) as error:
             why = f"A parameter has an invalid type or format ({type(error).__name__})."
-            raise bad_request(why, model=model) from None
+            raise InvalidRequest(why) from None
         return {**mapped, "n": n} if n is not None else mapped
 
     def _taken(self, model: str) -> list[str]:
@@ -117,12 +120,13 @@ class ClaudeCodeConfig(AnthropicConfig):
 
     def get_json_schema_from_pydantic_object(self, response_format: Any) -> Any:
         """Return the JSON schema of a `response_format`. Raises `BadRequestError` if it is invalid."""
-        check_schema(response_format)
-        try:
-            return super().get_json_schema_from_pydantic_object(response_format)
-        except Exception as error:  # pydantic cannot make a schema of the class
-            why = f"`response_format` cannot be converted to a JSON schema ({type(error).__name__})."
-            raise bad_request(why, model=models.PROVIDER) from None
+        with translating_a_request(models.PROVIDER):
+            check_schema(response_format)
+            try:
+                return super().get_json_schema_from_pydantic_object(response_format)
+            except Exception as error:  # pydantic cannot make a schema of the class
+                why = f"`response_format` cannot be converted to a JSON schema ({type(error).__name__})."
+                raise InvalidRequest(why) from None
 
     def _full_id(self, model: str, *, may_ask: bool) -> str:
         # litellm passes the name with or without the prefix. It asks for a model's parameters also when the model is

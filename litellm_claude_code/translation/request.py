@@ -19,7 +19,7 @@ from litellm.types.utils import ModelResponse
 from .. import _litellm, models
 from .._litellm import Body, Translated
 from ..call import ApiEvent, PlainCall, Request, Waiting
-from ..errors import bad_request, unsupported
+from ..errors import InvalidRequest, unsupported
 from ..login import Login
 from ..observer import NOBODY, Observer
 from . import left_out
@@ -111,7 +111,7 @@ class PlainRequest(Request):
 def to_request(given: GivenCall) -> PlainRequest:
     """Translate and check a request to the model.
 
-    Raises litellm's `BadRequestError`, `UnsupportedParamsError` or `NotFoundError`, which says what to change.
+    Raises `InvalidRequest`, or litellm's `UnsupportedParamsError` or `NotFoundError`, which says what to change.
     """
     model, common = given.model, given.common()
     params = copy.deepcopy(dict(given.optional_params))
@@ -119,7 +119,7 @@ def to_request(given: GivenCall) -> PlainRequest:
     extra_body = params.pop("extra_body", None) or {}
     for key in _NOT_FOR_THE_BODY:
         params.pop(key, None)
-    check_fence({**params, **extra_body}, FENCED, model=model)
+    check_fence({**params, **extra_body}, FENCED)
     body, betas, tool_names = to_body(given, params)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
@@ -130,22 +130,22 @@ def to_request(given: GivenCall) -> PlainRequest:
             model=model,
         )
     _merge(body, extra_body)
-    check_fence(body, UNSENDABLE_KEYS, model=model)
-    check_turns(body, model=model)
+    check_fence(body, UNSENDABLE_KEYS)
+    check_turns(body)
     _restore_documents(body)
-    check_images(body, model=model)
-    check_numbers(body, model=model)
+    check_images(body)
+    check_numbers(body)
     marked = body.pop("system", None) or []
-    system, extra = "\n\n".join(block["text"] for block in marked), _to_json(body, model=model)
-    check_encodable(system, model=model)
-    check_encodable(extra, model=model)
+    system, extra = "\n\n".join(block["text"] for block in marked), _to_json(body)
+    check_encodable(system)
+    check_encodable(extra)
     effort = body.get("output_config", {}).get("effort")
     return PlainRequest(
         model=model,
         call=PlainCall(
             **common,
             system=system,
-            cache_ttl=_cache_ttl(marked, body, model=model),
+            cache_ttl=_cache_ttl(marked, body),
             extra_body=extra,
             prompt=_first_text(body["messages"]),
             max_tokens=body.get("max_tokens"),
@@ -181,11 +181,11 @@ def to_body(given: GivenCall, params: Body) -> Translated:
 
     On a cloud, this is the body for the Claude model behind the id.
 
-    Raises `BadRequestError` for what cannot be translated, and `UnsupportedParamsError` for headers, a user id, and
+    Raises `InvalidRequest` for what cannot be translated, and `UnsupportedParamsError` for headers, a user id, and
     parameters that the model does not take, unless they are dropped.
     """
     model, resolved, asked = given.model, given.resolved_model(), dict(params)
-    check_messages(given.messages, model=model)
+    check_messages(given.messages)
     refused = not_sendable(given.headers, given.litellm_params)
     if refused and not given.drops:
         raise left_out.refused(refused, model=model)
@@ -200,7 +200,7 @@ def to_body(given: GivenCall, params: Body) -> Translated:
         raise
     except Exception as error:
         why = _litellm.without_prompt(error)
-        raise bad_request(f"The request cannot be translated: {why}", model=model) from None
+        raise InvalidRequest(f"The request cannot be translated: {why}") from None
     if given.leaves_out:
         refused.update((key, asked[key]) for key in _REFUSED_LATE if key in asked and key not in translated.body)
         left_out.warn(refused, model=model)
@@ -216,11 +216,11 @@ def _merge(body: Body, extra: Mapping[str, Any]) -> None:
             body[key] = value
 
 
-def _to_json(body: Body, *, model: str) -> str:
+def _to_json(body: Body) -> str:
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise bad_request(f"The request contains a value that is not JSON: {error}", model=model) from None
+        raise InvalidRequest(f"The request contains a value that is not JSON: {error}") from None
 
 
 def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -231,11 +231,11 @@ def _first_text(messages: Sequence[Mapping[str, Any]]) -> str:
     return next(texts, "")
 
 
-def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body, *, model: str) -> Literal["5m", "1h"] | None:
+def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body) -> Literal["5m", "1h"] | None:
     """Return the lifetime of the caller's cache mark on the system prompt, or `None` if it is not marked.
 
     The CLI joins the system blocks and also marks its own identity block, so a marked system prompt uses two of the
-    API's four cache marks. Raises `BadRequestError` if there are too many marks.
+    API's four cache marks. Raises `InvalidRequest` if there are too many marks.
     """
     marks = [block["cache_control"] for block in system if block.get("cache_control")]
     count = _count_marks({key: body.get(key) for key in ("messages", "tools")}) + (
@@ -243,10 +243,9 @@ def _cache_ttl(system: Sequence[Mapping[str, Any]], body: Body, *, model: str) -
     )
     count += _CLI_CACHE_MARKS if marks else 0
     if count > _MOST_CACHE_MARKS:
-        raise bad_request(
+        raise InvalidRequest(
             f"The request has {count} cache marks (`cache_control`), but the API allows {_MOST_CACHE_MARKS}"
-            f"{', and a marked system prompt counts as two' if marks else ''}. Mark fewer blocks.",
-            model=model,
+            f"{', and a marked system prompt counts as two' if marks else ''}. Mark fewer blocks."
         )
     return ("1h" if marks[-1].get("ttl") == "1h" else "5m") if marks else None
 
