@@ -44,7 +44,8 @@ def fresh(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest
 
 def stop(pids: list[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):  # it has ended just now
+            os.kill(pid, signal.SIGSTOP)
 
 
 @pytest.mark.parametrize("stream", [False, True])
