@@ -3,8 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from litellm_claude_code.testing import Answer, StandIn, Text, answer
 from litellm_claude_code_cli.app import app
 
 from .support.limits import limited
-from .support.processes import claude_processes
+from .support.processes import wait_until_ended
 from .support.scripts import Forker
 from .support.served import Served, serving
 from .support.waiting import wait_until
@@ -32,7 +30,7 @@ COOLDOWN_S = 3
 class Routers:
     """Two of litellm's Routers over both servers, in a process of their own (`support/router_process.py`)."""
 
-    def __init__(self, urls: list[str], redis_port: int) -> None:
+    def __init__(self, urls: list[str], redis_port: int, forks: Forker, folder: Path) -> None:
         params = {"model": "litellm_proxy/claude_code/sonnet", "api_key": KEY}
         router = {
             "model_list": [
@@ -46,28 +44,31 @@ class Routers:
             "num_retries": 3,
             "retry_after": 1,
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.support.router_process", json.dumps(router)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=Path(__file__).parent.parent,
-            env=dict(os.environ),
-        )
+        folder.mkdir()
+        os.mkfifo(folder / "commands")
+        code = f"import runpy, sys; sys.stdin = open({str(folder / 'commands')!r}); "
+        code += "runpy.run_module('tests.support.router_process', run_name='__main__', alter_sys=True)"
+        self._script = forks.start(code, json.dumps(router), home=folder)
+        self._commands = os.open(folder / "commands", os.O_RDWR)  # with O_WRONLY it would wait for the process
+        self._out = folder / "out"
+        self._heard = 0
 
     def say(self, command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{command}\n")
-        self.process.stdin.flush()
+        os.write(self._commands, f"{command}\n".encode())
 
     def hear(self) -> Any:
         """Return the next line that is JSON: litellm prints, too."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with contextlib.suppress(ValueError):
-                return json.loads(line)
-        raise AssertionError("the Router's process ended")
+        return wait_until(self._next, self._out.read_text)[0]
+
+    def _next(self) -> list[Any]:
+        """Return the next line that is JSON in a list, or an empty list."""
+        assert self._script.program.poll() is None, "the Router's process ended"
+        for line in self._out.read_text().splitlines(keepends=True)[self._heard :]:
+            if line.endswith("\n"):
+                self._heard += 1
+                with contextlib.suppress(ValueError):
+                    return [json.loads(line)]
+        return []
 
     def ask(self, router: int, count: int) -> list[str]:
         self.say(f"{router} ask {count}")
@@ -78,11 +79,9 @@ class Routers:
         return list(self.hear())
 
     def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.process.terminate()
-        self.process.wait()
+        os.close(self._commands)
+        self._script.program.terminate()
+        self._script.wait()
 
 
 @contextlib.contextmanager
@@ -116,7 +115,7 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(
             assert "sonnet@reader" in [model.id for model in client.models.list()]
             answered = client.chat.completions.create(**{**ASKED, "model": "haiku@reader"})
             assert answered.choices[0].message.content == WORDS
-        routers = Routers([first.url, second.url], redis_port)
+        routers = Routers([first.url, second.url], redis_port, server_forks, tmp_path / "routers")
         stack.callback(routers.close)
         assert routers.hear() == "ready"
 
@@ -149,7 +148,7 @@ def test_a_node_that_dies_under_load_is_left_out_until_it_is_back(
 
         assert_serves_the_agent(second)
         assert_stops_gracefully(second, stand_ins[1])
-        wait_until(lambda: claude_processes(first.claude_config) == [])
+        wait_until_ended(first.claude_config)
 
 
 ASKED: Any = {"model": "sonnet", "messages": [{"role": "user", "content": "Hello"}]}
@@ -175,6 +174,12 @@ def assert_serves_the_agent(node: Served) -> None:
             client.chat.completions.create(**{**ASKED, "model": "reader", "extra_body": {"session_id": "another's"}})
 
 
+def runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def assert_stops_gracefully(node: Served, stand_in: StandIn) -> None:
     """SIGTERM in the middle of a stream lets it end, and leaves nothing behind."""
     stand_in.respond = lambda _request: answer(WORDS, between_s=0.1)
@@ -187,8 +192,8 @@ def assert_stops_gracefully(node: Served, stand_in: StandIn) -> None:
         text += "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     assert text == WORDS
     assert node.process.wait(120) == 0
-    assert claude_processes(node.claude_config) == []
-    assert not any(child.is_running() for child in children)
+    wait_until_ended(node.claude_config)
+    wait_until(lambda: not any(runs(child) for child in children), lambda: children)
     with pytest.raises(httpx.ConnectError):
         httpx.get(node.url)
     assert WORDS[:20] not in node.log.read_text()

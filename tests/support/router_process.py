@@ -1,4 +1,4 @@
-"""A Python process with two litellm Routers in front of servers: `python -m tests.support.router_process`, on a pipe.
+"""A Python process with two litellm Routers in front of servers, for commands on its stdin.
 
 Its argument is the arguments of `litellm.Router`, as JSON. The Routers share nothing but what these name. The process
 reads lines that begin with the number of a Router, `0 ask N` (run N streams at once) and `1 cooling` (return the
