@@ -11,7 +11,6 @@ import litellm
 import pytest
 
 import litellm_claude_code
-from litellm_claude_code.install import find_cli
 from litellm_claude_code.testing import Answer, StandIn, Text
 
 from .support.calls import agent_request as request
@@ -26,7 +25,7 @@ def test_an_agent_does_not_run_on_a_cli_that_fails_the_self_check(
     stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli = tmp_path / "claude"
-    cli.write_text(f'#!/bin/sh\nunset CLAUDE_CODE_DISABLE_THINKING\nexec {find_cli()} "$@"\n')
+    cli.write_text("#!/bin/sh\nexit 3\n")
     cli.chmod(0o700)
     litellm_claude_code.close()
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_CLI_PATH", str(cli))

@@ -17,7 +17,7 @@ from litellm_claude_code_cli.exits import ExitCode
 from .support.examples import DOCS, blocks
 from .support.requests import PIXEL
 
-pytestmark = pytest.mark.usefixtures("quiet_again")
+pytestmark = pytest.mark.usefixtures("quiet_again", "one_self_check")
 
 PAGE = (DOCS / "command-line.md").read_text()
 EXAMPLES = [

@@ -218,7 +218,7 @@ def test_an_optimizer_of_plain_lms_is_halted_and_accounted_for(
     (tmp_path / "evolution").mkdir()
     (tmp_path / "evolution" / "evolve_skill.py").write_text(EVOLVE_SKILL)
     stand_in.respond = model = Model(12, then)
-    program = start(*options, "-m", "evolution.evolve_skill", *MODELS)
+    program = start(*options, "-m", "evolution.evolve_skill", *MODELS, LITELLM_CLAUDE_CODE_MAX_WORKERS="2")
     if code == ExitCode.INTERRUPTED:
         stand_in.wait_for(13, timeout_s=100)
         program.press_ctrl_c()
