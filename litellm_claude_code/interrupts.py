@@ -92,7 +92,7 @@ class Interrupts:
             raise
         finally:
             with self._lock:
-                self._calls.pop(task)
+                self._calls.pop(task, None)  # a forked child has forgotten the parent's
                 self._cancelled.discard(task)
                 self._answered += is_answered
                 self._ended_at = time.monotonic()
@@ -173,8 +173,9 @@ class Interrupts:
         with self._lock:
             self._is_ending = True
             self._cancel(list(self._calls))
-        if (run := current_run()) is not None and run.began_by() == os.getpid():
-            run.halt(interrupted())
+        with suppress(RunHalted):  # the run is over
+            if (run := current_run()) is not None and run.began_by() == os.getpid():
+                run.halt(interrupted())
         gc.freeze()  # so that Python exits in a moment: it would look for garbage among all that litellm has made
         # What other threads meet while the interpreter shuts down says nothing about the program.
         sys.unraisablehook = threading.excepthook = _tell_nothing
@@ -202,12 +203,14 @@ def is_interactive() -> bool:
 
 def show_in_notebooks(error: BaseException, text: str) -> None:
     """Have IPython show one line for the exception, instead of screens of traceback."""
-    error._render_traceback_ = lambda: [f"{type(error).__name__}: {text}"]  # type: ignore[attr-defined]
+    line = f"{type(error).__name__}: {text}"
+    error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
 
 
 def _interrupt_of_main_thread() -> BaseException | None:
     """Return the `KeyboardInterrupt` that the main thread is handling: in an `except`, a `finally` or a `with`."""
-    found = sys._current_exceptions().get(threading.main_thread().ident or 0)
+    current: dict[int, Any] = getattr(sys, "_current_exceptions", dict)()
+    found = current.get(threading.main_thread().ident or 0)
     error = found[1] if isinstance(found, tuple) else found  # Python 3.12 and newer have no tuple
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__

@@ -83,16 +83,24 @@ with ThreadPoolExecutor() as pool:
     pool.submit(until_the_end)
 """
 GOES_ON = f"""{ASK}
+def read():
+    messages = [{{"role": "user", "content": "stream"}}]
+    for chunk in litellm.completion(model="claude_code/haiku", messages=messages, stream=True):
+        began.set()
+
 def reason_of(call):
     return getattr(call.exception(), "reason", call.exception())
 
-with ThreadPoolExecutor(1) as old:
+began = threading.Event()
+with ThreadPoolExecutor() as readers, ThreadPoolExecutor(1) as old:
+    stream = readers.submit(read)
+    began.wait()
     late, later = old.submit(ask, "late"), old.submit(ask, "later")
     try:
         with ThreadPoolExecutor() as waiting:
             waiting.submit(late.exception).result()
     except KeyboardInterrupt:
-        print(reason_of(late), reason_of(later))
+        print(reason_of(late), reason_of(later), reason_of(stream))
         with ThreadPoolExecutor() as new:
             print(new.submit(ask, "new").result())
 print(ask("main"), signal.getsignal(signal.SIGINT) is signal.default_int_handler)
@@ -207,18 +215,20 @@ def test_a_program_that_catches_ctrl_c_goes_on_and_handlers_are_left_alone(start
         text = str(request.body["messages"])
         if "slow" in text:
             may_answer.wait(60)
+        if "stream" in text:
+            return answer("in the middle of a stream", between_s=600)
         return answer("late", delay_s=600) if "late" in text else "ok"
 
     stand_in.respond = respond
     script = start(GOES_ON)
-    stand_in.wait_for(1, timeout_s=60)
+    stand_in.wait_for(2, timeout_s=60)
     press_ctrl_c(script)
-    stand_in.wait_for(4, timeout_s=60)
+    stand_in.wait_for(5, timeout_s=60)
     press_ctrl_c(script)
     wait_until(lambda: "a handler of its own" in (script.home / "out").read_text())
     may_answer.set()
-    assert script.wait() == ("ended ended\nok\nok True\na handler of its own\nok\n", "")
-    assert len(stand_in.requests) == 4
+    assert script.wait() == ("ended ended ended\nok\nok True\na handler of its own\nok\n", "")
+    assert len(stand_in.requests) == 5
 
 
 def cells_of_notebook_3(where: dict[str, Any]) -> list[str]:
