@@ -300,10 +300,8 @@ def translating_a_request(model: str) -> Iterator[None]:
     """
     try:
         yield
-        return
-    except InvalidRequest as invalid:
-        error = bad_request(str(invalid), model=model)
-    except Exception as other:
-        other.__cause__ = other.__context__ = None
+    except Exception as error:
+        error.__cause__ = error.__context__ = None
+        if isinstance(error, InvalidRequest):
+            raise bad_request(str(error), model=model) from None
         raise
-    raise error
