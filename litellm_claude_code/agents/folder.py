@@ -19,6 +19,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from ..cache import cache_folder, data_folder
+from ..process.cli_process import finished
 from ..trusted import trusted_folder
 
 CONVERSATION_KEPT_S: Final = 30 * 24 * 3600.0
@@ -32,12 +33,7 @@ async def folder_of_run() -> AsyncIterator[Path]:
     try:
         yield folder
     finally:
-        removing = asyncio.ensure_future(asyncio.to_thread(_give_back, lock, folder))
-        try:
-            await asyncio.shield(removing)
-        except asyncio.CancelledError:
-            await removing
-            raise
+        await finished(asyncio.to_thread(_give_back, lock, folder))
 
 
 def new_folder_of_conversation() -> Path:

@@ -28,7 +28,7 @@ from ..in_force import Guard
 from ..login import Login
 from ..process import launch
 from ..process._sdk import command_line
-from ..process.cli_process import CliProcess
+from ..process.cli_process import CliProcess, finished
 from ..process.folders import private_folder
 from ..process.spawning import Start
 from ..settings import Settings
@@ -183,7 +183,7 @@ async def _check_servers(profile: Profile, *, settings: Settings) -> None:
         try:
             await process.start()
         finally:
-            await asyncio.shield(asyncio.ensure_future(process.end(politely=False, has_started_something=True)))
+            await finished(process.end(politely=False, has_started_something=True))
 
 
 def _for_supervisor(own: Mapping[str, str]) -> dict[str, str]:

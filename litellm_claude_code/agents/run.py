@@ -21,6 +21,7 @@ import anyio
 from ..call import Waiting
 from ..errors import CallFailed, Failure, RunFailed, timed_out
 from ..process._sdk import from_sdk
+from ..process.cli_process import finished
 from . import sessions
 from .call import AgentCall
 from .events import Activity, Begun, Finished, RunEvent, TextDelta
@@ -142,8 +143,7 @@ class AgentRun:
                 is_done = True
             finally:
                 acted = self._trace.has_acted or bool(profile.mcp_servers)
-                ending = asyncio.ensure_future(process.end(politely=is_done, has_started_something=acted))
-                await _whole(ending)
+                await finished(process.end(politely=is_done, has_started_something=acted))
                 self._note(conversation)
             failure = self._trace.failure()
             if failure is not None:
@@ -311,12 +311,3 @@ def _unmarked(content: Any) -> Any:
 def _has_been_accepted(frame: Mapping[str, Any], mark: str) -> bool:
     is_completed = frame.get("type") == "command_lifecycle" and frame.get("state") == "completed"
     return is_completed and frame.get("command_uuid") == mark
-
-
-async def _whole(ending: asyncio.Future[None]) -> None:
-    """Wait until a clean-up has finished, even if the current task is cancelled."""
-    try:
-        await asyncio.shield(ending)
-    except asyncio.CancelledError:
-        await ending
-        raise

@@ -27,7 +27,7 @@ from ..models import ALIASES
 from ..settings import Settings
 from . import launch
 from ._sdk import from_sdk
-from .cli_process import CliProcess
+from .cli_process import CliProcess, finished
 from .folders import private_folder
 
 _HOST: Final = "127.0.0.1"
@@ -62,7 +62,7 @@ async def _ask(login: Login, settings: Settings) -> dict[str, str]:
                     await process.spawn()
                     return {alias: await _target(process, alias) for alias in ALIASES}
             finally:
-                await asyncio.shield(asyncio.ensure_future(process.end(terminate_s=0.0)))
+                await finished(process.end(terminate_s=0.0))
     except Exception as error:
         raise from_sdk(error, is_sent=False) from None
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -208,3 +208,13 @@ class CliProcess:
         """
         if self._connection is not None:
             self._transport.close_pipes()
+
+
+async def finished(clean_up: Coroutine[Any, Any, None]) -> None:
+    """Wait until a clean-up is over, even if the current task is cancelled meanwhile."""
+    ending = asyncio.ensure_future(clean_up)
+    try:
+        await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await ending
+        raise
