@@ -68,24 +68,25 @@ SHARING_A_SERVER = (
     "test_serve_recorded",
     "test_agents_proxy",
 )
-# What takes longest starts first, because several processes share the tests. All others take less than 25 s.
+# What takes longest starts first, because several processes share the tests. All others cost less than 20 s of CPU.
 SLOWEST = (
     *SHARING_A_SERVER,
-    "test_clouds",
+    "test_run_halts",
     "test_optimizers",
-    "test_selfcheck",
-    "test_command_line",
-    "test_lifetime",
-    "test_machine",
-    "test_notebooks",
     "test_dspy",
+    "test_clouds",
     "test_agents",
-    "test_cancelling",
-    "test_limit_wiring",
-    "test_errors",
-    "test_demo",
-    "test_soak",
+    "test_selfcheck",
+    "test_notebooks",
     "test_run",
+    "test_cancelling",
+    "test_run_interrupts",
+    "test_errors",
+    "test_lifetime",
+    "test_command_line",
+    "test_limit_wiring",
+    "test_demo",
+    "test_time_limits",
 )
 
 
