@@ -173,6 +173,11 @@ def chosen_cloud(env: Mapping[str, str], *, api_key: str | None, auth: str, has_
     return cloud
 
 
+def names_a_cloud(env: Mapping[str, str]) -> bool:
+    """Return whether the environment says that a cloud pays. Whether it says so properly tells `chosen_cloud`."""
+    return any(is_on(env.get(cloud.switch)) for cloud in CLOUDS.values())
+
+
 def account_of(cloud: Cloud, env: Mapping[str, str]) -> dict[str, str]:
     """Return what the environment tells about the account that pays, such as its region. Contains no secret."""
     told = {what: next((env[name] for name in names if env.get(name)), None) for what, names in cloud.account}

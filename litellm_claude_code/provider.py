@@ -32,6 +32,7 @@ from .background_loop import AsyncStream, BackgroundLoop, LazyCoroutine, SyncStr
 from .call import Chunk, Request
 from .cli_protocol import BASE_URL
 from .cloud_aliases import with_known
+from .clouds import names_a_cloud
 from .errors import (
     CallFailed,
     bad_request,
@@ -303,6 +304,8 @@ class ClaudeCodeProvider(CustomLLM):
         For a name that is not known, return the name. On a cloud, the CLI has to be asked once a day what its aliases
         mean; without `may_ask` they then mean what they mean at Anthropic.
         """
+        if not names_a_cloud(os.environ):  # litellm asks for this several times a call
+            return models.resolve(models.split_profile(name)[0], any_id=True)
         login = None
         with suppress(AuthenticationError, BadRequestError):  # the call itself raises it, unless it names a service
             settings = self._current_settings()

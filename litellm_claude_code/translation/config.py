@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 import litellm
@@ -43,8 +43,7 @@ class ClaudeCodeConfig(AnthropicConfig):
         They are those that the model takes and those that may ask for nothing; all, if they are left out anyway.
         """
         taken = self._taken(model)
-        others = _litellm.openai_params() if self._leaves_out() else left_out.DEFAULTS
-        return [*taken, *(name for name in others if name not in taken)]
+        return [*taken, *(name for name in _let_through(leaves_out=self._leaves_out()) if name not in taken)]
 
     def map_openai_params(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         """Map parameters as `anthropic/` does. Raises `BadRequestError` for an invalid tool, schema or `n`.
@@ -64,7 +63,7 @@ class ClaudeCodeConfig(AnthropicConfig):
             for key, value in non_default_params.items()
             if key in taken or not left_out.asks_for_nothing(key, value)
         }
-        refused = self._refused(given, taken, model)
+        refused = self._refused(given, taken, model, leaves_out=leaves_out)
         if refused and not drops:
             raise left_out.refused(refused, model=model)
         if leaves_out:
@@ -95,10 +94,10 @@ class ClaudeCodeConfig(AnthropicConfig):
         supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
-    def _refused(self, given: Body, taken: list[str], model: str) -> Body:
+    def _refused(self, given: Body, taken: list[str], model: str, *, leaves_out: bool) -> Body:
         """Return the parameters that the model does not take. Removes those from `given` that it takes with 1 only."""
         # A call's `allowed_openai_params` are not among these.
-        not_ours = {"user", *self.get_supported_openai_params(model)}.difference(taken)
+        not_ours = {"user", *_let_through(leaves_out=leaves_out)}.difference(taken)
         refused = {key: value for key, value in given.items() if key in not_ours}
         for key in _DEPENDING_ON_THE_MODEL:
             if key not in given or key not in taken or self._takes(key, given[key], model):
@@ -133,3 +132,8 @@ class ClaudeCodeConfig(AnthropicConfig):
         # registered: while this package is imported, or on the background loop, where nothing may block. `to_request`
         # checks whether the model exists.
         return self._find(model.removeprefix(f"{models.PROVIDER}/"), may_ask=may_ask)
+
+
+def _let_through(*, leaves_out: bool) -> Collection[str]:
+    """Return the parameters that litellm lets through although a model may not take them."""
+    return _litellm.openai_params() if leaves_out else left_out.DEFAULTS
