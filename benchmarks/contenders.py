@@ -281,9 +281,13 @@ class _BareTransport(SubprocessCLITransport):
                 yield frame
 
 
+def gateway(address: Address) -> Login:
+    """Return the login with which the stand-in is called."""
+    return Login(payer="gateway", base_url=address.base_url, secrets=(("ANTHROPIC_API_KEY", address.api_key),))
+
+
 def lean_options(address: Address) -> ClaudeAgentOptions:
     """Return the options and environment of this package's workers, so that the CLI does the same work."""
-    login = Login(payer="gateway", base_url=address.base_url, secrets=(("ANTHROPIC_API_KEY", address.api_key),))
     folder = Path(tempfile.mkdtemp())
     (folder / "empty").mkdir()
     return ClaudeAgentOptions(
@@ -297,7 +301,7 @@ def lean_options(address: Address) -> ClaudeAgentOptions:
         max_buffer_size=256 << 20,
         extra_args={"no-session-persistence": None},
         cwd=folder / "empty",
-        env={**login.environment(), "CLAUDE_CODE_TMPDIR": str(folder)},
+        env={**gateway(address).environment(), "CLAUDE_CODE_TMPDIR": str(folder)},
     )
 
 

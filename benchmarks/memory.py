@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import statistics
 import time
+from functools import partial
 from typing import Any, Final
 
 import psutil
 import surroundings
-from measuring import Goal, Part, table
+from measuring import Goal, Part, at_once, table
 
 _WORKERS: Final = 16
+_HOT_CALLS_EACH: Final = 30
+_HOT_WITHIN_S: Final = 120.0
 _BOOTED_WITHIN_S: Final = 60.0
 _SETTLING_S: Final = 2.0
 _KINDS: Final = ("rss", "pss", "uss")
@@ -46,13 +50,18 @@ def measure() -> Part:
             states = litellm_claude_code.stats()["workers"]
             weighed[f"{_WORKERS} workers"] = _weigh(this)
             workers = [_weigh(child) for child in this.children() if child not in others]
+            at_once(
+                [partial(ours.call, "Say one.")] * _WORKERS * _HOT_CALLS_EACH, threads=_WORKERS, within_s=_HOT_WITHIN_S
+            )
+            _await_workers(litellm_claude_code.stats)
+            hot = [_weigh(child) for child in this.children() if child not in others]
         finally:
             ours.close()
             del os.environ["LITELLM_CLAUDE_CODE_MAX_WORKERS"]
         weighed["workers closed"] = _weigh(this)
-    if len(workers) != _WORKERS:
-        raise RuntimeError(f"{len(workers)} processes instead of {_WORKERS}: {states}")
-    return _part(weighed, workers, states)
+    if len(workers) != _WORKERS or len(hot) != _WORKERS:
+        raise RuntimeError(f"{len(workers)}, then {len(hot)} processes instead of {_WORKERS}: {states}")
+    return _part(weighed, workers, hot, states)
 
 
 def _await_workers(stats: Any) -> None:
@@ -70,13 +79,21 @@ def _weigh(process: psutil.Process) -> dict[str, float]:
     return {kind: getattr(memory, kind) / 1e6 for kind in _KINDS}
 
 
-def _part(weighed: dict[str, dict[str, float]], workers: list[dict[str, float]], states: dict[str, int]) -> Part:
+def _part(
+    weighed: dict[str, dict[str, float]],
+    workers: list[dict[str, float]],
+    hot: list[dict[str, float]],
+    states: dict[str, int],
+) -> Part:
     before, after, _ = weighed.values()
     grown = {kind: after[kind] - before[kind] for kind in _KINDS}
     rows = {f"this Python process, {when}": each for when, each in weighed.items()}
     rows["its growth"] = grown
     rows[f"the {_WORKERS} workers together"] = {kind: sum(worker[kind] for worker in workers) for kind in _KINDS}
-    each = [worker["pss"] for worker in workers]
+    rows[f"the {_WORKERS} workers after {_HOT_CALLS_EACH} calls each"] = {
+        kind: sum(worker[kind] for worker in hot) for kind in _KINDS
+    }
+    each, each_hot = [worker["pss"] for worker in workers], [worker["pss"] for worker in hot]
     growth = f"growth with {_WORKERS} workers (the largest)"
     return Part(
         lines=[
@@ -85,7 +102,11 @@ def _part(weighed: dict[str, dict[str, float]], workers: list[dict[str, float]],
                 [(what, *(f"{row[kind]:.1f}" for kind in _KINDS)) for what, row in rows.items()],
             ),
             f"a worker's PSS: {min(each):.0f}–{max(each):.0f} MB; {states}",
+            f"hot: {min(each_hot):.0f}–{max(each_hot):.0f} MB",
         ],
-        goals=[Goal(name=growth, value=max(grown.values()), unit=" MB", limits=(30,))],
-        data={"this process": weighed, "workers": workers, "states": states},
+        goals=[
+            Goal(name=growth, value=max(grown.values()), unit=" MB", limits=(30,)),
+            Goal(name="a hot worker (PSS, mean)", value=statistics.mean(each_hot), unit=" MB", limits=(125,)),
+        ],
+        data={"this process": weighed, "workers": workers, "hot": hot, "states": states},
     )

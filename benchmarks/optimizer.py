@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,12 @@ OURS_WARM: Final = "claude_code/, warmed up"
 FLOOR: Final = "bare workers, warmed up"
 QUERY: Final = "query(), a process per call"
 DIRECT: Final = "anthropic/"
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "0.2": (OURS, DIRECT, QUERY, OURS_AGAIN),
+    "1": (OURS, DIRECT, OURS_WARM, FLOOR),
+}
+"""The contenders by the seconds after which the stand-in answers, in the order in which they run."""
+_MANY_CORES: Final = 4
 
 
 class Asked(Protocol):
@@ -158,13 +165,18 @@ def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], A
         sampler.join()
 
 
+def cores() -> int:
+    """Return how many cores this Python process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def children_cpu_s() -> float:
     """Return the CPU of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 
 
-def measure() -> Part:
+def measure(delays: Sequence[str] = ("0.2", "1")) -> Part:
     """Run the schedule with answers after 0.2 s (our provider before and after `query()`), then after 1 s."""
     # Imported here, within the scratch home: litellm and the SDK read the environment on import.
     import contenders
@@ -181,10 +193,10 @@ def measure() -> Part:
         FLOOR: lambda address: contenders.BareWorkers(address, THREADS + 1),
     }
     runs: dict[str, dict[str, Run]] = {}
-    for delay_s, names in (("0.2", (OURS, DIRECT, QUERY, OURS_AGAIN)), ("1", (OURS, DIRECT, OURS_WARM, FLOOR))):
+    for delay_s in delays:
         runs[delay_s] = {}
         with surroundings.stand_in("--delay-s", delay_s) as address:
-            for name in names:
+            for name in _NAMES[delay_s]:
                 contender = ways[name](address)
                 stats = litellm_claude_code.stats if ways[name] is contenders.claude_code else dict
                 prepare: Callable[[], None] = lambda: None  # noqa: E731
@@ -203,14 +215,18 @@ def measure() -> Part:
 
 def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
     calls = sum(phase.calls for phase in phases)
-    quick, slow = runs["0.2"], runs["1"]
-    ours_s = (quick[OURS].wall_s + quick[OURS_AGAIN].wall_s) / 2
-    faster = quick[QUERY].wall_s / ours_s
-    goals = [Goal(name="optimizer, 0.2 s: query() / claude_code/", value=faster, unit="x", limits=(3,),
-                  is_ceiling=False)]  # fmt: skip
-    for ours in (OURS, OURS_WARM):
-        slower = slow[ours].wall_s / slow[DIRECT].wall_s
-        goals.append(Goal(name=f"optimizer, 1 s: {ours} / anthropic/", value=slower, unit="x", limits=(1.1,)))
+    goals = []
+    if quick := runs.get("0.2"):
+        faster = 2 * quick[QUERY].wall_s / (quick[OURS].wall_s + quick[OURS_AGAIN].wall_s)
+        goals.append(
+            Goal(name="optimizer, 0.2 s: query() / claude_code/", value=faster, unit="x", limits=(3,), is_ceiling=False)
+        )
+    if slow := runs.get("1"):
+        limit = 1.13 if cores() < _MANY_CORES else 1.05
+        for ours in (OURS, OURS_WARM):
+            slower = slow[ours].wall_s / slow[DIRECT].wall_s
+            name = f"optimizer, 1 s, {cores()} cores: {ours} / anthropic/"
+            goals.append(Goal(name=name, value=slower, unit="x", limits=(limit,)))
     return Part(
         lines=[
             f"{len(phases)} phases, {calls} calls, {THREADS} threads; from a cold start unless warmed up",
