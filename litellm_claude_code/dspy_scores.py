@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ def tell_scores() -> None:
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = evaluate(self, *args, **kwargs)
             if (run := current_run()) is not None:
-                with suppress(RunHalted):  # the run is over
+                with suppress(RunHalted, sqlite3.Error):  # the run is over, or the score is not a number
                     run.note_score(result.score, len(result.results))
             return result
 

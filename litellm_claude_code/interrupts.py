@@ -154,21 +154,22 @@ class Interrupts:
     def _end(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         """End the program with one line instead of tracebacks: `sys.excepthook`, for Ctrl-C soon after a call."""
         is_recent = bool(self._calls) or time.monotonic() - self._ended_at < _RECENTLY_S
-        if not issubclass(kind, KeyboardInterrupt) or not is_recent:
+        is_ours = issubclass(kind, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+        if not is_ours or not is_recent:
             sys.__excepthook__(kind, error, trace)
         elif is_interactive():
             self.interrupt(error)
             sys.__excepthook__(kind, error, trace)
         else:
-            self.end()
+            self._end_in_one_line()
 
-    def end(self) -> None:
+    def _end_in_one_line(self) -> None:
         """Refuse all calls from now on, cancel those in flight, and say so in one line.
 
         A next Ctrl-C kills the process. So does this, if nothing is left but threads that have made calls and do not
         end, as in a retry's pause. The process dies by SIGINT, as every Python does after Ctrl-C: a shell shows 130.
         """
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if is_pythons := signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         with self._lock:
             self._is_ending = True
@@ -183,8 +184,10 @@ class Interrupts:
         deadline = time.monotonic() + _END_WITHIN_S
         while (left := _python_waits_for()) and left <= {*self._callers} and time.monotonic() < deadline:
             next(iter(left)).join(_LOOK_EVERY_S)
-        if left and left <= {*self._callers}:
+        if is_pythons and left and left <= {*self._callers}:
             atexit._run_exitfuncs()
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGINT)
 
     def _done(self) -> str:
