@@ -145,9 +145,7 @@ async def test_a_waiting_call_that_is_cancelled_leaves_the_queue(stand_in: Stand
     await asyncio.to_thread(stand_in.wait_for, count=4, timeout_s=90)
     assert pool.stats()["queue"] == 2
     asking[4].cancel()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    assert pool.stats()["queue"] == 1
+    await wait_until_async(lambda: pool.stats()["queue"] == 1, pool.stats)
     held_back.set()
     results = await asyncio.gather(*asking, return_exceptions=True)
     assert [result == "late" for result in results] == [True, True, True, True, False, True]
