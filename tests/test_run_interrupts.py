@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -153,25 +154,27 @@ def press_ctrl_c(script: Script) -> None:
 
 
 def read_until(terminal: int, text: str) -> str:
-    shown = ""
-    while text not in shown:
-        shown += os.read(terminal, 4096).decode()
-    return shown
+    shown = b""
+    while text.encode() not in shown:
+        assert select.select([terminal], [], [], 90)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown.decode()
 
 
 @pytest.mark.parametrize("lm", ["LM", "ClaudeCodeLM"])
 def test_ctrl_c_ends_gepa_on_eight_threads_with_one_line(
-    start: Start, stand_in: StandIn, tmp_path: Path, lm: str
+    start: Start, stand_in: StandIn, tmp_path: Path, terminal: tuple[int, str], lm: str
 ) -> None:
     pytest.importorskip("dspy")
+    ours, path = terminal
     stand_in.respond = late_after(5)
-    script = start(GEPA, lm)
+    script = start(f"{OPEN_TERMINAL}{GEPA}", lm, path)
     stand_in.wait_for(5 + 8, timeout_s=90)
-    press_ctrl_c(script)
+    os.write(ours, b"\x03")
+    shown = read_until(ours, "from DSPy's cache.")
     assert script.program.wait() == -signal.SIGINT  # 130 in a shell
-    errors = (tmp_path / "errors").read_text()
-    assert "Traceback" not in errors
-    assert [line for line in errors.splitlines() if "Interrupted" in line] == [
+    assert "Traceback" not in shown
+    assert [line for line in re.split(r"[\r\n]+", shown) if "Interrupted" in line] == [
         "Interrupted: 5 calls answered, and 8 cancelled. To continue, start the same program again, which takes "
         "finished answers from DSPy's cache."
     ]
