@@ -110,6 +110,16 @@ print(ask("main"), signal.getsignal(signal.SIGINT) is signal.default_int_handler
 signal.signal(signal.SIGINT, lambda *_: print("a handler of its own"))
 with ThreadPoolExecutor() as pool:
     print(pool.submit(ask, "slow").result())
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with ThreadPoolExecutor() as pool:
+    try:
+        with litellm_claude_code.provider.track_run() as run:
+            late = pool.submit(ask, "late")
+            time.sleep(600)
+    except KeyboardInterrupt:
+        pass
+    print(reason_of(late), run.summary().in_flight)
 """
 IN_A_THREAD = """
 import threading, time
@@ -231,8 +241,10 @@ def test_a_program_that_catches_ctrl_c_goes_on_and_handlers_are_left_alone(start
     press_ctrl_c(script)
     wait_until(lambda: "a handler of its own" in (script.home / "out").read_text())
     may_answer.set()
-    assert script.wait() == ("ended ended ended\nok\nok True\na handler of its own\nok\n", "")
-    assert len(stand_in.requests) == 5
+    stand_in.wait_for(6, timeout_s=60)
+    press_ctrl_c(script)
+    assert script.wait() == ("ended ended ended\nok\nok True\na handler of its own\nok\nended 0\n", "")
+    assert len(stand_in.requests) == 6
 
 
 def cells_of_notebook_3(where: dict[str, Any]) -> list[str]:
