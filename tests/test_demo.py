@@ -6,14 +6,13 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .support.scripts import Forker, remember_check
+from .support.scripts import Forker, Program, remember_check
 from .support.waiting import wait_until
 
 pytest.importorskip("dspy")
@@ -49,54 +48,53 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_the_score_rises_and_the_run_is_accounted_for(
-    environment: Mapping[str, str], checked_cli: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def started(
+    environment: dict[str, str], checked_cli: Path, forks: Forker, tmp_path: Path, tmp_path_factory: Any
+) -> Iterator[tuple[Program, Path, Path]]:
+    """The demo, forked, and the files of its stdout and stderr, which are not in its folders."""
     remember_check(checked_cli, tmp_path / "cache")
-    command = [sys.executable, "-m", "examples.support_tickets", *ARGUMENTS]
-    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    out, errors = (tmp_path_factory.mktemp("demo") / name for name in ("out", "errors"))
+    out.touch()
+    errors.touch()
+    demo = forks.fork(INTERRUPTIBLE, *ARGUMENTS, env=environment, out=out, errors=errors, cwd=ROOT)
+    yield demo, out, errors
+    demo.kill()
 
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    first_line = ran.stdout.splitlines()[0]
+
+def test_the_score_rises_and_the_run_is_accounted_for(
+    started: tuple[Program, Path, Path], environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    demo, out, errors = started
+    code, printed = demo.wait(240), out.read_text()
+    assert (code, errors.read_text()) == (0, "")
+    first_line = printed.splitlines()[0]
     assert first_line.startswith("Stand-in: no login is used")
     assert "scripted" in first_line
-    before, after = map(int, _find(r"^score +(\d+) % → (\d+) %$", ran.stdout))
+    before, after = map(int, _find(r"^score +(\d+) % → (\d+) %$", printed))
     assert before + 20 <= after
     count = r" +([\d,]+)"
-    row = _find(rf"^all{count * 7} +([\d.]+) ", ran.stdout)
+    row = _find(rf"^all{count * 7} +([\d.]+) ", printed)
     calls, cached, failed, requests, tokens_in, _, tokens_out = (int(cell.replace(",", "")) for cell in row[:7])
     cost_usd = row[7]
     assert (cached, failed, requests) == (0, 0, calls)
     assert int(calls) > 40
     assert int(tokens_in) > int(tokens_out) > int(calls)
     assert float(cost_usd) > 0
-    assert _find(r"^The stand-in saw (\d+) requests", ran.stdout) == (str(calls),)
-    assert float(*_find(r"^([\d.]+) s in total\. ", ran.stdout)) > 0
-    assert "  - Tickets about " in ran.stdout.partition("Instruction after:")[2]
+    assert _find(r"^The stand-in saw (\d+) requests", printed) == (str(calls),)
+    assert float(*_find(r"^([\d.]+) s in total\. ", printed)) > 0
+    assert "  - Tickets about " in printed.partition("Instruction after:")[2]
     _assert_nothing_left(environment, tmp_path)
 
 
 def test_ctrl_c_ends_it_within_seconds(
-    environment: dict[str, str],
-    checked_cli: Path,
-    forks: Forker,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    started: tuple[Program, Path, Path], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    remember_check(checked_cli, tmp_path / "cache")
-    out, errors = (tmp_path_factory.mktemp("demo") / name for name in ("out", "errors"))
-    out.touch()
-    errors.touch()
-    demo = forks.fork(INTERRUPTIBLE, *ARGUMENTS, env=environment, out=out, errors=errors, cwd=ROOT)
-    try:
-        wait_until(lambda: demo.poll() is not None or "score before" in out.read_text(), errors.read_text)
-        assert demo.poll() is None, errors.read_text()
-        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the Claude Code processes get it as well
-        assert demo.wait() == 130
-    finally:
-        demo.kill()
-
+    demo, out, errors = started
+    wait_until(lambda: demo.poll() is not None or "score before" in out.read_text(), errors.read_text)
+    assert demo.poll() is None, errors.read_text()
+    os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: the Claude Code processes get it as well
+    assert demo.wait() == 130
     assert errors.read_text().strip() == "Interrupted."
     _assert_nothing_left(environment, tmp_path)
 
