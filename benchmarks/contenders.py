@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
+import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -24,6 +26,7 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 from surroundings import Address
 
 import litellm_claude_code
+from litellm_claude_code.install import find_cli
 from litellm_claude_code.login import Login
 
 Frame = dict[str, Any]
@@ -34,7 +37,7 @@ OTHER_ALIAS: Final = "opus"
 MODELS: Final = {ALIAS: "claude-sonnet-5-5", OTHER_ALIAS: "claude-opus-5-5"}
 MODEL: Final = MODELS[ALIAS]
 MAX_TOKENS: Final = 256
-_DEADLINE_S: Final = 60.0
+_DEADLINE_S: Final = 600.0
 _WARM_UP_CALLS: Final = 5
 
 
@@ -133,6 +136,33 @@ class QueryPerCall:
 
     def settle(self) -> None:
         pass
+
+    def close(self) -> None:
+        pass
+
+
+class CommandLine:
+    """`claude -p` for each call, as GEPA's documentation wraps it (guides/claude-cli-as-proposer): no lean options."""
+
+    def __init__(self, address: Address) -> None:
+        path = find_cli()
+        if path is None:
+            raise RuntimeError("the Claude Code CLI is not installed")
+        self._command = [str(path), "-p"]
+        self._environment = {
+            **os.environ,
+            "ANTHROPIC_BASE_URL": address.base_url,
+            "ANTHROPIC_API_KEY": address.api_key,
+        }
+
+    def ask(self, question: Question) -> str:
+        """Return what the command prints."""
+        prompt = f"{question.system}\n\n{question.flat()}"
+        command = [*self._command, "--model", MODELS[question.alias], prompt]
+        done = subprocess.run(command, capture_output=True, text=True, env=self._environment, timeout=_DEADLINE_S)
+        if done.returncode != 0:
+            raise RuntimeError(f"claude -p failed: {done.stderr or done.stdout}")
+        return done.stdout
 
     def close(self) -> None:
         pass
