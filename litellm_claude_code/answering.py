@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,8 @@ async def answer(request: Request, current_pool: Callable[[], Pool]) -> ModelRes
         bugs_reported(request.model),
     ):
         try:
-            responses = await _responses(request, current_pool)
+            with _failing_if_closed(current_pool):
+                responses = await _responses(request, current_pool)
             with translating_an_answer():
                 response = merge_choices(responses)
         except CallFailed as failed:
@@ -47,7 +48,8 @@ async def stream(request: Request, current_pool: Callable[[], Pool]) -> AsyncIte
     chunks, waits = request.chunks(), Waits(request.observer)
     with INTERRUPTS.cancelling(), call_scope(request.observer, model=request.model, n=1), bugs_reported(request.model):
         try:
-            pool = await checked(current_pool(), timeout_s=request.call.timeout_s)
+            with _failing_if_closed(current_pool):
+                pool = await checked(current_pool(), timeout_s=request.call.timeout_s)
             async with aclosing(request.events(pool, partial(waits.note, 0))) as events:
                 async for event in events:
                     with translating_an_answer():
@@ -103,6 +105,16 @@ async def _responses(request: Request, current_pool: Callable[[], Pool]) -> list
             each.cancel()
         # Their waits have to end before the observer hears of the call's end.
         await asyncio.gather(*asking, return_exceptions=True)
+
+
+@contextmanager
+def _failing_if_closed(current_pool: Callable[[], Pool]) -> Iterator[None]:
+    """Raise `CallFailed`, not a cancellation, for a call that is cut off because everything is closed."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        current_pool()  # raises if so
+        raise
 
 
 def _as_litellm_error(failed: CallFailed, request: Request) -> Exception:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -12,9 +13,11 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.observer import Observer, observed_by
 from litellm_claude_code.provider import ClaudeCodeProvider
+from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import Answer, StandIn, Text, answer
 
 from .support.requests import user
+from .support.waiting import wait_until
 
 
 def request(stand_in: StandIn, text: str, **more: Any) -> dict[str, Any]:
@@ -210,3 +213,35 @@ def test_a_call_that_begins_while_all_is_closed_starts_nothing(
     closing.join()
     assert provider.stats() == {}
     assert stand_in.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_that_waits_for_the_self_check_while_all_is_closed_fails_with_a_reason(
+    stand_in: StandIn, tmp_path: Path, stream: bool
+) -> None:
+    cli = tmp_path / "claude"
+    cli.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exec echo "9.9.9 (Claude Code)"\n: > {tmp_path}/began\nexec cat'
+    )
+    cli.chmod(0o700)
+    provider = ClaudeCodeProvider(Settings(cli_path=cli))
+    errors: list[BaseException] = []
+    given = {key: value for key, value in request(stand_in, "Hello").items() if key != "model"}
+
+    def ask() -> None:
+        try:
+            if stream:
+                list(provider.streaming(model="sonnet", optional_params={}, **given))
+            else:
+                provider.completion(model="sonnet", optional_params={}, **given)
+        except BaseException as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_until((tmp_path / "began").exists)
+    provider.close()
+    asking.join()
+    [error] = errors
+    assert isinstance(error, litellm.APIConnectionError)
+    assert "the pool was closed" in str(error)

@@ -62,7 +62,8 @@ def ask(text):
     return response.choices[0].message.content
 """
 OPEN_TERMINAL = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever started the tests, nohup for example
 terminal = os.open(sys.argv.pop(), os.O_RDWR)  # the first that a session's leader opens is the session's own
 for number in range(3):
     os.dup2(terminal, number)
