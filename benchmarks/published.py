@@ -39,11 +39,12 @@ COMMAND_LINE: Final = "claude -p, a process per call"
 _SEED: Final = 17
 _SPREAD: Final = 0.5
 """Of the logarithm of an answer's time. Some examples take three times as long as others."""
-_SAMPLE_EVERY_S: Final = 1.0
+_SAMPLE_EVERY_S: Final = 5.0
 _WITHIN_S: Final = 3600.0
 _WAIT: Final = re.compile(r"\[answer after ([\d.]+) s\]")
 _PROMPT: Final = "You solve the task, step by step, and you name the rule that you applied. " * 40
-_ANSWER: Final = " The answer follows from the rule above." * 60
+_WORDS: Final = 60
+"""Of an answer: each is a frame of the stream, which costs CPU."""
 
 # Seconds, and how many examples were evaluated in them; 0 stands for a proposal of the reflection model.
 # From the outputs of DSPy's notebooks docs/docs/tutorials/gepa_aime (2025-08-12) and gepa_trusted_monitor (2025-10-14).
@@ -176,7 +177,7 @@ def _ask(contender: Asked, played: Played, question: Question) -> None:
 
 @contextmanager
 def _watched(played: Played) -> Iterator[None]:
-    """Look at the contender's processes once a second. The stand-in's own process is not counted."""
+    """Look at the contender's processes now and then: it costs CPU, too. The stand-in's own is not counted."""
     is_over, this = threading.Event(), psutil.Process()
     others = set(this.children(recursive=True))
 
@@ -208,7 +209,7 @@ def serve() -> None:
         if not told:
             return "Done."  # a request of the CLI's own
         line = told[-1].splitlines()[-1]
-        return answer(f"{line}{_ANSWER}", delay_s=float(_WAIT.findall(line)[-1]))
+        return answer(line + " word" * _WORDS, delay_s=float(_WAIT.findall(line)[-1]))
 
     with StandIn(respond=respond, models=["*"], validate=False) as stand_in:
         print(json.dumps({"base_url": stand_in.base_url, "api_key": stand_in.api_key}), flush=True)
