@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import surroundings
-from measuring import Goal, Part, percentile, table
+from measuring import Goal, Part, percentile, table, timed_ms
 from measuring import run as run_parts
 from optimizer import children_cpu_s
 from surroundings import Address
@@ -184,13 +184,13 @@ def measure_early(rounds: int) -> Part:
             for _ in range(rounds):
                 ours.close()
                 time.sleep(_REST_S)
-                calls_ms = [_timed_ms(ours.call) for _ in range(_HOT_AFTER + _HOT)]
+                calls_ms = [timed_ms(ours.call) for _ in range(_HOT_AFTER + _HOT)]
                 rounds_ms.append(calls_ms)
                 taken[FIRST] += calls_ms[:1]
                 taken[EARLY] += calls_ms[1:_EARLY]
                 taken[HOT] += calls_ms[_HOT_AFTER:]
                 time.sleep(_REST_S)
-                taken[QUERY] += [_timed_ms(query.call) for _ in range(_QUERIES)]
+                taken[QUERY] += [timed_ms(query.call) for _ in range(_QUERIES)]
         finally:
             ours.close()
     median_ms = {name: statistics.median(each) for name, each in taken.items()}
@@ -221,15 +221,6 @@ def measure_early(rounds: int) -> Part:
         ],
         data={"rounds_ms": rounds_ms, "query_ms": taken[QUERY]},
     )
-
-
-def _timed_ms(call: Callable[[str], str]) -> float:
-    user, began = f"Say {time.perf_counter_ns()}.", time.perf_counter()
-    answer = call(user)
-    took_ms = 1000 * (time.perf_counter() - began)
-    if user not in answer:  # the stand-in echoes the message
-        raise RuntimeError(f"{answer!r} is no answer to {user!r}")
-    return took_ms
 
 
 PARTS: Final[Mapping[str, Callable[[int], Part]]] = {"first": measure_first, "early": measure_early}

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,35 @@ class Timed(Protocol):
 
     def settle(self) -> None:
         """Prepare for the next call in the caller's thread. Does not wait for work in the background."""
+
+
+def timed_ms(call: Callable[[str], str]) -> float:
+    """Make one call, and return how many milliseconds it took. Raises `RuntimeError` for a wrong answer."""
+    user, began = f"Say {time.perf_counter_ns()}.", time.perf_counter()
+    answer = call(user)
+    took_ms = 1000 * (time.perf_counter() - began)
+    if user not in answer:  # the stand-in echoes the message
+        raise RuntimeError(f"{answer!r} is no answer to {user!r}")
+    return took_ms
+
+
+@contextmanager
+def repeated(look: Callable[[], None], *, every_s: float) -> Iterator[None]:
+    """Call `look` in a thread, at once and then every `every_s` seconds, until the block ends."""
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            look()
+            is_over.wait(every_s)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 @dataclass(kw_only=True)
@@ -64,12 +94,7 @@ class Row:
         """
         cpu = time.process_time()
         for number in range(self.calls_per_round):
-            user = f"Say {time.perf_counter_ns()}."
-            began = time.perf_counter()
-            answer = self.contender.call(user)
-            took = 1000 * (time.perf_counter() - began)
-            if user not in answer:  # the stand-in echoes the message
-                raise RuntimeError(f"{self.name} answered {answer!r} to {user!r}")
+            took = timed_ms(self.contender.call)
             (self.lead_in_ms if number < self.lead_in else self.latencies_ms).append(took)
             self.contender.settle()
             time.sleep(self.pause_s)

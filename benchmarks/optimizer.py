@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import surroundings
-from measuring import THREADS, Goal, Part, at_once, percentile, table
+from measuring import THREADS, Goal, Part, at_once, percentile, repeated, table
 from surroundings import Address
 
 if TYPE_CHECKING:
@@ -119,7 +116,11 @@ def play(
     seen = surroundings.requests_seen(address)
     cli_cpu_s, own_cpu_s = children_cpu_s(), time.process_time()
     began = time.perf_counter()
-    with _sampled(run.timeline, stats):
+
+    def sample() -> None:
+        run.timeline.append((round(time.perf_counter() - began, 3), stats().get("workers", {})))
+
+    with repeated(sample, every_s=_SAMPLE_EVERY_S):
         for phase in phases:
             run.latencies_s.append(_ask(contender, phase.proposal))
             items = [partial(_do, contender, item) for item in phase.items]
@@ -144,30 +145,6 @@ def _ask(contender: Asked, question: Question) -> float:
     if question.user not in answer:  # the stand-in echoes the question
         raise RuntimeError(f"{answer!r} is no answer to {question.user!r}")
     return time.perf_counter() - began
-
-
-@contextmanager
-def _sampled(timeline: list[tuple[float, dict[str, int]]], stats: Callable[[], Any]) -> Iterator[None]:
-    """Sample the workers' states at a fixed interval."""
-    began, is_over = time.perf_counter(), threading.Event()
-
-    def sample() -> None:
-        while not is_over.is_set():
-            timeline.append((round(time.perf_counter() - began, 3), stats().get("workers", {})))
-            is_over.wait(_SAMPLE_EVERY_S)
-
-    sampler = threading.Thread(target=sample, daemon=True)
-    sampler.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        sampler.join()
-
-
-def cores() -> int:
-    """Return how many cores this Python process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def children_cpu_s() -> float:
@@ -214,6 +191,8 @@ def measure(delays: Sequence[str] = ("0.2", "1")) -> Part:
 
 
 def _part(phases: list[Phase], runs: dict[str, dict[str, Run]]) -> Part:
+    from litellm_claude_code.settings import cores
+
     calls = sum(phase.calls for phase in phases)
     goals = []
     if quick := runs.get("0.2"):

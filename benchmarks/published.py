@@ -1,7 +1,7 @@
 """Published GEPA runs, played again: as many questions at once as then, and answers that take as long, or a tenth.
 
     python benchmarks/published.py monitor     # 8 threads, 106 s for each contender
-    python benchmarks/published.py hover       # 64 threads, 93 s
+    python benchmarks/published.py hover       # 64 threads, 95 s; more with fewer processes
     python benchmarks/published.py aime        # 32 threads, 12 minutes
 
 Nothing is optimized here. What is played is the schedule: the evaluations with their numbers of examples, the
@@ -13,22 +13,22 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import os
 import random
 import re
 import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 import surroundings
-from measuring import Goal, Part, at_once, run, table
+from measuring import Goal, Part, at_once, repeated, run, table
 from optimizer import DIRECT, OURS, QUERY, Asked, children_cpu_s
 from surroundings import Address
 
@@ -39,7 +39,8 @@ COMMAND_LINE: Final = "claude -p, a process per call"
 _SEED: Final = 17
 _SPREAD: Final = 0.5
 """Of the logarithm of an answer's time. Some examples take three times as long as others."""
-_SAMPLE_EVERY_S: Final = 5.0
+_WEIGH_EVERY_S: Final = 5.0
+"""Not often, because it takes CPU from the contender."""
 _WITHIN_S: Final = 3600.0
 _WAIT: Final = re.compile(r"\[answer after ([\d.]+) s\]")
 _PROMPT: Final = "You solve the task, step by step, and you name the rule that you applied. " * 40
@@ -139,7 +140,8 @@ def play(contender: Asked, address: Address, published: Published, plan: Sequenc
     played = Played()
     seen = surroundings.requests_seen(address)
     cpu_s, began = time.process_time() + children_cpu_s(), time.perf_counter()
-    with _watched(played):
+    weigh = partial(_weigh, played, psutil.Process().children(recursive=True))  # the stand-in does not count
+    with repeated(weigh, every_s=_WEIGH_EVERY_S):
         candidate = 0
         for number, stage in enumerate(plan):
             candidate += stage.is_proposal
@@ -175,29 +177,15 @@ def _ask(contender: Asked, played: Played, question: Question) -> None:
         played.failed.append("another answer")
 
 
-@contextmanager
-def _watched(played: Played) -> Iterator[None]:
-    """Look at the contender's processes now and then: it costs CPU, too. The stand-in's own is not counted."""
-    is_over, this = threading.Event(), psutil.Process()
-    others = set(this.children(recursive=True))
-
-    def watch() -> None:
-        while not is_over.wait(_SAMPLE_EVERY_S):
-            children = [child for child in this.children(recursive=True) if child not in others]
-            pss = 0
-            for child in children:
-                with suppress(psutil.Error, AttributeError):  # it has ended; only Linux tells the PSS
-                    pss += child.memory_full_info().pss
-            played.most_processes = max(played.most_processes, len(children))
-            played.most_pss_mb = max(played.most_pss_mb, pss / 1e6)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        watcher.join()
+def _weigh(played: Played, others: Collection[psutil.Process]) -> None:
+    """Note how many child processes there are besides `others`, and their memory."""
+    children = [child for child in psutil.Process().children(recursive=True) if child not in others]
+    pss = 0
+    for child in children:
+        with suppress(psutil.Error, AttributeError):  # it has ended; only Linux tells the PSS
+            pss += child.memory_full_info().pss
+    played.most_processes = max(played.most_processes, len(children))
+    played.most_pss_mb = max(played.most_pss_mb, pss / 1e6)
 
 
 def serve() -> None:
@@ -274,6 +262,8 @@ def measure(name: str, who: Sequence[str], shorter: float) -> Part:
 
 
 def _parts(options: argparse.Namespace) -> Iterator[tuple[str, Part]]:
+    if options.max_workers:
+        os.environ["LITELLM_CLAUDE_CODE_MAX_WORKERS"] = str(options.max_workers)  # within the scratch home
     for name in options.runs or RUNS:
         yield name, measure(name, options.only or (OURS, DIRECT, QUERY, COMMAND_LINE), options.shorter)
 
@@ -283,6 +273,7 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="*", metavar="RUN", help=f"of {', '.join(RUNS)} (default: all)")
     parser.add_argument("--only", nargs="+", metavar="WAY", help="these contenders, by name (default: all)")
     parser.add_argument("--shorter", type=float, default=1, metavar="N", help="divide all answer times by this, too")
+    parser.add_argument("--max-workers", type=int, metavar="N", help="at most N processes of claude_code/'s")
     if sys.argv[1:2] == ["--serve"]:  # the process of the stand-in
         serve()
     else:

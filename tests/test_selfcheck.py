@@ -96,7 +96,7 @@ async def test_the_installed_cli_passes_once_for_all_callers_until_it_changes_wi
         each.symlink_to(cli)
     leaving, *staying = (asyncio.create_task(ensure_checked(Settings(cli_path=names[0]))) for _ in range(5))
     await wait_until_async((tmp_path / "starts").exists)
-    leaving.cancel()  # a caller who leaves does not end the check for the others
+    leaving.cancel()  # the check goes on for the other callers when one of them leaves
     await asyncio.gather(*staying)
     assert leaving.cancelled()
     assert starts(tmp_path) == 3

@@ -27,8 +27,9 @@ class WarmUps:
     ) -> None:
         """Boot workers until `n` of the pool's `workers` are ready for calls with this system prompt.
 
-        `boot` boots as many as it is told, or as there is room for. If no worker boots any longer, `n` is out of reach,
-        and the wait ends. Raises `CallFailed` if a process cannot be started.
+        `boot` starts the workers that are still missing, or fewer if there is no room for all. The wait also ends if no
+        worker is booting any more, because then there will not be `n`. Raises `CallFailed` if a process cannot be
+        started.
         """
         self._in_progress[login] += 1
         try:
