@@ -268,13 +268,15 @@ PoolMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=4
 test_the_pools_rules_hold = PoolMachine.TestCase
 
 
-async def test_where_there_is_no_cli_the_call_says_how_to_get_one() -> None:
+async def test_without_a_cli_a_call_and_a_warm_up_say_how_to_get_one() -> None:
     def make(login: Login, **more: Any) -> Any:
         raise CLINotFoundError
 
     pool = Pool(Settings(self_check=False), make_worker=make)
     with pytest.raises(CallFailed, match="pip install"):
         await anext(pool.events(PlainCall(model="m", system="", extra_body="{}", prompt="p", login=LOGINS[0])))
+    with pytest.raises(CallFailed, match="pip install"):
+        await pool.warm_up(LOGINS[0], system=None, n=1)
 
 
 async def test_a_warm_up_fails_with_its_own_process_only_and_a_closed_pool_takes_no_agent() -> None:

@@ -226,7 +226,7 @@ class Pool:
             else:
                 waiter.lease.set_result(lease)
         for login in plan.boot:
-            self._boot(login)
+            self._boot_for_waiting(login)
 
     def _startable(self) -> list[Waiter]:
         """Return the waiting calls that may start now, and look again when the next pause ends."""
@@ -245,20 +245,29 @@ class Pool:
                 self._fail([waiter], failed)
                 self._close_unneeded_boots(waiter.login)
 
+    def _boot_for_waiting(self, login: Login) -> None:
+        """Start to boot a worker. If its process cannot be prepared, fail the calls that wait for one."""
+        try:
+            self._boot(login)
+        except CallFailed as failed:
+            self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
+
     def _boot(self, login: Login) -> None:
+        """Start to boot a worker. Raises `CallFailed` if its process cannot even be prepared."""
         try:
             worker = self._make_worker(login, settings=self.settings, on_change=self._on_worker_change)
         except Exception as error:
             from ..process._sdk import from_sdk
 
             failed = from_sdk(error, is_sent=False)
-            self._fail([waiter for waiter in self._queue if waiter.login == login], failed)
         else:
             self._counts["boots"] += 1
             self.workers.append(worker)
+            return
+        raise failed
 
     def _boot_more(self, login: Login, n: int) -> None:
-        """Boot `n` workers, or as many as there is room for."""
+        """Boot `n` workers, or as many as there is room for. Raises `CallFailed` like `_boot`."""
         room = 0 if self._is_closed else self.settings.max_workers - self.agent_slots.taken - len(self.workers)
         for _ in range(min(n, room)):
             self._boot(login)
