@@ -79,7 +79,6 @@ WITHIN_FUNCTIONS = {
     ("provider", "selfcheck.run"): _SDK,
     ("selfcheck.check", "selfcheck.run"): _DUE,
     ("process.cli_process", "process._sdk"): _SPAWNED,
-    ("process.cli_process", "process.transport"): _SPAWNED,
     ("process.worker", "process._sdk"): _SPAWNED,
     ("pool.pool", "process._sdk"): _SPAWNED,
     ("registration", "agents.registry"): _SDK,
@@ -100,7 +99,6 @@ OF_THE_SDK = {
     "agents.trace",
     "process._sdk",
     "process.cli_process",
-    "process.transport",
 }
 USERS = ("litellm_claude_code_cli", "dspy_adapter", "examples", "notebooks", "benchmarks")
 

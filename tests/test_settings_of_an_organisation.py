@@ -83,7 +83,7 @@ async def ask_without_a_look(login: Login) -> None:
             pytest.fail("the service's settings did not arrive")
         content = [{"type": "text", "text": "Hello"}]
         message = {"role": "user", "content": content}
-        await process.send({"type": "user", "message": message, "parent_tool_use_id": None})
+        process.send({"type": "user", "message": message, "parent_tool_use_id": None})
         while (frame := await process.next_frame()) is not None and frame.get("type") != "result":
             pass
     finally:

@@ -135,9 +135,9 @@ class AgentProcess:
                 return
             await anyio.sleep(_LOOK_AT_SERVERS_EVERY_S)
 
-    async def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame) -> None:
         """Send a frame of the conversation."""
-        await self._process.send(frame)
+        self._process.send(frame)
 
     async def next(self) -> Frame:
         """Return the next frame of the conversation. Raises what ended the process, if it has ended."""

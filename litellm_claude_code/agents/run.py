@@ -194,13 +194,13 @@ class AgentRun:
         for message in self._call.messages[:-1]:
             mark = str(uuid.uuid4())
             more = {"shouldQuery": False, "client_composed": True} if message["role"] == "user" else {}
-            await process.send(_frame(message, mark, **more))
+            process.send(_frame(message, mark, **more))
             with anyio.fail_after(self._pool.settings.step_timeout_s):
                 while not _has_been_accepted(await process.next(), mark):
                     pass
 
     async def _send_and_read(self, process: AgentProcess) -> None:
-        await process.send(_frame(self._call.messages[-1], self._message_id, client_composed=True))
+        process.send(_frame(self._call.messages[-1], self._message_id, client_composed=True))
         noted = 0
         try:
             while not self._trace.is_over:

@@ -8,26 +8,16 @@ it must not import the SDK: that takes half a second.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream, TextSendStream
-from claude_agent_sdk import (
-    ClaudeAgentOptions,
-    ClaudeSDKError,
-    CLIJSONDecodeError,
-    CLINotFoundError,
-    ProcessError,
-)
-from claude_agent_sdk._internal._task_compat import spawn_detached
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKError, CLINotFoundError, Transport
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from .. import cli_protocol as cli
+from ..cli_protocol import Frame
 from ..errors import (
     CallFailed,
     ConnectionBroken,
@@ -40,15 +30,12 @@ from ..errors import (
 )
 from ..install import NO_CLI
 from ..trusted import UntrustedFolder
+from .connection import Connection
 
-LARGEST_FRAME_BYTES: Final = 256 << 20
 # Specific before general. The exceptions' own texts may quote a prompt.
 _LOST: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (TimeoutError, "the process did not answer in time"),
-    (ProcessError, "the process ended"),
-    (CLIJSONDecodeError, "the process wrote something that is not JSON"),
     (ClaudeSDKError, "the connection to the process broke"),
-    (ConnectionBroken, "the connection to the process broke"),
     (OSError, "the connection to the process broke"),
 )
 
@@ -58,58 +45,38 @@ def command_line(options: ClaudeAgentOptions) -> list[str]:
     return SubprocessCLITransport(prompt=_no_prompt(), options=options)._build_command()
 
 
-class Subprocess(SubprocessCLITransport):
-    """The SDK's subprocess transport for a process that has been spawned, and is sent prompts later.
+class ClientTransport(Transport):
+    """What the SDK's client sees of a connection: the control frames that are meant for it."""
 
-    The SDK does the framing. This package starts and ends the process, because the SDK has two problems here. It
-    passes on this process's whole environment, and raises `KeyError` if another thread removes a variable while it
-    reads them. At exit it signals all processes that it has started (`_ACTIVE_CHILDREN`). It does so
-    even in a forked child, although the processes belong to the parent; and if asyncio is checking at the same time
-    whether a process has ended, asyncio logs a warning on stderr.
-    """
-
-    def __init__(self, process: Process, *, stderr: Callable[[str], None]) -> None:
-        """Take over a process, and start to read its stderr: `stderr` is called with each line."""
-        options = ClaudeAgentOptions(max_buffer_size=LARGEST_FRAME_BYTES, stderr=stderr)
-        super().__init__(prompt=_no_prompt(), options=options)
-        self._process = process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._stdin_stream = TextSendStream(process.stdin)
-        self._stdout_stream = TextReceiveStream(process.stdout)
-        self._stderr_stream = TextReceiveStream(process.stderr)
-        self._stderr_task = spawn_detached(self._handle_stderr())
-        self._ready = True
+    def __init__(self, connection: Connection, *, initialize: Mapping[str, Any] | None = None) -> None:
+        """Wrap a connection. The fields in `initialize` are added to the SDK's frame of this name."""
+        self._connection = connection
+        self._initialize = initialize
 
     async def connect(self) -> None:
-        """Do nothing: the process runs, and is connected. The SDK's client calls this."""
+        """Do nothing: the process runs, and is connected."""
 
-    @property
-    def pid(self) -> int | None:
-        """Return the process id, or None after `close`."""
-        return self._process.pid if self._process is not None else None
+    async def write(self, data: str) -> None:
+        """Write data, with our own fields if it is the frame `initialize`."""
+        if self._initialize and (extended := with_initialize_fields(data, self._initialize)) is not None:
+            self._initialize, data = None, extended
+        self._connection.write(data)
 
-    def send_signal(self, signal: int) -> None:
-        """Send a signal to the process, if it still runs."""
-        if self._process is not None and self._process.returncode is None:
-            # asyncio's method polls the process first, and so may take the exit status before asyncio's child watcher,
-            # which then logs a warning on stderr that the status is unknown.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, signal)
+    async def read_messages(self) -> AsyncIterator[Frame]:
+        """Yield the control frames until the process ends. What ended it is not raised: the SDK would log it."""
+        while (frame := await self._connection.client_frames.get()) is not None:
+            yield frame
 
-    def close_pipes(self) -> None:
-        """Close this Python process's ends of the pipes, without their event loop: that is the parent's after a fork.
+    async def close(self) -> None:
+        """Do nothing: the process is ended by `CliProcess.end`."""
 
-        uvloop does not expose the files, so they stay open.
-        """
-        # The SDK's process is anyio's, which wraps asyncio's, which has the subprocess transport with the pipes.
-        asyncio_process = getattr(self._process, "_process", None)
-        subprocess = getattr(asyncio_process, "_transport", None)
-        pipes = [subprocess.get_pipe_transport(number) for number in range(3)] if subprocess is not None else []
-        for pipe in pipes:
-            if pipe is not None and (file := pipe.get_extra_info("pipe")) is not None:
-                file.close()
+    def is_ready(self) -> bool:
+        """Return whether the process can be written to."""
+        return not self._connection.exited.is_set()
+
+    async def end_input(self) -> None:
+        """Close the process's stdin."""
+        self._connection.end_input()
 
 
 async def _no_prompt() -> AsyncIterator[dict[str, Any]]:
@@ -139,7 +106,7 @@ def from_sdk(error: BaseException, *, is_sent: bool) -> CallFailed:
         return CallFailed(Failure(kind="cli_not_found", text=NO_CLI))
     if (text := _of_the_machine(error)) is not None:
         return CallFailed(Failure(kind="machine", text=text))
-    if isinstance(error, StepRefused):
+    if isinstance(error, StepRefused | ConnectionBroken):
         failure = Failure(kind="lost", text=str(error))
         return CallFailed(failure) if is_sent else WorkerLost(failure)
     text = next((text for kind, text in _LOST if isinstance(error, kind)), None)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from anyio.abc import Process
 
 from .. import cli_protocol as cli
 from ..auth import wrong_login
@@ -24,12 +22,11 @@ from ..errors import CallFailed, Failure
 from ..in_force import Guard
 from ..login import Login
 from ..settings import Settings
+from .connection import Connection
 from .spawning import Start
 
 if TYPE_CHECKING:
     from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient
-
-    from .transport import ControlTransport
 
 _SPAWN_WITHIN_S: Final = 5.0
 _CLOSE_WITHIN_S: Final = 5.0
@@ -60,30 +57,19 @@ class CliProcess:
         self._settings = settings
         self._client_options = client_options
         self._initialize = initialize
-        self._on_exit = on_exit
-        self._stderr: deque[str] = deque(maxlen=20)
+        self._connection = Connection(on_exit=on_exit)
         self._spawning: asyncio.Task[None] | None = None
-        self._connection: tuple[ControlTransport, ClaudeSDKClient] | None = None
+        self._client: ClaudeSDKClient | None = None
 
     @property
     def pid(self) -> int | None:
         """Return the process id, or None before the process is spawned."""
-        return self._transport.pid if self._connection is not None else None
-
-    @property
-    def _transport(self) -> ControlTransport:
-        assert self._connection is not None, "not spawned"
-        return self._connection[0]
-
-    @property
-    def _client(self) -> ClaudeSDKClient:
-        assert self._connection is not None, "not spawned"
-        return self._connection[1]
+        return self._connection.pid
 
     @property
     def last_line_of_stderr(self) -> str:
         """Return what the process said last on stderr, without secrets. Show it before a prompt was sent only."""
-        return self._login.redact(self._stderr[-1]) if self._stderr else ""
+        return self._login.redact(self._connection.last_line_on_stderr)
 
     async def boot(self) -> dict[str, Any]:
         """Spawn the process and do the handshake. Return the server info that the CLI reports.
@@ -109,34 +95,26 @@ class CliProcess:
         await asyncio.shield(self._spawning)
 
     async def _spawn(self) -> None:
-        process = await self._start.spawn()
-        try:
-            self._connection = self._connect(process)
-        except BaseException:
-            process.kill()
-            raise
-
-    def _connect(self, process: Process) -> tuple[ControlTransport, ClaudeSDKClient]:
+        await self._start.spawn(self._connection)
         from claude_agent_sdk import ClaudeSDKClient
 
-        from ._sdk import Subprocess
-        from .transport import ControlTransport
+        from ._sdk import ClientTransport
 
-        subprocess = Subprocess(process, stderr=self._stderr.append)
-        transport = ControlTransport(subprocess, initialize=self._initialize, on_exit=self._on_exit)
-        return transport, ClaudeSDKClient(self._client_options, transport=transport)
+        transport = ClientTransport(self._connection, initialize=self._initialize)
+        self._client = ClaudeSDKClient(self._client_options, transport=transport)
 
     async def initialize(self) -> dict[str, Any]:
         """Do the handshake and return the server info. Raises `CallFailed` if the process would pay in another way.
 
         If the process ends meanwhile, raises what ended it: the SDK's client would not notice.
         """
+        assert self._client is not None, "not spawned"
         connecting = asyncio.ensure_future(self._client.connect())
-        exited = asyncio.ensure_future(self._transport.exited.wait())
+        exited = asyncio.ensure_future(self._connection.exited.wait())
         try:
             await asyncio.wait({connecting, exited}, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
-                raise self._transport.ended()
+                raise self._connection.ended()
             await connecting
         finally:
             connecting.cancel()
@@ -153,27 +131,27 @@ class CliProcess:
     async def control(
         self, subtype: str, *, timeout_s: float | None = None, then: tuple[Frame, ...] = (), **fields: Any
     ) -> Frame:
-        """Send a control request, followed by the frames `then`, and return the reply: see `ControlTransport.control`.
+        """Send a control request, followed by the frames `then`, and return the reply: see `Connection.control`.
 
         The timeout is `Settings.step_timeout_s` unless given.
         """
         timeout_s = self._settings.step_timeout_s if timeout_s is None else timeout_s
-        return await self._transport.control(subtype, timeout_s=timeout_s, then=then, **fields)
+        return await self._connection.control(subtype, timeout_s=timeout_s, then=then, **fields)
 
-    async def send(self, *frames: Frame) -> None:
-        """Send frames of the conversation in a single write."""
-        await self._transport.send(*frames)
+    def send(self, *frames: Frame) -> None:
+        """Send frames of the conversation in a single write. Raises what ended the process."""
+        self._connection.send(*frames)
 
     async def next_frame(self) -> Frame | None:
         """Return the next frame of the conversation, or `None` after `wake`. Raises what ended the process."""
-        frame = await self._transport.frames.get()
-        if frame is None and self._transport.exited.is_set():
-            raise self._transport.ended()
+        frame = await self._connection.frames.get()
+        if frame is None and self._connection.exited.is_set():
+            raise self._connection.ended()
         return frame
 
     def wake(self) -> None:
         """Make `next_frame` return `None`."""
-        self._transport.frames.put_nowait(None)
+        self._connection.frames.put_nowait(None)
 
     async def end(self, *, politely_s: float = 0.0, terminate_s: float) -> None:
         """End the process. Every await has a deadline.
@@ -184,30 +162,29 @@ class CliProcess:
         if self._spawning is not None:
             with anyio.move_on_after(_SPAWN_WITHIN_S):
                 await asyncio.gather(asyncio.shield(self._spawning), return_exceptions=True)
-        if self._connection is None:
+        if self._connection.pid is None:
             return
-        transport = self._transport
         if politely_s:
-            with contextlib.suppress(Exception), anyio.move_on_after(politely_s):
-                await transport.end_input()
-                await transport.exited.wait()
-        transport.send_signal(signal.SIGTERM)
+            self._connection.end_input()
+            with anyio.move_on_after(politely_s):
+                await self._connection.wait()
+        self._connection.send_signal(signal.SIGTERM)
         with anyio.move_on_after(terminate_s):
-            if transport.pid is not None:
-                await transport.exited.wait()
-        transport.send_signal(signal.SIGKILL)
+            await self._connection.wait()
+        self._connection.send_signal(signal.SIGKILL)
         with anyio.move_on_after(_CLOSE_WITHIN_S):
-            with contextlib.suppress(Exception):  # the client fails if the process was killed during its handshake
-                await self._client.disconnect()
-            await transport.close()
+            if self._client is not None:
+                with contextlib.suppress(Exception):  # it fails if the process was killed during its handshake
+                    await self._client.disconnect()
+            await self._connection.wait()
+        self._connection.close()
 
     def detach_after_fork(self) -> None:
         """Close a forked child's copies of the pipes. Only the files are closed: their event loop is the parent's.
 
         The process still ends with the parent, because of the command prefix that it is launched with.
         """
-        if self._connection is not None:
-            self._transport.close_pipes()
+        self._connection.close_files()
 
 
 async def finished(clean_up: Coroutine[Any, Any, None]) -> None:

@@ -5,13 +5,11 @@ Imports no SDK: that takes half a second, in which a process that was spawned be
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE
-
-import anyio
-from anyio.abc import Process
 
 from ..errors import ConnectionBroken, NoCli
 from ..install import NO_CLI
@@ -25,12 +23,13 @@ class Start:
     env: Mapping[str, str] = field(repr=False)
     cwd: Path
 
-    async def spawn(self) -> Process:
-        """Spawn the process. Raises `NoCli`, or `ConnectionBroken` if the working folder is gone."""
+    async def spawn(self, connection: asyncio.SubprocessProtocol) -> None:
+        """Spawn the process with this end of its pipes. Raises `NoCli`, or `ConnectionBroken` without its folder."""
         try:
             # In a session of its own the process does not receive a terminal's or notebook's Ctrl-C. The caller does.
-            return await anyio.open_process(
-                self.command,
+            await asyncio.get_running_loop().subprocess_exec(
+                lambda: connection,
+                *self.command,
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,

@@ -80,11 +80,11 @@ class CallSteps:
         call_timeout_s = math.inf if call.timeout_s is None else call.timeout_s
         return min(self._settings.step_timeout_s, _ABANDONED_GRACE_S + call_timeout_s)
 
-    async def send_prompt(self, call: PlainCall, *, message_id: str) -> None:
+    def send_prompt(self, call: PlainCall, *, message_id: str) -> None:
         """Make the CLI send its request. On the wire, the call's body replaces this message if it is in force."""
         text = call.prompt[:_PROMPT_CHARACTERS]
         content = [{"type": "text", "text": text if text.strip() else "."}, LEFT_OUT_BLOCK]
-        await self._process.send(_user_message(content, uuid=message_id, client_composed=True))
+        self._process.send(_user_message(content, uuid=message_id, client_composed=True))
 
     async def interrupt(self, reading: Reading) -> None:
         """Interrupt the CLI's running turn.
@@ -119,7 +119,7 @@ class CallSteps:
         if self._disarming is None:
             await self.disarm(clear)
         else:
-            await self._process.send(clear)
+            self._process.send(clear)
             await self._disarming
             self._disarming = None
         with anyio.fail_after(self._settings.step_timeout_s):

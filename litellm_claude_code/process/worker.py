@@ -146,7 +146,7 @@ class Worker:
                 self.system = lease.call.system
             if not lease.is_abandoned:
                 lease.is_sent = True
-                await self._steps.send_prompt(lease.call, message_id=lease.id)
+                self._steps.send_prompt(lease.call, message_id=lease.id)
                 await self._read(lease)
             self._set_state(State.RESETTING)
             await self._steps.reset()
