@@ -209,14 +209,24 @@ def server(stand_in: StandIn, one_server: Served) -> Served:
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forker]:
-    with forker("claude_agent_sdk", "litellm") as started:
+    """For programs that use litellm."""
+    of_the_first_call = ("litellm.litellm_core_utils.default_encoding", "litellm.proxy._types")  # half a second of CPU
+    with forker("claude_agent_sdk", "litellm", *of_the_first_call) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def server_forks() -> Iterator[Forker]:
+def server_forks(forks: Forker) -> Iterator[Forker]:
     """For programs that run litellm's proxy, which takes as long to import as litellm itself."""
-    with forker("claude_agent_sdk", "litellm.proxy.proxy_server") as started:
+    with forks.with_imports("litellm.proxy.proxy_server") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def dspy_forks(forks: Forker) -> Iterator[Forker]:
+    """For programs that use DSPy and GEPA."""
+    pytest.importorskip("dspy")
+    with forks.with_imports("dspy", "gepa") as started:
         yield started
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +18,10 @@ from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn
 from litellm_claude_code.testing.made_up import respond as made_up_answer
 from litellm_claude_code_cli.exits import ExitCode
 
+from .support.forked_run import FORKED_RUN
 from .support.limits import limited
-from .support.processes import COMMAND
-from .support.scripts import Forker, remember_check
+from .support.processes import RUN_COMMAND
+from .support.scripts import Forker, Script, remember_check
 
 ROOT = Path(__file__).parent.parent
 MODELS = ("claude_code/haiku", "claude_code/opus")
@@ -60,11 +59,11 @@ def ask(text, model="claude_code/haiku", **more):
     return litellm.completion(model=model, messages=[{"role": "user", "content": str(text)}], num_retries=0, **more)
 
 def until_the_end(text):
-    while True:  # catches all there is, and sleeps
+    while True:  # catches all there is, and sleeps: the seconds until it is ended cost little
         try:
             ask(text)
         except BaseException:
-            time.sleep(0.01)
+            time.sleep(0.5)
 """
 # Programs that swallow exceptions: in tasks, and in processes with threads.
 TASKS = f"""{ASK}
@@ -73,6 +72,7 @@ async def main():
         await litellm.acompletion(model="claude_code/haiku", messages=[{{"role": "user", "content": str(n)}}])
     while True:
         await asyncio.gather(*[one(n) for n in range(4)], return_exceptions=True)
+        await asyncio.sleep(0.1)  # so that the seconds until it is ended cost little
 try:
     asyncio.run(main())
 finally:
@@ -80,7 +80,7 @@ finally:
 """
 WORKERS = f"""{ASK}
 if __name__ == "__main__":
-    for n in range(3):
+    for n in range(2):
         multiprocessing.get_context("fork").Process(target=until_the_end, args=(n,)).start()
     code = "import workers; workers.until_the_end(4)"
     subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
@@ -110,58 +110,32 @@ class Model:
         return sum(sum(litellm.cost_per_token(model=model, **tokens)) for model in self.answered)
 
 
-class Started:
-    """A program under `run`, in a session of its own."""
-
-    def __init__(self, *arguments: str, cwd: Path, **env: str) -> None:
-        python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._process = subprocess.Popen(
-            [*COMMAND, "run", "--report", "report.json", *arguments],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": python_path, "DSPY_CACHEDIR": str(cwd / "cache"), **env},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self._cwd = cwd
-
-    def press_ctrl_c(self) -> None:
-        os.killpg(self.pid, signal.SIGINT)
-
-    def end(self) -> tuple[int, str, str]:
-        out, errors = self._process.communicate(timeout=120)
-        return self._process.returncode, out, errors
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.communicate()
-
-    @property
-    def report(self) -> dict[str, Any]:
-        report: dict[str, Any] = json.loads((self._cwd / "report.json").read_text())
-        return report
-
-
-Start = Callable[..., Started]
+Start = Callable[..., Script]
 
 
 @pytest.fixture
-def start(gateway: StandIn, login: Any, tmp_path: Path) -> Iterator[Start]:
-    """Start a program. A subscription pays, because only subscriptions have limits; the stand-in answers."""
+def start(gateway: StandIn, login: Any, checked_cli: Path, tmp_path: Path) -> Iterator[Start]:
+    """Start a program under `run`. A subscription pays, since only subscriptions have limits; the stand-in answers."""
     login.delenv("ANTHROPIC_AUTH_TOKEN")
-    started: list[Started] = []
+    remember_check(checked_cli, tmp_path / "cache")
+    started: list[Script] = []
 
-    def begin(*arguments: str, **env: str) -> Started:
-        started.append(Started(*arguments, cwd=tmp_path, **env))
+    def begin(forks: Forker, run: str, *arguments: str, **env: str) -> Script:
+        arguments = ("run", "--report", "report.json", *arguments)
+        few = {"LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}  # each takes longer to start than to answer these questions
+        env = {"PYTHONPATH": str(ROOT), "DSPY_CACHEDIR": str(tmp_path / "dspy"), **few, **env}
+        code = f"import os; os.chdir({str(tmp_path)!r})\n{run}"
+        started.append(forks.start(code, *arguments, home=tmp_path, **env))
         return started[-1]
 
     yield begin
     for each in started:
-        each.kill()
+        each.kill_its_session()
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
 
 
 def assert_is_right(report: dict[str, Any], stand_in: StandIn, model: Model) -> None:
@@ -203,37 +177,43 @@ def assert_told(errors: str, what: str) -> None:
     ids=["401", "limit", "budget", "Ctrl-C"],
 )
 def test_an_optimizer_of_plain_lms_is_halted_and_accounted_for(
-    start: Start, stand_in: StandIn, tmp_path: Path, options: list[str], then: Any, code: ExitCode, told: str
+    start: Start,
+    stand_in: StandIn,
+    dspy_forks: Forker,
+    tmp_path: Path,
+    options: list[str],
+    then: Any,
+    code: ExitCode,
+    told: str,
 ) -> None:
-    pytest.importorskip("dspy")
     (tmp_path / "evolution").mkdir()
     (tmp_path / "evolution" / "evolve_skill.py").write_text(EVOLVE_SKILL)
     stand_in.respond = model = Model(12, then)
-    program = start(*options, "-m", "evolution.evolve_skill", *MODELS, LITELLM_CLAUDE_CODE_MAX_WORKERS="2")
+    script = start(dspy_forks, FORKED_RUN, *options, "-m", "evolution.evolve_skill", *MODELS)
     if code == ExitCode.INTERRUPTED:
         stand_in.wait_for(13, timeout_s=100)
-        program.press_ctrl_c()
-    ended, out, errors = program.end()
-    assert ended == code, errors
+        os.killpg(script.pid, signal.SIGINT)  # as a terminal does: to the whole group
+    out, errors = script.wait()
+    assert script.program.poll() == code, errors
     assert "completed" not in out
     assert ("score 50, best 50, " in errors) == ("--progress" in options)
     assert_told(errors, told)
-    assert_is_right(program.report, stand_in, model)
+    assert_is_right(report_in(tmp_path), stand_in, model)
     assert len(stand_in.requests) <= (12 if "--max-calls" in options else 12 + 4)
     assert (tmp_path / "saved").exists()
 
 
 @pytest.mark.parametrize("program", [TASKS, WORKERS], ids=["tasks", "processes"])
 def test_a_budget_holds_over_tasks_and_over_processes_with_threads_and_ends_them(
-    start: Start, stand_in: StandIn, tmp_path: Path, program: str
+    start: Start, stand_in: StandIn, forks: Forker, tmp_path: Path, program: str
 ) -> None:
     (tmp_path / "workers.py").write_text(program)
     stand_in.respond = model = Model(100, lambda: Failure(500))
-    running = start("--max-calls", "10", "workers.py", LITELLM_CLAUDE_CODE_MAX_WORKERS="2")
-    code, _, errors = running.end()
-    assert code == ExitCode.LIMIT, errors
+    script = start(forks, FORKED_RUN if program is TASKS else RUN_COMMAND, "--max-calls", "10", "workers.py")
+    _, errors = script.wait()
+    assert script.program.poll() == ExitCode.LIMIT, errors
     assert "The run's budget of 10 calls is spent." in errors
-    assert_is_right(running.report, stand_in, model)
+    assert_is_right(report_in(tmp_path), stand_in, model)
     assert len(stand_in.requests) == 10
     if program is TASKS:
         assert (tmp_path / "saved").exists()
@@ -245,17 +225,20 @@ import signal
 from litellm_claude_code_runs.run_file import current_run
 
 if __name__ == "__main__":
-    child = subprocess.Popen([sys.executable, "-c", "import workers; workers.ask('late')"])
+    if (child := os.fork()) == 0:
+        ask("late")
     while not (os.path.exists("seen") and sum(call.requests for call in current_run().report().calls)):
         time.sleep(0.05)
-    child.kill()
-    child.wait()
+    os.kill(child, 9)
+    os.waitpid(child, 0)
     for n in range(9):
         ask(n)
 """
 
 
-def test_a_killed_process_does_not_block_the_budget(start: Start, stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_killed_process_does_not_block_the_budget(
+    start: Start, stand_in: StandIn, forks: Forker, tmp_path: Path
+) -> None:
     (tmp_path / "workers.py").write_text(KILLS)
     model = Model(100, lambda: Failure(500))
 
@@ -266,26 +249,29 @@ def test_a_killed_process_does_not_block_the_budget(start: Start, stand_in: Stan
         return answer("late", delay_s=60)
 
     stand_in.respond = respond
-    running = start("--max-tokens", "3300", "workers.py")
-    code, _, errors = running.end()
-    assert code == ExitCode.LIMIT, errors
+    script = start(forks, FORKED_RUN, "--max-tokens", "3300", "workers.py")
+    _, errors = script.wait()
+    assert script.program.poll() == ExitCode.LIMIT, errors
     assert len(model.answered) == 3  # of 1,100 tokens
-    assert_is_right(running.report, stand_in, model)
-    assert [call["error"] for call in running.report["calls"]] == ["ProcessEnded", None, None, None]
+    report = report_in(tmp_path)
+    assert_is_right(report, stand_in, model)
+    assert [call["error"] for call in report["calls"]] == ["ProcessEnded", None, None, None]
 
 
-def test_a_program_is_tried_on_a_stand_in_and_reported_on_even_if_it_is_killed(start: Start, tmp_path: Path) -> None:
+def test_a_program_is_tried_on_a_stand_in_and_reported_on_even_if_it_is_killed(
+    start: Start, forks: Forker, tmp_path: Path
+) -> None:
     (tmp_path / "tried.py").write_text(
         f"{ASK}\nprint(ask(1).choices[0].message.content)\nask(2, 'claude_code/opus', temperature=0.5)\n"
         "os.kill(os.getpid(), 9)"
     )
     elsewhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "CLAUDE_CODE_USE_BEDROCK": "1"}
-    running = start("--stand-in", "--drop-params", "tried.py", **elsewhere)
-    code, out, errors = running.end()
-    assert (code, out) == (-signal.SIGKILL, "This answer is made up.\n"), errors
+    script = start(forks, RUN_COMMAND, "--stand-in", "--drop-params", "tried.py", **elsewhere)
+    out, errors = script.wait()
+    assert (script.program.poll(), out) == (-signal.SIGKILL, "This answer is made up.\n"), errors
     assert "The stand-in answered: nothing was spent." in errors
     assert "temperature" in errors
-    assert [(call["model"], call["requests"]) for call in running.report["calls"]] == [("haiku", 1), ("opus", 1)]
+    assert [(call["model"], call["requests"]) for call in report_in(tmp_path)["calls"]] == [("haiku", 1), ("opus", 1)]
 
 
 OWN_RUN = """

@@ -1,8 +1,8 @@
 """Programs of a user's, each in a Python process of its own, without the seconds that importing litellm takes.
 
-A program is forked from a process that has imported litellm and the Claude Agent SDK, or litellm's proxy besides, but
-nothing of ours: the program imports `litellm_claude_code` itself, as in a fresh process. It leads a session of its
-own, and ends as Python ends.
+A program is forked from a process that has imported litellm and the Claude Agent SDK, and litellm's proxy or DSPy
+besides, but nothing of ours: the program imports `litellm_claude_code` itself, as in a fresh process. It leads a
+session of its own, and ends as Python ends.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from .processes import claude_processes, wait_until_ended
 from .waiting import wait_until
@@ -123,10 +124,11 @@ class Script:
 
 
 class Forker:
-    """The process that programs are forked from."""
+    """The process that programs are forked from. It reads what to fork, and answers with process ids."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, reads: IO[str], answers: IO[str]) -> None:
+        self._reads = reads
+        self._answers = answers
         self._codes = tempfile.TemporaryDirectory(prefix="exit-codes-")
         self._numbers = itertools.count()
 
@@ -143,11 +145,26 @@ class Forker:
         """Run Python code with exactly this environment. What it prints is appended to existing files."""
         code_file = Path(self._codes.name) / str(next(self._numbers))
         files = {"out": str(out), "errors": str(errors), "code_file": str(code_file), "cwd": str(cwd or Path.cwd())}
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         program = {"code": code, "arguments": arguments, "env": env, **files}
-        print(json.dumps(program), file=self._process.stdin, flush=True)
-        return Program(int(self._process.stdout.readline()), code_file)
+        print(json.dumps(program), file=self._reads, flush=True)
+        return Program(int(self._answers.readline()), code_file)
+
+    @contextlib.contextmanager
+    def with_imports(self, *modules: str) -> Iterator[Forker]:
+        """Start a second such process, forked from this one, which has imported these modules as well."""
+        with tempfile.TemporaryDirectory(prefix="forker-") as folder:
+            read, answers, errors = (Path(folder) / name for name in ("read", "answers", "errors"))
+            os.mkfifo(read)
+            os.mkfifo(answers)
+            errors.touch()
+            code = f"import os; os.dup2(os.open({str(read)!r}, os.O_RDONLY), 0)\n{_FORKER}"
+            program = self.fork(code, *modules, env=dict(os.environ), out=answers, errors=errors)
+            with answers.open() as answering:
+                with read.open("w") as reading:
+                    started = Forker(reading, answering)
+                    yield started
+                    started.close()
+                assert program.wait() == 0, errors.read_text()
 
     def close(self) -> None:
         self._codes.cleanup()
@@ -158,7 +175,9 @@ def forker(*modules: str) -> Iterator[Forker]:
     """Start the process that programs are forked from, which has imported these modules, and end it afterwards."""
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", _FORKER, *modules], stdin=pipe, stdout=pipe, text=True) as process:
-        started = Forker(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        started = Forker(process.stdin, process.stdout)
         yield started
         started.close()
 
