@@ -75,7 +75,7 @@ def wait_until_nothing_is_left() -> None:
     wait_until(lambda: not started_by_agents(), started_by_agents)
 
 
-def test_a_file_is_really_read_and_the_answer_tells_what_was_done(stand_in: StandIn, folder: Path) -> None:
+def test_an_agent_really_reads_a_file_and_its_record_says_so(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder)
     stand_in.script(answer("Let me look.", read(folder)), "On Tuesday.")
     response = litellm.completion(**request(stand_in, "When is the launch? @notes.txt /cost"))
@@ -115,7 +115,7 @@ def test_usage_and_cost_are_those_of_all_turns(stand_in: StandIn, folder: Path) 
     assert response._hidden_params["response_cost"] == pytest.approx(cost)
 
 
-def test_an_edit_is_really_made_and_a_denied_one_is_not(stand_in: StandIn, folder: Path) -> None:
+def test_an_allowed_edit_is_made_and_a_denied_one_is_not(stand_in: StandIn, folder: Path) -> None:
     edit = ToolUse("Edit", {"file_path": str(folder / "notes.txt"), "old_string": "Tuesday", "new_string": "Friday"})
     outside = folder.parent / "outside.txt"
     write = ToolUse("Write", {"file_path": str(outside), "content": "x"})
@@ -145,7 +145,7 @@ def test_a_denied_command_is_not_run_and_an_allowed_one_is(stand_in: StandIn, fo
     assert [denial["input"]["command"] for denial in record_of(response)["denials"]] == ["touch no"]
 
 
-def test_a_callback_decides_what_no_rule_does(stand_in: StandIn, folder: Path) -> None:
+def test_a_callback_decides_if_no_rule_does(stand_in: StandIn, folder: Path) -> None:
     asked = []
 
     def decide(name: str, given: dict[str, Any], context: Any) -> bool | str:
@@ -202,9 +202,7 @@ def test_servers_in_this_process_and_in_another_are_really_called(stand_in: Stan
     wait_until_nothing_is_left()
 
 
-def test_a_server_at_an_address_is_really_called_and_its_token_is_on_no_command_line(
-    stand_in: StandIn, folder: Path
-) -> None:
+def test_a_remote_mcp_server_is_called_and_its_token_is_not_on_a_command_line(stand_in: StandIn, folder: Path) -> None:
     heard: list[str | None] = []
     lines: list[str] = []
 
@@ -246,7 +244,7 @@ def test_a_server_at_an_address_is_really_called_and_its_token_is_on_no_command_
     assert "t0ken" not in " ".join(lines)
 
 
-def test_a_subagent_works_and_its_calls_and_tokens_are_told(stand_in: StandIn, folder: Path) -> None:
+def test_a_subagent_works_and_its_calls_and_tokens_are_reported(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile(
         "agent",
         tools=["Read", "Agent"],
@@ -270,7 +268,7 @@ def test_a_subagent_works_and_its_calls_and_tokens_are_told(stand_in: StandIn, f
 @pytest.mark.parametrize(
     ("limit", "word"), [({"max_turns": 2}, "max_turns"), ({"max_budget_usd": 1e-6}, "max_budget_usd")]
 )
-def test_a_limit_of_the_profile_is_no_success(
+def test_a_run_that_reaches_a_limit_of_its_profile_fails(
     stand_in: StandIn, folder: Path, limit: dict[str, Any], word: str
 ) -> None:
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder, **limit)
@@ -312,7 +310,7 @@ def test_prompts_of_the_profile_and_of_the_call_reach_the_model(stand_in: StandI
 
 
 @pytest.mark.parametrize("content", ["final", "all"])
-async def test_a_stream_tells_what_happens_as_it_happens_and_says_what_a_plain_answer_says(
+async def test_a_stream_shows_each_step_and_its_text_is_that_of_the_plain_answer(
     stand_in: StandIn, folder: Path, content: Any
 ) -> None:
     events: list[dict[str, Any]] = []
@@ -353,7 +351,7 @@ def test_sync_streams_work_too(stand_in: StandIn, folder: Path) -> None:
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "On Tuesday."
 
 
-def test_what_on_event_raises_is_logged_and_the_run_goes_on(
+def test_an_exception_of_on_event_is_logged_and_the_run_continues(
     stand_in: StandIn, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(event: dict[str, Any]) -> None:
@@ -364,7 +362,7 @@ def test_what_on_event_raises_is_logged_and_the_run_goes_on(
     assert "on_event of the profile 'agent' failed" in caplog.text
 
 
-def test_a_failure_is_litellms_and_tells_what_had_been_done(stand_in: StandIn, folder: Path) -> None:
+def test_a_failure_is_litellms_exception_with_the_record_of_the_run_so_far(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder, max_retries=0)
     stand_in.script(answer(read(folder)), Failure(400, message="That will not do."))
     with pytest.raises(litellm.BadRequestError, match="That will not do") as raised:
@@ -373,7 +371,9 @@ def test_a_failure_is_litellms_and_tells_what_had_been_done(stand_in: StandIn, f
     assert [call["name"] for call in done.provider_specific_fields["agent"]["tool_calls"]] == ["Read"]
 
 
-async def test_a_process_that_ends_at_its_start_is_told_at_once_and_why(stand_in: StandIn, folder: Path) -> None:
+async def test_a_process_that_ends_at_its_start_fails_the_call_at_once_with_the_reason(
+    stand_in: StandIn, folder: Path
+) -> None:
     (folder / "no-cli").write_text("#!/bin/sh\necho 'not today' >&2\nexit 3\n")
     (folder / "no-cli").chmod(0o700)
     litellm_claude_code.profile("agent", cwd=folder)
@@ -386,7 +386,7 @@ async def test_a_process_that_ends_at_its_start_is_told_at_once_and_why(stand_in
     await provider.aclose()
 
 
-def test_a_busy_service_is_asked_again_within_the_run(stand_in: StandIn, folder: Path) -> None:
+def test_a_request_to_a_busy_service_is_repeated_within_the_run(stand_in: StandIn, folder: Path) -> None:
     events: list[dict[str, Any]] = []
     litellm_claude_code.profile("agent", tools=["Read"], cwd=folder, max_retries=1, on_event=events.append)
     stand_in.script(answer(read(folder)), Failure(529), "Done.")
@@ -463,7 +463,7 @@ async def test_leaving_a_stream_ends_the_agent(stand_in: StandIn, folder: Path) 
     await asyncio.to_thread(wait_until_nothing_is_left)
 
 
-async def test_one_run_at_a_time_in_a_folder_unless_the_profile_says_it_is_safe(
+async def test_runs_in_one_folder_take_turns_unless_the_profile_allows_parallel_runs(
     stand_in: StandIn, folder: Path
 ) -> None:
     litellm_claude_code.profile("alone", cwd=folder)
@@ -528,7 +528,7 @@ def test_no_call_can_widen_a_profile(stand_in: StandIn, folder: Path, more: dict
     assert litellm_claude_code.stats().get("agents", 0) == 0
 
 
-def test_a_plain_call_gains_no_tool_by_an_agent_beside_it(stand_in: StandIn, folder: Path) -> None:
+def test_a_plain_call_gets_no_tools_from_an_agent_that_runs_beside_it(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", tools=["Read", "Bash"], append_system_prompt="Agent.", cwd=folder)
     litellm.completion(**request(stand_in))
     plain = {**request(stand_in), "model": "claude_code/sonnet"}
@@ -565,7 +565,7 @@ def test_a_hook_is_called_and_may_refuse(stand_in: StandIn, folder: Path) -> Non
     assert [denial["reason"] for denial in record["denials"]] == [record["tool_calls"][0]["result"]]
 
 
-def test_a_projects_own_instructions_are_read_where_the_profile_says_so(stand_in: StandIn, folder: Path) -> None:
+def test_a_projects_instructions_are_read_if_the_profile_says_so(stand_in: StandIn, folder: Path) -> None:
     (folder / "CLAUDE.md").write_text("Always answer in rhyme.\n")
     litellm_claude_code.profile("plain", cwd=folder)
     litellm_claude_code.profile("project", cwd=folder, setting_sources=["project"])
@@ -602,7 +602,7 @@ def test_nothing_of_a_run_is_on_the_command_line_or_left_on_disk(stand_in: Stand
     assert left == []
 
 
-async def test_agents_share_the_pools_limit_on_processes_and_leave_a_place_to_plain_calls(stand_in: StandIn) -> None:
+async def test_agents_count_towards_the_pools_limit_and_leave_room_for_plain_calls(stand_in: StandIn) -> None:
     secrets = (("ANTHROPIC_API_KEY", str(stand_in.api_key)),)
     login = Login(payer="gateway", base_url=stand_in.base_url, secrets=secrets)
     pool = Pool(Settings(max_workers=2, self_check=False))

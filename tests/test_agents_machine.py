@@ -41,7 +41,7 @@ def test_an_agents_run_leaves_no_detached_process_and_no_file_for_the_next(stand
         assert detached() == []
 
 
-def test_a_kept_conversation_has_a_folder_that_no_other_one_sees(stand_in: StandIn) -> None:
+def test_each_kept_conversation_has_a_folder_of_its_own(stand_in: StandIn) -> None:
     litellm_claude_code.profile("agent", tools=["Bash"], allowed_tools=["Bash"], sessions=True)
     first, response = run_once(stand_in)
     again, _ = run_once(stand_in, session_id=record_of(response)["session_id"])

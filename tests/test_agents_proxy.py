@@ -93,7 +93,7 @@ def ask(url: str, who: str, text: str = "Go.", path: str = "/v1/chat/completions
     return httpx.post(f"{url}{path}", json=body, headers={"authorization": f"Bearer sk-{who}"}, timeout=120)
 
 
-def test_a_client_gets_the_agent_and_what_it_did_and_goes_on_with_its_own_session(
+def test_a_client_picks_an_agent_and_gets_its_record_and_continues_its_session(
     stand_in: StandIn, proxy: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     notes = next(tmp_path_factory.getbasetemp().glob("proxy*/work/notes.txt"))
@@ -120,7 +120,7 @@ def test_a_client_gets_the_agent_and_what_it_did_and_goes_on_with_its_own_sessio
     assert "When is the launch?" in json.dumps(stand_in.requests[-1].body)
 
 
-def test_a_stream_of_the_proxy_tells_what_happens(stand_in: StandIn, proxy: str) -> None:
+def test_a_stream_of_the_proxy_shows_each_step_of_the_agent(stand_in: StandIn, proxy: str) -> None:
     streamed = ask(proxy, "ann", stream=True).text
     chunks = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
     told = [chunk["choices"][0]["delta"].get("provider_specific_fields") or {} for chunk in chunks if chunk["choices"]]

@@ -99,7 +99,7 @@ def test_scripted_answers_are_not_found_by_a_run_on_another_service(stand_in: St
         assert restarted.requests == []
 
 
-def test_litellms_own_cache_keeps_them_apart_by_a_namespace() -> None:
+def test_litellms_cache_keeps_services_apart_by_namespace() -> None:
     def key(**more: Any) -> str:
         messages = [{"role": "user", "content": "Who?"}]
         return Cache().get_cache_key(model="claude_code/haiku", messages=messages, **more)

@@ -78,7 +78,7 @@ def test_cost_is_litellms_own_for_the_same_answer_of_anthropic(stand_in: StandIn
     assert costs[0] == costs[1] > 0
 
 
-def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callbacks_get_the_cost_of_a_stream(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[float] = []
     counted = [{"role": "user", "content": "What does this cost?"}]
 
@@ -95,7 +95,7 @@ def test_a_stream_tells_its_cost_to_callbacks(stand_in: StandIn, monkeypatch: py
     assert told == [plain._hidden_params["response_cost"]] * 2
 
 
-def test_usage_comes_with_the_last_chunk_where_it_is_asked_for(stand_in: StandIn) -> None:
+def test_usage_comes_with_the_last_chunk_if_it_is_requested(stand_in: StandIn) -> None:
     stand_in.script(Answer(content=[Text("Paris.")], usage=SEEN))
     chunks = list(ask(stand_in, stream=True, stream_options={"include_usage": True}))
     usages = [chunk.usage for chunk in chunks if getattr(chunk, "usage", None)]
@@ -183,7 +183,7 @@ def test_several_answers_are_several_requests_at_once(stand_in: StandIn) -> None
     assert response._hidden_params["response_cost"] > 0
 
 
-def test_where_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -> None:
+def test_if_one_of_several_answers_fails_the_others_stop(stand_in: StandIn) -> None:
     ask(stand_in, n=2)
     stand_in.script(Failure(500), Answer(content=[Text("late")], delay_s=60))
     with pytest.raises(litellm.InternalServerError):

@@ -51,7 +51,7 @@ def refusals(stand_in: StandIn, provider: str) -> tuple[Any, list[Any]]:
     ]
 
 
-def test_a_refusal_gives_its_reason_where_litellm_has_a_place_for_it(stand_in: StandIn) -> None:
+def test_a_refusal_has_its_reason_if_litellm_has_a_field_for_it(stand_in: StandIn) -> None:
     theirs = refusals(stand_in, "anthropic")
     assert refusals(stand_in, "claude_code") == theirs
     knows_refusals = "refusal" in litellm.types.utils.Message.model_fields

@@ -31,13 +31,13 @@ def test_the_login_pays_whatever_keys_the_environment_holds() -> None:
     assert not login.passes_on("ANTHROPIC_AUTH_TOKEN")
 
 
-def test_a_key_pays_where_the_caller_opts_in() -> None:
+def test_a_key_pays_if_the_caller_opts_in() -> None:
     assert choose(api_key=KEY).payer == "api_key"
     login = choose({"ANTHROPIC_API_KEY": KEY}, Settings(auth="api_key"))
     assert (login.payer, dict(login.secrets)) == ("api_key", {"ANTHROPIC_API_KEY": KEY})
 
 
-def test_a_cloud_pays_where_the_environment_says_so_as_for_claude_code() -> None:
+def test_a_cloud_pays_if_the_environment_names_one() -> None:
     login = choose({"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-west-1"})
     assert login.payer == "cloud"
     assert login.environment()["AWS_REGION"] == "eu-west-1"
@@ -91,7 +91,7 @@ def test_a_setting_lets_the_login_go_to_a_base_url() -> None:
     assert (login.payer, login.base_url) == ("subscription", "http://gateway.example")
 
 
-def test_a_key_is_in_no_repr() -> None:
+def test_no_repr_contains_a_key() -> None:
     assert KEY not in repr(choose(api_key=KEY))
 
 

@@ -50,13 +50,13 @@ def test_many_threads_each_get_their_own_answer(stand_in: StandIn) -> None:
         assert len(body["messages"]) == 1
 
 
-async def test_a_sync_call_works_where_a_loop_is_running(stand_in: StandIn) -> None:
+async def test_a_sync_call_works_while_an_event_loop_runs(stand_in: StandIn) -> None:
     assert text_of(litellm.completion(**request(stand_in, "cell"))) == "You said: cell"
     chunks = litellm.completion(**request(stand_in, "cell"), stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "You said: cell"
 
 
-async def test_async_calls_run_at_once_and_block_nobody(stand_in: StandIn) -> None:
+async def test_async_calls_run_at_the_same_time_and_do_not_block_the_loop(stand_in: StandIn) -> None:
     four_ask = asyncio.Event()
 
     async def answer_when_four_ask(record: Any) -> Answer:

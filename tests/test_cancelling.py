@@ -106,7 +106,7 @@ async def test_a_call_cancelled_at_any_moment_leaves_the_worker_usable(
     await wait_until_async(lambda: all(record.closed_early for record in left), lambda: left)
 
 
-async def test_cancelling_on_a_busy_pool_disturbs_nobody(stand_in: StandIn, pool: Pool) -> None:
+async def test_cancelling_on_a_busy_pool_does_not_affect_other_calls(stand_in: StandIn, pool: Pool) -> None:
     stand_in.respond = slow
     dice = random.Random(7)
 
@@ -191,7 +191,7 @@ async def test_a_process_that_is_killed_when_idle_is_replaced(stand_in: StandIn,
 
 
 @pytest.mark.parametrize("step", ["apply_flag_settings", "get_settings", "initialize"])
-async def test_a_process_that_is_killed_while_it_boots_is_replaced_without_a_word(
+async def test_a_process_that_is_killed_while_it_boots_is_replaced_silently(
     stand_in: StandIn, tmp_path: Path, step: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     killed = tmp_path / "killed"
@@ -222,7 +222,7 @@ async def test_a_process_that_is_killed_in_a_call_fails_that_call_only(stand_in:
     assert await text_of(pool, call(stand_in, "next")) == "answer to next"
 
 
-async def test_a_stream_that_nobody_holds_any_more_stops(stand_in: StandIn) -> None:
+async def test_a_stream_without_references_stops(stand_in: StandIn) -> None:
     stand_in.respond = slow
     where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     message = [{"role": "user", "content": "slow"}]

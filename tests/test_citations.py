@@ -86,7 +86,7 @@ def file(file_id: str, **more: Any) -> dict[str, Any]:
     return {"type": "file", "file": {"file_id": file_id, **more}}
 
 
-def test_a_file_by_its_address_is_sent_as_by_anthropic(stand_in: StandIn) -> None:
+def test_a_file_url_is_sent_as_by_anthropic(stand_in: StandIn) -> None:
     content = [{"type": "text", "text": "Sum up"}, file("https://example.com/a.pdf")]
     ours, theirs = pair(stand_in, {"messages": [user(content)]})
     assert_same_body(ours, theirs)
@@ -98,7 +98,7 @@ def test_a_file_by_its_address_is_sent_as_by_anthropic(stand_in: StandIn) -> Non
 
 
 @pytest.mark.parametrize("more", [[], [file("https://example.com/a.pdf")]])
-def test_an_uploaded_file_is_refused_and_told_how_to_be_sent(stand_in: StandIn, more: list[Any]) -> None:
+def test_an_uploaded_file_is_refused_and_the_error_says_how_to_send_it(stand_in: StandIn, more: list[Any]) -> None:
     content = [{"type": "text", "text": "Sum up"}, file("file_abc", format="application/pdf"), *more]
     where: dict[str, Any] = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     with pytest.raises(litellm.UnsupportedParamsError, match="Send the file's data"):

@@ -61,7 +61,7 @@ def test_a_copy_of_a_name_is_a_plain_string() -> None:
     assert copy.deepcopy(cli.TOOLS) == "--tools"
 
 
-def test_no_other_module_spells_a_name() -> None:
+def test_no_other_module_contains_a_name_of_the_cli() -> None:
     spelt = {
         f"{file.relative_to(PACKAGE)}: {node.value!r}"
         for file in PACKAGE.rglob("*.py")

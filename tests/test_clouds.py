@@ -171,7 +171,7 @@ def test_several_answers_cost_their_sum(cloud: AnyStandIn) -> None:
 
 
 @pytest.mark.parametrize("cloud", ["bedrock", "foundry"], indirect=True)
-def test_what_an_opaque_id_costs_is_not_known_and_nothing_is_printed(
+def test_the_cost_of_an_opaque_id_is_unknown_and_nothing_is_printed(
     cloud: AnyStandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = PROFILE_ARN if name_of(cloud) == "bedrock" else "my-deployment"
@@ -184,9 +184,7 @@ def test_what_an_opaque_id_costs_is_not_known_and_nothing_is_printed(
 
 
 @bedrock_only
-def test_a_variable_gives_a_family_its_id_and_tells_what_it_takes(
-    cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_sets_the_model_id_of_a_family(cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", PROFILE_ARN)
     ask(PROFILE_ARN, reasoning_effort="low")
     ask("opus", reasoning_effort="low")
@@ -230,7 +228,7 @@ def test_a_subscription_and_a_cloud_side_by_side_get_their_own_ids(
     assert asked(stand_in) == ["claude-sonnet-5-5"] * 2
 
 
-def test_what_aliases_mean_is_asked_without_a_credential_and_remembered(cloud: AnyStandIn) -> None:
+def test_the_meaning_of_aliases_is_found_without_a_credential_and_remembered(cloud: AnyStandIn) -> None:
     litellm_claude_code.provider.claude_behind("sonnet", may_ask=True)
     assert cloud.requests == cloud.other_requests == []
     known = with_known(choose_login(api_key=None, api_base=None, settings=Settings(), model="sonnet"))
@@ -240,7 +238,9 @@ def test_what_aliases_mean_is_asked_without_a_credential_and_remembered(cloud: A
     assert str(cloud.api_key) not in saved
 
 
-def test_no_other_credential_goes_along(cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cloud_process_gets_no_other_credential(
+    cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     log_in(tmp_path, "secret-of-a-login")
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
     for name, value in {**OTHER_SECRETS, **CLOUD_SECRETS}.items():
@@ -276,7 +276,7 @@ WHOLE = {BEDROCK: "1", "AWS_REGION": "us-east-1"}
         ({"LITELLM_CLAUDE_CODE_AUTH": "cloud"}, {}, "no cloud is named: set one of CLAUDE_CODE_USE_BEDROCK"),
     ],
 )
-def test_an_environment_that_chooses_no_cloud_properly_is_refused_before_anything_starts(
+def test_an_environment_with_a_contradictory_or_incomplete_cloud_is_refused_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, str], sentence: str
 ) -> None:
     litellm_claude_code.close()
@@ -290,7 +290,7 @@ def test_an_environment_that_chooses_no_cloud_properly_is_refused_before_anythin
 
 
 @bedrock_only
-def test_a_gateway_that_the_call_names_is_asked_whatever_cloud_the_environment_names(
+def test_a_gateway_in_the_call_takes_precedence_over_a_cloud_in_the_environment(
     cloud: AnyStandIn, stand_in: StandIn
 ) -> None:
     ask("claude-haiku-5-5", api_base=stand_in.base_url, api_key=stand_in.api_key)
@@ -398,7 +398,7 @@ def credential_variables(stand_in: BedrockStandIn, kind: str, folder: Path) -> d
 
 @bedrock_only
 @pytest.mark.parametrize("kind", ["static keys", "profile", "credential_process", "container role"])
-def test_a_credential_is_found_in_amazons_ways_and_its_program_does_not_see_the_request(
+def test_each_source_of_aws_credentials_works_and_a_credential_program_does_not_see_the_request(
     cloud: BedrockStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK")
@@ -475,7 +475,7 @@ def test_the_examples_of_the_page_run(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @bedrock_only
 @pytest.mark.usefixtures("quiet_again", "one_self_check")
-def test_doctor_tells_the_account_and_the_models(cloud: AnyStandIn) -> None:
+def test_doctor_shows_the_account_and_the_models(cloud: AnyStandIn) -> None:
     found = findings(is_offline=False, model="haiku", is_asking=False)
     finding = next(one for one in found if one.about == "login")
     told = " ".join(finding.sentences)
@@ -485,7 +485,7 @@ def test_doctor_tells_the_account_and_the_models(cloud: AnyStandIn) -> None:
     assert cloud.requests == []
 
 
-def test_bedrock_tells_which_models_the_account_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bedrock_reports_which_models_the_account_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with BedrockStandIn() as stand_in:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
@@ -507,11 +507,11 @@ def test_bedrock_tells_which_models_the_account_may_use(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("cloud", ["vertex", "foundry"], indirect=True)
-def test_other_clouds_do_not_tell_which_models_the_account_may_use(cloud: AnyStandIn) -> None:
+def test_other_clouds_do_not_report_which_models_the_account_may_use(cloud: AnyStandIn) -> None:
     assert set(litellm_claude_code.whoami()["cloud_available"].values()) == {None}
 
 
-def test_a_role_that_may_not_ask_what_it_may_use_is_told_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_permission_to_list_models_the_rest_is_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with WithoutProfiles() as stand_in:
         for name, value in stand_in.environment.items():
             monkeypatch.setenv(name, value)
@@ -524,7 +524,7 @@ def test_a_role_that_may_not_ask_what_it_may_use_is_told_the_rest(monkeypatch: p
         assert "shows only when it is asked" in " ".join(_of_cloud(identity))
 
 
-def test_whoami_tells_the_account_without_a_request(cloud: AnyStandIn) -> None:
+def test_whoami_names_the_account_without_a_request(cloud: AnyStandIn) -> None:
     identity = litellm_claude_code.whoami()
     name = name_of(cloud)
     expected = {

@@ -143,7 +143,7 @@ def test_a_script_can_tell_failures_apart(gateway: StandIn, name: str) -> None:
     assert len(gateway.requests) <= 1
 
 
-def test_a_reached_limit_is_told_with_its_reset(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_reached_limit_says_when_it_resets(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", stand_in.base_url)
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
     monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", str(stand_in.api_key))
@@ -155,7 +155,7 @@ def test_a_reached_limit_is_told_with_its_reset(stand_in: StandIn, monkeypatch: 
     assert_told(result, ExitCode.LIMIT, r"5-hour limit .* resets (on [\d-]+ )?at \d\d:\d\d \(in (1 h|60 min)\)")
 
 
-def test_no_login_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_login_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
     assert_told(run("ask", "Hello?"), ExitCode.NOBODY_PAYS, "ANTHROPIC_BASE_URL names .* ANTHROPIC_AUTH_TOKEN")
 
@@ -164,7 +164,7 @@ def test_a_model_of_another_family_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert_told(run("ask", "Hello?", "-m", "gpt-4o"), ExitCode.REFUSED, "no model 'gpt-4o'")
 
 
-def test_misuse_is_told_before_anything_is_sent(gateway: StandIn, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_before_anything_is_sent(gateway: StandIn, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no JSON")
     (tmp_path / "list.json").write_text("[]")
     misuses: list[tuple[list[str | Path], str]] = [
@@ -231,7 +231,7 @@ def test_a_stand_in_that_cannot_listen_says_so(stand_in: StandIn) -> None:
     assert_told(run("stand-in", "--port", port), ExitCode.UNEXPECTED, f"127.0.0.1:{port}.* in use")
 
 
-def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_shows_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_DEFAULT_OPUS_MODEL", "claude-opus-4-8")
     every = {model["name"]: model for model in json.loads(run("models", "--json").stdout)}
     listed = {name: model for name, model in every.items() if "@" not in name}
@@ -253,7 +253,7 @@ def test_models_tells_what_names_stand_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.processes
-def test_models_tells_which_agents_there_are(forks: Forker, tmp_path: Path) -> None:
+def test_models_lists_the_agents(forks: Forker, tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_text('[reader]\ntools = ["Read"]\n[writer]\ntools = ["Write"]\n')
     both = "from litellm_claude_code_cli.app import app; app(['models', '--json'], standalone_mode=False); app()"
     profiles = str(tmp_path / "profiles.toml")
@@ -265,7 +265,7 @@ def test_models_tells_which_agents_there_are(forks: Forker, tmp_path: Path) -> N
 
 
 @pytest.mark.processes
-def test_claude_code_itself_is_at_hand(forks: Forker, tmp_path: Path) -> None:
+def test_claude_runs_the_bundled_cli(forks: Forker, tmp_path: Path) -> None:
     """The SDK's, or the one that a setting names."""
     arguments = ("claude", "setup-token", "--help")
     ran = forks.start(RUN_COMMAND, *arguments, home=tmp_path)
@@ -278,7 +278,7 @@ def test_claude_code_itself_is_at_hand(forks: Forker, tmp_path: Path) -> None:
     assert (*ran.wait(), ran.program.wait()) == ("another setup-token --help\n", "", 7)
 
 
-def test_a_cli_path_without_a_program_is_told_before_anything_is_started(
+def test_a_cli_path_without_a_program_is_an_error_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "notes").write_text("no program")
@@ -299,7 +299,7 @@ def findings(result: Result) -> dict[str, Any]:
     return {finding["about"]: finding for finding in told["findings"]}
 
 
-def test_a_healthy_offline_doctor_needs_no_login_and_asks_nobody(stand_in: StandIn) -> None:
+def test_a_healthy_offline_doctor_needs_no_login_and_sends_no_request(stand_in: StandIn) -> None:
     result = run("doctor", "--offline", "--json")
     assert result.exit_code == 0, result.output
     found = findings(result)
@@ -352,7 +352,7 @@ def test_a_doctor_notices_a_login_that_the_service_refuses_and_prints_the_detail
 
 
 @pytest.mark.usefixtures("one_self_check")
-def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
+def test_a_doctor_says_who_pays_and_makes_one_model_request(gateway: StandIn) -> None:
     result = run("doctor", "--verbose")
     assert result.exit_code == 0, result.output
     titles = re.findall(r"^[✓!✗-] (.*)$", result.stdout, re.MULTILINE)
@@ -372,7 +372,7 @@ def test_a_doctor_says_who_pays_and_asks_once(gateway: StandIn) -> None:
 
 
 @pytest.mark.usefixtures("one_self_check")
-def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: AnthropicHost, stand_in: StandIn) -> None:
+def test_a_doctor_shows_the_limits_of_a_subscription(default_endpoint: AnthropicHost, stand_in: StandIn) -> None:
     default_endpoint.usage = usage(42)
     result = run("doctor", "--no-call", "--verbose")
     assert result.exit_code == 0, result.output
@@ -386,7 +386,7 @@ def test_a_doctor_tells_the_limits_of_a_subscription(default_endpoint: Anthropic
 
 @pytest.mark.processes
 @pytest.mark.usefixtures("one_self_check")
-def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
+def test_a_doctor_notices_a_missing_login() -> None:
     found = findings(run("doctor", "--json"))
     assert found["login"]["verdict"] == "bad"
     assert "litellm-claude-code claude auth login" in " ".join(found["login"]["sentences"])
@@ -394,7 +394,7 @@ def test_a_doctor_notices_that_nobody_is_logged_in() -> None:
 
 
 @pytest.mark.processes
-def test_a_doctor_notices_a_setting_and_a_cli_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doctor_notices_an_invalid_setting_and_a_cli_that_is_not_claude_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
     found = findings(run("doctor", "--offline", "--json"))
     assert "LITELLM_CLAUDE_CODE_MAX_WORKERS is not valid" in found["settings"]["sentences"][0]
@@ -424,7 +424,7 @@ print(*commands)
     assert {"ask", "models", "doctor", "run", "serve", "stand-in"} <= set(ran.stdout.split())
 
 
-def test_the_aliases_that_a_shell_completes_are_those_there_are() -> None:
+def test_shell_completion_offers_all_aliases() -> None:
     assert set(provider.ALIASES) == set(ALIASES)
     assert provider.complete_model("o") == ["opus", "opusplan"]
 
@@ -443,7 +443,9 @@ def test_the_command_has_three_names(forks: Forker, tmp_path: Path) -> None:
     assert re.fullmatch(r"litellm-claude-code \d+\.\d+\.\d+\n", out), errors
 
 
-def test_nobody_reading_on_ends_it_quietly(gateway: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) -> None:
+def test_it_ends_quietly_if_its_output_is_no_longer_read(
+    gateway: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path
+) -> None:
     gateway.script(Answer(content=[Text("word " * 400)], between_s=0.05))
     remember_check(checked_cli, tmp_path / "cache")
     os.mkfifo(tmp_path / "read")

@@ -75,7 +75,7 @@ def test_a_compromised_release_is_excluded_and_warned_of(name: str) -> None:
     assert warning(name, TESTED[name][-1]) == ""
 
 
-def test_a_version_that_was_not_tested_is_told_by_what_is_known_of_it() -> None:
+def test_the_message_for_an_untested_version_says_what_is_known_about_it() -> None:
     assert "newer than the last tested version, 1.109.1" in remark("litellm", "1.110.0")
     assert "older than the oldest tested version, 0.2.170" in remark("claude-agent-sdk", "0.2.99")
     assert "between the tested versions" in remark("litellm", "1.108.11")

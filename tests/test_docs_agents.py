@@ -52,7 +52,7 @@ def test_every_example_runs(
     assert (tmp_path / "shop" / "prices.py").read_text() == "PRICE = 13\n"
 
 
-def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
+def test_the_profiles_file_on_the_page_is_valid(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "library.py").write_text(
         'def find_paper(topic: str) -> str:\n    """Find."""\n    return topic\n\n\ntools = [find_paper]\n'

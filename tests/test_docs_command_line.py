@@ -55,7 +55,7 @@ def test_every_example_runs(
     assert not printed or result.stdout == printed
 
 
-def test_the_examples_for_a_shell_name_what_there_is() -> None:
+def test_the_shell_examples_use_existing_commands_and_options() -> None:
     for line in re.findall(rf"^{PROGRAM} (\w\S*)", PAGE, re.MULTILINE):
         assert CliRunner().invoke(app, [line, "--help"]).exit_code == 0
     assert len(EXAMPLES) >= 9

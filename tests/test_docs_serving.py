@@ -58,7 +58,7 @@ def test_the_tables_name_every_endpoint_and_option() -> None:
             assert str(parameter.default) in options
 
 
-def test_the_configuration_shown_is_one() -> None:
+def test_the_configuration_on_the_page_is_valid() -> None:
     shown = yaml.safe_load(blocks(DOCS / "serving.md", "yaml")[0])
     assert shown["model_list"][0]["litellm_params"]["model"] == "claude_code/sonnet"
     handler = shown["litellm_settings"]["custom_provider_map"][0]["custom_handler"]

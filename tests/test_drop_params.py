@@ -128,7 +128,7 @@ def test_each_parameter_and_each_model_has_a_warning(stand_in: StandIn, caplog: 
 
 
 @pytest.mark.parametrize("name", ASKING_FOR_NOTHING)
-def test_a_default_that_is_written_out_counts_as_not_given(
+def test_an_explicit_default_counts_as_not_given(
     stand_in: StandIn, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     ask(stand_in)
@@ -185,7 +185,7 @@ def test_the_models_parameters_are_listed_and_with_the_setting_all(monkeypatch: 
     assert "temperature" in (litellm.get_supported_openai_params("claude_code/sonnet") or [])
 
 
-def test_the_warning_is_seen_where_a_program_sets_up_no_logging() -> None:
+def test_the_warning_is_printed_if_a_program_does_not_configure_logging() -> None:
     logger = logging.getLogger("litellm_claude_code")
     assert logger.isEnabledFor(logging.WARNING)
     assert logger.handlers == []

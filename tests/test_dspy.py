@@ -91,12 +91,12 @@ def test_a_name_may_have_the_prefix_or_not() -> None:
 
 
 @pytest.mark.parametrize("name", ["claude-code:sonnet", "claude_code:sonnet"])
-def test_dspys_own_spelling_is_refused_with_a_word_on_which_is_which(name: str) -> None:
+def test_the_prefix_of_dspys_own_provider_is_refused_and_the_error_explains_the_difference(name: str) -> None:
     with pytest.raises(litellm.BadRequestError, match=r"DSPy's own `claude-code:` provider.*claude_code/sonnet"):
         ClaudeCodeLM(name)
 
 
-def test_what_cannot_work_is_refused_when_it_is_made(where: dict[str, Any]) -> None:
+def test_an_lm_that_cannot_work_is_refused_when_it_is_created(where: dict[str, Any]) -> None:
     with pytest.raises(litellm.NotFoundError, match="Did you mean 'sonnet'"):
         ClaudeCodeLM("sonett")
     assert ClaudeCodeLM("gpt-4o", **where).model == "claude_code/gpt-4o"  # a gateway may have anything
@@ -179,7 +179,7 @@ def test_tools_are_called_natively(stand_in: StandIn, lm: Any) -> None:
     assert stand_in.requests[0].body["tools"][0]["name"] == "weather"
 
 
-def test_images_and_history_are_what_they_are_on_the_wire(stand_in: StandIn, lm: Any) -> None:
+def test_images_and_history_are_sent_as_native_content(stand_in: StandIn, lm: Any) -> None:
     class Look(dspy.Signature):  # type: ignore[misc]
         image: dspy.Image = dspy.InputField()
         history: dspy.History = dspy.InputField()
@@ -208,7 +208,7 @@ def test_reasoning_is_the_models_own(stand_in: StandIn, lm: Any) -> None:
     assert stand_in.requests[0].body["thinking"]
 
 
-def test_n_answers_are_that_many_requests_at_once(stand_in: StandIn, lm: Any) -> None:
+def test_n_answers_are_n_requests_at_the_same_time(stand_in: StandIn, lm: Any) -> None:
     stand_in.script(PARIS, PARIS.replace("Paris", "Lyon"))
     assert sorted(ask(n=2).completions.answer) == ["Lyon", "Paris"]
     assert len(stand_in.requests) == 2
@@ -387,7 +387,7 @@ def test_a_failure_that_every_call_would_meet_halts_the_run(
 
 
 @pytest.mark.parametrize("failure", [Failure(429, headers={"retry-after": "0"}), Failure(500), Failure(529)])
-def test_one_that_may_pass_is_retried_by_dspy(stand_in: StandIn, lm: Any, failure: Failure) -> None:
+def test_a_temporary_failure_is_retried_by_dspy(stand_in: StandIn, lm: Any, failure: Failure) -> None:
     stand_in.script(failure, PARIS)
     with track_run() as run:
         assert ask().answer == "Paris"
@@ -445,7 +445,7 @@ def test_a_budget_is_checked_before_each_call(
     assert budget.spent.calls == 0
 
 
-def test_a_call_from_before_a_reset_does_not_count_and_a_later_one_does(
+def test_a_call_from_before_a_budgets_reset_does_not_count_and_a_later_one_does(
     stand_in: StandIn, where: dict[str, Any]
 ) -> None:
     budget = Budget("reset in flight")
@@ -584,7 +584,7 @@ def test_waiting_for_a_limits_reset_is_counted_and_shown(
     assert "Claude's usage limit is reached: 1 call is waiting for the reset at " in capfd.readouterr().err
 
 
-def test_a_limit_is_not_waited_for_beyond_the_budgets_time(stand_in: StandIn, login: Any) -> None:
+def test_a_call_does_not_wait_for_a_reset_after_the_end_of_the_budgets_time(stand_in: StandIn, login: Any) -> None:
     stand_in.script(limited(600), PARIS)
     budget = Budget("an hour", max_time_s=60)
     budget.reset()

@@ -84,7 +84,7 @@ def calm(stand_in: StandIn, error: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["plain", "stream"])
-def test_a_failure_of_the_api_is_of_the_class_that_anthropic_has_for_it(stand_in: StandIn, how: str) -> None:
+def test_a_failure_of_the_api_has_the_class_that_anthropic_raises(stand_in: StandIn, how: str) -> None:
     told = {}
     for name, reply in API.items():
         expected = OTHERWISE.get((name, how)) or type(raised(stand_in, "anthropic", how, reply))
@@ -100,7 +100,7 @@ def test_a_failure_of_the_api_is_of_the_class_that_anthropic_has_for_it(stand_in
     assert told == {name: (expected, expected, expected) for name, (_, _, expected) in told.items()}
 
 
-def test_what_differs_does_differ(stand_in: StandIn) -> None:
+def test_the_documented_differences_from_anthropic_hold(stand_in: StandIn) -> None:
     for (name, how), ours in OTHERWISE.items():
         assert type(raised(stand_in, "anthropic", how, API[name])) is not ours
 
@@ -174,7 +174,7 @@ def test_a_request_that_is_too_large_gets_no_advice_about_claude_codes_own_conve
 
 
 @pytest.mark.parametrize("text", ["Login expired", "Login expired."])
-def test_a_login_that_fails_in_another_way_gets_one_full_stop_and_the_ways_to_pay(text: str) -> None:
+def test_the_error_for_another_login_failure_has_one_full_stop_and_lists_the_ways_to_pay(text: str) -> None:
     failed = CallFailed(FailureOfACall(kind="authentication_failed", reason="api_error", text=text))
     error = to_litellm(failed, model="sonnet", login=Login(payer="subscription"))
     assert str(error).endswith(
@@ -200,7 +200,7 @@ NOT_RAISED_HERE = {
 }
 
 
-def test_every_exception_of_the_sdk_is_told() -> None:
+def test_every_exception_of_the_sdk_is_translated() -> None:
     assert SDK_ERRORS.keys() == MADE.keys() | NOT_RAISED_HERE.keys(), "add the new exception to process/_sdk.py"
     for error in (*MADE.values(), OSError("SECRET"), TimeoutError("SECRET"), RuntimeError("SECRET")):
         for is_sent in (False, True):

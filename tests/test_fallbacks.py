@@ -44,7 +44,7 @@ def test_a_failed_call_falls_back_to_another_model(stand_in: StandIn) -> None:
     assert models(stand_in) == ["sonnet", "haiku"]
 
 
-def test_a_prompt_that_is_too_long_goes_to_the_model_named_for_that(stand_in: StandIn) -> None:
+def test_a_prompt_that_is_too_long_goes_to_the_context_window_fallback(stand_in: StandIn) -> None:
     only_haiku(stand_in, TOO_LONG)
     names = {"claude_code/sonnet": "claude_code/haiku"}
     more = {"context_window_fallback_dict": names, "max_retries": 0, **where(stand_in)}

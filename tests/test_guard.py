@@ -111,7 +111,7 @@ NOT_JSON = json.dumps(BODY)[:-1]
 
 
 @pytest.mark.parametrize("respond", [as_the_api, as_a_gateway_that_overlooks_blocks])
-async def test_a_request_of_the_clis_own_is_an_error_in_plain_words_and_never_an_answer(
+async def test_a_request_of_the_clis_own_becomes_a_clear_error_and_never_an_answer(
     stand_in: StandIn, desk: Desk, respond: Callable[[RecordedRequest], Any]
 ) -> None:
     stand_in.validate = False
@@ -144,7 +144,7 @@ async def test_the_api_refuses_a_request_of_the_clis_own_for_calls_of_few_tokens
     assert failure.kind == "left_out"
 
 
-async def test_a_body_that_names_a_use_case_asks_nothing_at_all(stand_in: StandIn, desk: Desk) -> None:
+async def test_a_body_with_a_use_case_makes_no_request(stand_in: StandIn, desk: Desk) -> None:
     named = json.dumps({**BODY, "program_use_case_id": "x"})
     for _ in range(2):  # the first call of a process, and one after another body
         _, failure = await desk.ask(extra_body=named)
@@ -261,7 +261,7 @@ async def test_once_a_response_has_begun_the_cli_cannot_send_another_request(tmp
 
 
 @pytest.mark.processes
-async def test_a_worker_closes_although_the_disarming_does_not_end(desk: Desk) -> None:
+async def test_a_worker_closes_even_if_disarming_it_never_ends(desk: Desk) -> None:
     released = asyncio.Event()
 
     async def deaf() -> None:
@@ -282,7 +282,9 @@ async def test_a_worker_closes_although_the_disarming_does_not_end(desk: Desk) -
 
 
 @pytest.mark.parametrize("max_tokens", [1, 2, 100, None])
-def test_only_a_cut_after_one_token_of_more_is_an_answer_to_another_question(max_tokens: int | None) -> None:
+def test_an_answer_is_taken_for_another_questions_only_if_it_ends_after_one_of_more_tokens(
+    max_tokens: int | None,
+) -> None:
     def ends(stop_reason: str, output_tokens: int | None) -> tuple[bool, int]:
         guard = OneTokenGuard(max_tokens=max_tokens)
         usage = {} if output_tokens is None else {"usage": {"output_tokens": output_tokens}}

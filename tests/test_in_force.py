@@ -116,7 +116,7 @@ def test_other_variables_and_our_own_values_are_let_in(tmp_path: Path) -> None:
     ],
     ids=lambda settings: next(iter(settings)),
 )
-def test_settings_that_a_process_tells_of_are_refused_by_name(tmp_path: Path, settings: dict[str, object]) -> None:
+def test_settings_that_a_process_reports_are_refused_by_name(tmp_path: Path, settings: dict[str, object]) -> None:
     told = {"sources": [{"source": "policySettings", "settings": settings}]}
     name = "ANTHROPIC_BASE_URL" if "env" in settings else next(iter(settings))
     for is_agent in (False, True):
@@ -125,7 +125,7 @@ def test_settings_that_a_process_tells_of_are_refused_by_name(tmp_path: Path, se
 
 
 @pytest.mark.parametrize("model", ["haiku", "haiku@agent"])
-def test_what_claude_json_sets_is_refused_before_anything_is_sent(
+def test_settings_of_claude_json_are_refused_before_anything_is_sent(
     default_endpoint: AnthropicHost, stand_in: StandIn, model: str
 ) -> None:
     litellm_claude_code.profile("agent", tools=[])
@@ -144,7 +144,7 @@ def test_what_claude_json_sets_is_refused_before_anything_is_sent(
     assert default_endpoint.asked == []
 
 
-def test_what_claude_json_sets_later_does_not_move_a_warm_process(
+def test_a_later_change_of_claude_json_does_not_affect_a_warm_process(
     default_endpoint: AnthropicHost, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "1")  # another process would be refused when it starts
@@ -191,7 +191,7 @@ def test_another_configuration_folder_gets_a_process_and_an_account_of_its_own(
 @pytest.mark.parametrize(
     "name", ["CLAUDE_CONFIG_DIR", "HOME", "HTTPS_PROXY", "no_proxy", "NODE_EXTRA_CA_CERTS", "XDG_CONFIG_HOME"]
 )
-def test_what_chooses_an_account_or_a_route_is_part_of_a_login(name: str) -> None:
+def test_variables_that_choose_an_account_or_a_route_are_part_of_a_login(name: str) -> None:
     given = {"api_key": None, "api_base": None, "settings": Settings(), "model": "sonnet"}
     one, other = (choose_login(**given, environ={name: value}) for value in ("/a", "/b"))  # type: ignore[arg-type]
     assert one != other

@@ -153,12 +153,12 @@ def test_a_marked_system_prompt_is_marked_on_the_wire(stand_in: StandIn, ttl: st
     assert "cache_control" not in str(stand_in.requests[1].body)
 
 
-def test_a_user_agent_asks_for_nothing(stand_in: StandIn) -> None:
+def test_a_user_agent_has_no_effect(stand_in: StandIn) -> None:
     ask(stand_in, headers={"User-Agent": "DSPy/3.4.1"})
     assert stand_in.requests[0].headers["user-agent"].startswith("claude-cli/")
 
 
-def test_a_setting_that_is_none_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_invalid_setting_names_it(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "many")
     with pytest.raises(litellm.BadRequestError, match="LITELLM_CLAUDE_CODE_MAX_WORKERS is not valid"):
         ask(stand_in)

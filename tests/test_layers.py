@@ -257,7 +257,7 @@ def test_what_is_built_on_the_provider_imports_public_names_only(folder: str) ->
             assert not is_private, f"{file} imports {'.'.join(parts)}: use a public name, or make this one public."
 
 
-def test_each_path_in_where_is_exists() -> None:
+def test_each_path_in_the_table_where_is_exists() -> None:
     table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where is…")[2].partition("\n## ")[0]
     paths = re.findall(r"`([\w/]+\.py)`", table)
     assert len(paths) >= 7

@@ -97,7 +97,7 @@ ENDS: dict[str, str] = {
     ("state", "end"),
     [("idle", "close"), ("idle", "sys.exit"), ("streaming", "a return"), ("streaming", "an exception")],
 )
-def test_nothing_outlives_an_end_of_the_scripts_own(
+def test_nothing_outlives_a_script_that_ends_by_itself(
     script: Callable[..., Script], tmp_path: Path, state: str, end: str
 ) -> None:
     one = script(BUSY[state] + ENDS[end])
@@ -135,7 +135,7 @@ def test_nothing_outlives_a_signal(
 
 
 @pytest.mark.parametrize("missing", [("setpriv",), ("setpriv", "setsid")], ids=" and ".join)
-def test_nothing_outlives_a_kill_where_the_kernel_does_not_see_to_it(
+def test_nothing_outlives_a_kill_without_the_kernels_help(
     script: Callable[..., Script], tmp_path: Path, missing: tuple[str, ...]
 ) -> None:
     tools = tmp_path / "tools"

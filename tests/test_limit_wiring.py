@@ -24,7 +24,7 @@ def ask(stand_in: StandIn, model: str = "sonnet", **more: Any) -> Any:
     return litellm.completion(f"claude_code/{model}", messages=ASK, api_base=stand_in.base_url, max_retries=0, **more)
 
 
-def test_the_login_is_what_was_sent(stand_in: StandIn, login: Any) -> None:
+def test_the_login_is_sent(stand_in: StandIn, login: Any) -> None:
     ask(stand_in)
     assert stand_in.requests[0].headers["authorization"] == f"Bearer {stand_in.api_key}"
     assert "x-api-key" not in stand_in.requests[0].headers
@@ -82,7 +82,7 @@ def cause_of_failing(stand_in: StandIn, how: str, *replies: Failure) -> Cause:
 
 
 @pytest.mark.parametrize("how", ["plain", "async", "stream", "async stream", "router"])
-def test_a_limit_is_told_from_a_busy_service_and_a_dead_login_from_both(
+def test_a_reached_limit_and_a_busy_service_and_a_dead_login_can_be_told_apart(
     stand_in: StandIn, login: Any, how: str
 ) -> None:
     busy = cause_of_failing(stand_in, how, Failure(429))
@@ -112,7 +112,7 @@ def test_the_documented_way_to_tell_them_apart_works(
     ]
 
 
-def test_a_refused_key_is_no_dead_login(stand_in: StandIn) -> None:
+def test_a_refused_key_does_not_count_as_a_dead_login(stand_in: StandIn) -> None:
     stand_in.script(Failure(401))
     with pytest.raises(litellm.AuthenticationError) as raised:
         ask(stand_in, api_key=stand_in.api_key)
@@ -164,7 +164,7 @@ def test_one_models_limit_leaves_the_others_alone(stand_in: StandIn, login: Any)
     assert len(stand_in.requests) == 2
 
 
-def test_an_overloaded_service_is_asked_less(stand_in: StandIn, login: Any) -> None:
+def test_an_overloaded_service_gets_fewer_requests(stand_in: StandIn, login: Any) -> None:
     def respond(record: Any) -> Any:
         return Failure(529) if stand_in.in_flight > 2 else Answer(content=[Text("ok")], delay_s=0.2)
 

@@ -123,7 +123,7 @@ def test_a_reached_limit_refuses_until_its_reset_and_no_longer(
 @pytest.mark.parametrize(
     ("info", "status"), [(ALLOWED, "allowed"), (WARNING, "allowed_warning"), (BUSY, None), (BUSY_WITH_A_RESET, None)]
 )
-def test_what_is_no_reached_limit_refuses_nothing_and_a_busy_service_is_no_report_of_limits(
+def test_reports_of_unreached_limits_and_of_a_busy_service_refuse_nothing(
     limits: SubscriptionLimits, info: Any, status: str | None
 ) -> None:
     assert limits.note(OWN, info, NOW) is None
@@ -162,7 +162,7 @@ def test_extra_usage_counts_as_a_reached_limit_unless_it_is_allowed(limits: Subs
     assert limits.status(OWN, now=NOW)["overage"]["is_in_use"]
 
 
-def test_extra_usage_that_is_used_up_refuses_even_where_it_is_allowed(limits: SubscriptionLimits) -> None:
+def test_exhausted_extra_usage_refuses_even_if_extra_usage_is_allowed(limits: SubscriptionLimits) -> None:
     limits.note(OWN, OVERAGE, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     refused = limits.refusal(OWN, NOW + 1, allow_overage=True)
@@ -177,7 +177,7 @@ def test_an_answer_that_began_before_the_limit_does_not_lift_it(limits: Subscrip
     assert limits.status(OWN, now=NOW + 5)["status"] == "allowed"
 
 
-def test_of_two_limits_the_one_that_lasts_longer_is_told(limits: SubscriptionLimits) -> None:
+def test_of_two_limits_the_one_that_lasts_longer_is_reported(limits: SubscriptionLimits) -> None:
     limits.note(OWN, {**WEEKLY_WITHOUT_RESET, "resetsAt": NEXT_WEEK}, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     refused = limits.refusal(OWN, NOW + 1)
@@ -188,13 +188,13 @@ def test_of_two_limits_the_one_that_lasts_longer_is_told(limits: SubscriptionLim
 
 
 @pytest.mark.parametrize("reset", [NOW - 3600, NOW, NOW * 1000, -1, float("nan"), float("inf"), True, "soon", None])
-def test_a_reset_that_cannot_be_blocks_for_a_short_time_only(limits: SubscriptionLimits, reset: Any) -> None:
+def test_an_implausible_reset_time_blocks_for_a_short_time_only(limits: SubscriptionLimits, reset: Any) -> None:
     reached = limits.note(OWN, {**FIVE_HOUR, "resetsAt": reset}, NOW)
     assert reached is not None
     assert (reached.resets_at, reached.wait_s(NOW)) == (None, UNKNOWN_RESET_S)
 
 
-def test_status_before_anything_was_said(limits: SubscriptionLimits) -> None:
+def test_status_before_any_report(limits: SubscriptionLimits) -> None:
     nothing: LimitStatus = {
         "status": None,
         "window": None,
@@ -210,7 +210,7 @@ def test_status_before_anything_was_said(limits: SubscriptionLimits) -> None:
     assert limits.status(OTHER, now=NOW) == nothing
 
 
-def test_status_tells_what_was_said_and_what_follows(limits: SubscriptionLimits) -> None:
+def test_status_shows_the_reported_limits_and_their_consequences(limits: SubscriptionLimits) -> None:
     limits.note(OWN, ALLOWED, NOW)
     limits.note(OWN, FIVE_HOUR, NOW + 1)
     assert limits.status(OWN, now=NOW + 2) == {
@@ -237,7 +237,7 @@ def test_status_tells_what_was_said_and_what_follows(limits: SubscriptionLimits)
     assert list(limits.status(OWN, now=RESET)["windows"]) == ["seven_day"]
 
 
-def test_status_without_a_login_is_of_the_one_heard_of_last(limits: SubscriptionLimits) -> None:
+def test_status_without_a_login_is_that_of_the_most_recent_login(limits: SubscriptionLimits) -> None:
     for login, info in ((OWN, FIVE_HOUR), (OTHER, ALLOWED), (OWN, FIVE_HOUR)):
         limits.note(login, info, NOW)
         assert limits.status(now=NOW)["status"] == info["status"]
@@ -288,7 +288,7 @@ def test_changing_a_status_changes_nothing(limits: SubscriptionLimits) -> None:
         ),
     ],
 )
-def test_the_user_is_told_what_is_reached_until_when_and_how_to_go_on(
+def test_the_error_names_the_limit_and_its_reset_and_how_to_continue(
     limits: SubscriptionLimits, info: Any, now: float, sentence: str
 ) -> None:
     reached = limits.note(OWN, info, NOW, model=OF_OPUS)
@@ -336,7 +336,7 @@ def test_no_reply_about_usage_can_break_anything(limits_told: dict[str, Any]) ->
 
 
 @given(st.lists(st.tuples(st.sampled_from(SEEN), st.sampled_from([OWN, OTHER]), st.integers(0, 100)), max_size=12))
-def test_allowing_extra_usage_never_refuses_more_and_no_login_hears_of_another(notes: Any) -> None:
+def test_allowing_extra_usage_never_refuses_more_and_logins_do_not_affect_each_other(notes: Any) -> None:
     limits, alone, now = SubscriptionLimits(), SubscriptionLimits(), NOW
     for info, login, later in notes:
         now += later
@@ -377,7 +377,7 @@ def test_all_may_start_as_long_as_nothing_is_overloaded() -> None:
 
 
 @given(maximum=st.integers(1, 64), calls=st.integers(1, 64), seed=st.integers())
-def test_one_burst_of_failures_halves_once_what_was_tried(maximum: int, calls: int, seed: int) -> None:
+def test_a_burst_of_failures_halves_the_concurrency_once(maximum: int, calls: int, seed: int) -> None:
     limiter = limiter_of(maximum, seed)
     calls = min(calls, maximum)
     run(limiter, calls, lambda began: limiter.overloaded(began, 1.0))
@@ -414,7 +414,7 @@ def test_enough_successes_recover_all(maximum: int, seed: int) -> None:
 
 
 @given(strikes=st.integers(1, 40), seed=st.integers())
-def test_pauses_grow_with_jitter_to_a_longest_and_end_with_a_success(strikes: int, seed: int) -> None:
+def test_pauses_grow_with_jitter_up_to_a_maximum_and_end_with_a_success(strikes: int, seed: int) -> None:
     limiter, now = limiter_of(8, seed), 0.0
     for strike in range(strikes):
         run(limiter, 1, lambda began: limiter.overloaded(began, now), now=now)  # noqa: B023 - run at once

@@ -70,7 +70,7 @@ async def test_anthropic_messages(paris: StandIn) -> None:
     assert response["content"][-1]["input"] == {"city": "Paris"}
 
 
-def test_callbacks_are_told_of_success_and_failure(paris: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callbacks_get_success_and_failure(paris: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
     class Listener(litellm.integrations.custom_logger.CustomLogger):
@@ -89,7 +89,7 @@ def test_callbacks_are_told_of_success_and_failure(paris: StandIn, monkeypatch: 
     assert sorted(told) == ["failure RateLimitError", "success claude_code True"]
 
 
-def test_num_retries_is_the_callers(paris: StandIn) -> None:
+def test_retries_are_made_only_if_the_caller_sets_num_retries(paris: StandIn) -> None:
     paris.script(Failure(500), Failure(500))
     response: Any = litellm.completion("claude_code/sonnet", messages=ASK, num_retries=2, **where(paris))
     assert response.choices[0].message.content == "Paris."
@@ -118,7 +118,7 @@ class Hooks(litellm.integrations.custom_logger.CustomLogger):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_hooks_around_a_request_are_told_what_anthropic_tells(
+async def test_hooks_around_a_request_get_the_same_values_as_for_anthropic(
     paris: StandIn, monkeypatch: pytest.MonkeyPatch, stream: bool, is_async: bool
 ) -> None:
     told = {}
@@ -176,7 +176,7 @@ async def test_what_claude_cannot_do_is_refused_at_once() -> None:
         await litellm.aimage_generation(**picture)
 
 
-def test_counted_tokens_are_said_to_be_an_estimate(paris: StandIn) -> None:
+def test_counted_tokens_are_marked_as_an_estimate(paris: StandIn) -> None:
     counted = asyncio.run(litellm.acount_tokens(model="claude_code/sonnet", messages=ASK, **where(paris)))
     assert counted.total_tokens > 0
     assert counted.tokenizer_type == "local_tokenizer"

@@ -73,7 +73,7 @@ REACHES: dict[str, Callable[[], bool]] = {
 
 
 @pytest.mark.parametrize("name", REACHES)
-def test_what_the_seam_reaches_for_is_there(name: str) -> None:
+def test_every_name_that_the_seam_uses_exists(name: str) -> None:
     why = f"litellm has changed {name}: see litellm_claude_code/_litellm.py"
     try:
         is_there = REACHES[name]()

@@ -98,7 +98,7 @@ def test_variables_may_come_and_go_while_processes_start(stand_in: StandIn, monk
 
 
 @pytest.mark.parametrize("files", [10, 13, 16])
-def test_too_few_files_are_a_sentence(ask: Ask, files: int) -> None:
+def test_too_few_file_descriptors_are_a_clear_error(ask: Ask, files: int) -> None:
     out, errors = ask(f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))")
     assert out == "You said: Hi" or "too many files are open" in out, (out, errors)
     assert "Traceback" not in errors
@@ -138,7 +138,7 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int)
 
 
 @is_root
-def test_links_are_followed_only_where_nobody_else_could_have_laid_them(tmp_path: Path) -> None:
+def test_links_are_followed_only_if_no_other_user_could_have_made_them(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
     (tmp_path / "mine").mkdir()
     (tmp_path / "link").symlink_to("mine/../mine")
@@ -195,7 +195,7 @@ for shape in json.loads(sys.argv[1]):
 
 
 @pytest.mark.processes
-def test_notes_of_any_shape_are_no_obstacle(forks: Forker, tmp_path: Path) -> None:
+def test_cached_notes_of_any_shape_do_no_harm(forks: Forker, tmp_path: Path) -> None:
     shapes = [*SHAPES, *([value] for value in VALUES)]
     out, errors = forks.start(READ_EACH, json.dumps(shapes), home=tmp_path).wait()
     assert (out, errors) == ("claude-sonnet-5-5\n" * len(shapes), "")

@@ -19,7 +19,7 @@ def test_an_alias_is_what_the_cli_makes_of_it(stand_in: StandIn, alias: str) -> 
 
 
 @pytest.mark.parametrize("name", ["sonnet[1m]", "claude-opus-5-5[1m]"])
-def test_a_wide_context_is_the_models_own_where_it_has_one(stand_in: StandIn, name: str) -> None:
+def test_a_wide_context_uses_the_models_own_if_it_has_one(stand_in: StandIn, name: str) -> None:
     ask(stand_in, model=f"claude_code/{name}")
     assert stand_in.requests[0].body["model"] == models.resolve(name.removesuffix("[1m]"))
 
@@ -43,12 +43,12 @@ def test_behind_another_api_base_any_id_passes(stand_in: StandIn, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "llama", "", "sonett", "gemini/gemini-2", "us.anthropic.claude:0"])
-def test_another_family_is_not_found_and_the_error_names_what_is(name: str) -> None:
+def test_another_family_is_not_found_and_the_error_names_the_known_ones(name: str) -> None:
     with pytest.raises(litellm.NotFoundError, match="'sonnet'"):
         litellm.completion(f"claude_code/{name}", messages=[{"role": "user", "content": "Hi"}])
 
 
-def test_a_slip_of_the_pen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_alias_is_an_error_that_suggests_the_right_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(litellm.NotFoundError, match="Did you mean 'sonnet'"):
         litellm.completion("claude_code/sonett", messages=[{"role": "user", "content": "Hi"}])
 
@@ -67,7 +67,7 @@ def test_the_cli_itself_resolves_aliases_alike(stand_in: StandIn, alias: str) ->
     assert native_model(stand_in, alias) == models.resolve(alias)
 
 
-def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aliases_of_a_newer_cli_are_learned_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_told", {})
     try:
         models.learn({"sonnet": "claude-sonnet-6", "unheard-of": "x"})
@@ -80,7 +80,7 @@ def test_a_newer_clis_aliases_are_learnt_and_remembered(monkeypatch: pytest.Monk
         models.register_models()
 
 
-def test_what_another_cli_told_is_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_aliases_of_another_cli_are_forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cache.remember("key", "value")
     assert cache.recall("key", str) == "value"
     other = tmp_path / "claude"

@@ -50,7 +50,7 @@ def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_committed_has_no_noise_and_its_first_line_says_who_answers(path: Path) -> None:
+def test_committed_notebooks_have_no_noise_and_their_first_line_says_who_answers(path: Path) -> None:
     cells = code(nbformat.read(path, 4))
     assert cells[0].source.startswith("LOGIN = False")
     shown = str([output for cell in cells for output in cell.outputs])

@@ -117,7 +117,7 @@ def test_what_an_observer_raises_reaches_the_caller_through_all_of_litellm(stand
     assert len(stand_in.requests) == 1
 
 
-def test_an_observer_hears_of_a_caller_who_leaves(stand_in: StandIn) -> None:
+def test_an_observer_is_notified_when_a_caller_leaves(stand_in: StandIn) -> None:
     stand_in.script(answer("one two three", chunk_chars=1, between_s=0.05))
     recorder = Recorder()
     with observed_by(recorder):

@@ -98,7 +98,7 @@ def test_a_caller_gets_the_first_answer_if_it_comes_in_one_piece_and_without_usa
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_raised_as_what_it_is(stand_in: StandIn, name: str, stream: bool) -> None:
+def test_a_failure_has_the_right_exception_class(stand_in: StandIn, name: str, stream: bool) -> None:
     script, expected = FAILURES[name]
     posts = 2 if name == "404" else 1  # the CLI asks twice where the model is not found (facts, CLI 2.1.327)
     stand_in.script(*[script] * posts)

@@ -77,7 +77,7 @@ def own(error: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("how", ["plain", "async", "stream", "async stream"])
 @pytest.mark.parametrize("kind", [KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError])
-def test_a_bug_is_told_with_its_type_and_place_and_without_its_text(
+def test_the_error_for_a_bug_has_its_type_and_place_and_not_its_text(
     stand_in: StandIn, how: str, kind: type[Exception]
 ) -> None:
     observer = Faulty(kind(PRIVATE))
@@ -95,7 +95,7 @@ def test_a_bug_is_told_with_its_type_and_place_and_without_its_text(
 
 
 @pytest.mark.parametrize("how", ["plain", "stream"])
-def test_a_bug_in_the_translation_of_a_request_is_told_the_same_way(stand_in: StandIn, how: str) -> None:
+def test_a_bug_in_the_translation_of_a_request_gets_the_same_error(stand_in: StandIn, how: str) -> None:
     with pytest.raises(openai.OpenAIError) as raised:
         ask(stand_in, how, extra_body=[PRIVATE])  # neither litellm nor this package expects a list
     error = own(raised.value)

@@ -93,7 +93,7 @@ def test_each_field_reaches_the_option_of_its_name(tmp_path: Path) -> None:
     assert flags.mcp_servers == {}
 
 
-def test_nothing_is_allowed_that_no_field_allows() -> None:
+def test_a_profile_allows_nothing_by_default() -> None:
     flags = to_options(Profile.checked(name="agent")).flags
     assert (flags.tools, flags.allowed_tools, flags.setting_sources, flags.skills) == ([], [], [], [])
     assert flags.permission_mode == "default"
@@ -147,19 +147,19 @@ def test_a_mistake_gets_a_sentence_when_the_profile_is_defined(fields: dict[str,
     assert registry.known_profiles() == {}
 
 
-def test_a_sandbox_that_cannot_be_is_told_and_never_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_sandbox_is_an_error_and_never_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "platform", "linux")
     assert "bwrap and socat must be installed for a sandbox" in mistake_in(sandbox={"enabled": True})
 
 
-def test_every_mistake_of_a_profile_is_told_at_once() -> None:
+def test_one_error_lists_every_mistake_of_a_profile() -> None:
     told = mistake_in(tolls=[], cwd="/no/such/folder", max_turns=0)
     assert all(word in told for word in ("tolls", "cwd", "max_turns"))
 
 
 @pytest.mark.processes
-def test_a_server_that_does_not_start_is_told_when_the_profile_is_defined(tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_is_an_error_when_the_profile_is_defined(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text("raise SystemExit('no')")
     servers = {"calc": {"command": sys.executable, "args": [str(tmp_path / "server.py")]}}
     told = mistake_in(mcp_servers=servers)
@@ -200,7 +200,7 @@ def test_a_mistake_in_a_file_names_the_file_and_the_profile(tmp_path: Path, text
     assert registry.known_profiles() == {}
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_of_profiles_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="Cannot read"):
         litellm_claude_code.load_profiles(tmp_path / "none.toml")
 

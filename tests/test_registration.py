@@ -61,7 +61,7 @@ def test_registering_again_changes_nothing() -> None:
     assert list(litellm.LlmProviders).count(litellm.LlmProviders("claude_code")) == 1
 
 
-def test_registering_mends_what_user_code_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registering_again_repairs_maps_that_user_code_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     other: Any = {"provider": "mine", "custom_handler": litellm.CustomLLM()}
     litellm.custom_provider_map = [other]
     monkeypatch.setattr(litellm, "model_cost", {})
@@ -123,7 +123,7 @@ print(json.dumps({**told, "servers": [name for name in ("uvicorn", "starlette") 
     assert json.loads(done.stdout) == {"threads": 0, "children": [], "sdk": False, "vision": True, "servers": []}
 
 
-def test_aliases_are_those_the_cli_tells_and_their_prices_too(told_by_the_cli: dict[str, Any]) -> None:
+def test_aliases_and_their_prices_are_those_of_the_cli(told_by_the_cli: dict[str, Any]) -> None:
     told = {model["value"]: model["resolvedModel"] for model in told_by_the_cli["models"]}
     assert told == {name: models.ALIASES[name] for name in told}
     fable = next(model for model in told_by_the_cli["models"] if model["value"] == "fable")

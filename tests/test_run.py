@@ -109,7 +109,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ],
     ids=" ".join,
 )
-def test_a_program_sees_what_python_shows_it(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_program_is_run_as_python_runs_it(tmp_path: Path, arguments: list[str]) -> None:
     for name in ("report.py", "package/__init__.py", "package/__main__.py", "package/report.py", "folder/__main__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("" if name.endswith("__init__.py") else REPORT)
@@ -119,7 +119,7 @@ def test_a_program_sees_what_python_shows_it(tmp_path: Path, arguments: list[str
 
 
 @pytest.mark.parametrize("arguments", [["none.py"], ["-m", "none.at_all"], ["-c", "raise ValueError('é')"]])
-def test_what_goes_wrong_is_told_by_python(tmp_path: Path, arguments: list[str]) -> None:
+def test_python_itself_reports_errors_of_the_program(tmp_path: Path, arguments: list[str]) -> None:
     ours, pythons = run(*arguments, cwd=tmp_path), python(*arguments, cwd=tmp_path)
     assert (ours.returncode, ours.stdout, ours.stderr) == (pythons.returncode, pythons.stdout, pythons.stderr)
     assert ours.returncode in (1, 2)

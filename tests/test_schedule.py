@@ -64,7 +64,7 @@ def test_a_boot_that_hangs_keeps_no_core_from_others() -> None:
 
 
 @pytest.mark.parametrize(("api_s", "expected"), [(0.0, 0), (0.05, 2), (1.0, CORES)])
-def test_no_more_workers_than_keep_the_cores_busy(api_s: float, expected: int) -> None:
+def test_there_are_no_more_workers_than_keep_the_cores_busy(api_s: float, expected: int) -> None:
     busy = [View(state=State.BUSY, asked_at=NOW)] * 6
     assert len(boots(busy, [Waiting(since=NOW - 1)] * 10, timings=timings(api_s=api_s))) == expected
 
@@ -85,7 +85,7 @@ def test_idle_workers_of_another_login_do_not_count() -> None:
     assert boots([*others, *busy], [Waiting(since=NOW - 1)] * 10, timings=timings(api_s=0.0)) == [HERE] * 2
 
 
-def test_a_spare_is_kept_where_it_is_of_use() -> None:
+def test_a_spare_is_kept_if_it_is_useful() -> None:
     busy = [View(state=State.BUSY, asked_at=NOW)] * CORES
     assert boots(busy, [], timings=timings(api_s=1.0), spares=1) == [HERE]
     assert boots(busy, [], timings=timings(api_s=0.0), spares=1) == []

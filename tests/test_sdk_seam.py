@@ -25,7 +25,7 @@ def gone(name: str, use: str) -> str:
     return f"claude-agent-sdk {claude_agent_sdk.__version__} has no {name}, which {use}: see process/_sdk.py"
 
 
-def test_what_is_used_of_the_inside_is_there() -> None:
+def test_every_internal_name_that_is_used_exists() -> None:
     try:
         transport = getattr(import_module(TRANSPORT), "SubprocessCLITransport", None)
     except ImportError:
@@ -112,7 +112,7 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize("pattern", PRIVATE)
-def test_only_the_seam_goes_inside(pattern: str) -> None:
+def test_only_the_seam_uses_internal_names(pattern: str) -> None:
     names = ("litellm_claude_code", "litellm_claude_code_cli", "litellm_claude_code_runs", "dspy_adapter")
     packages = [ROOT / name for name in names]
     inside = {

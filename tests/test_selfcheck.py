@@ -153,7 +153,7 @@ def test_a_variable_without_effect_is_named(script: Script, name: str) -> None:
     assert f"pip install 'claude-agent-sdk=={list(CLI_BY_SDK)[-1]}'" in report.sentence()
 
 
-def test_a_title_asked_for_in_secret_is_noticed(script: Script) -> None:
+def test_an_extra_request_for_a_title_is_noticed(script: Script) -> None:
     report = check(script(f'unset {TRAFFIC} CLAUDE_CODE_DISABLE_TERMINAL_TITLE\nexec {CLI} "$@"'), check_rich_body)
     assert report.problems[0].startswith("It makes a model request of its own: CLAUDE_CODE_DISABLE_TERMINAL_TITLE")
 
@@ -263,7 +263,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_that_is_not_claude_code_is_told_as_such(script: Script, name: str) -> None:
+def test_a_program_that_is_not_claude_code_is_reported_as_such(script: Script, name: str) -> None:
     text, sentence = PROGRAMS[name]
     report = check(script(text), boot_timeout_s=0.5 if "in time" in sentence else 60)
     assert not report.is_finished
@@ -272,13 +272,13 @@ def test_a_program_that_is_not_claude_code_is_told_as_such(script: Script, name:
     assert "of unknown version" in report.sentence()
 
 
-def test_a_cli_that_is_not_there_is_told_as_such(tmp_path: Path) -> None:
+def test_a_missing_cli_is_reported_as_such(tmp_path: Path) -> None:
     report = check(tmp_path / "nothing")
     assert not report.is_finished
     assert "does not start" in report.sentence()
 
 
-def test_an_older_cli_is_told_with_its_version(script: Script) -> None:
+def test_an_older_cli_is_reported_with_its_version(script: Script) -> None:
     report = check(script("test \"$1\" = --version || exit 1; echo '1.0.3 (Claude Code)'"))
     assert report.cli_version == "1.0.3"
     assert "The Claude Code CLI 1.0.3" in report.sentence()

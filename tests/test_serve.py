@@ -201,7 +201,7 @@ def test_every_name_is_listed_and_answers(gpt: openai.OpenAI, claude: anthropic.
         (529, "overloaded_error", openai.InternalServerError, anthropic.InternalServerError),
     ],
 )
-def test_a_failure_keeps_its_status_on_every_endpoint_and_blinds_nobody(
+def test_a_failure_keeps_its_status_on_every_endpoint_and_other_calls_go_on(
     gpt: openai.OpenAI,
     claude: anthropic.Anthropic,
     stand_in: StandIn,
@@ -240,7 +240,7 @@ def test_a_failure_keeps_its_status_on_every_endpoint_and_blinds_nobody(
     assert told == {(status, kind, True)}
 
 
-def test_an_overloaded_api_is_told_in_the_middle_of_a_stream(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
+def test_an_overload_in_the_middle_of_a_stream_is_reported(claude: anthropic.Anthropic, stand_in: StandIn) -> None:
     stand_in.respond = lambda _request: Answer(content=[Text("word " * 20)], error_after=(5, Failure(529)))
     with pytest.raises(anthropic.APIStatusError) as failed:
         list(claude.messages.create(model="sonnet", max_tokens=9, messages=HELLO, stream=True))

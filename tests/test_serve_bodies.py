@@ -62,7 +62,7 @@ async def begin(reading: Any) -> "asyncio.Task[Any]":
     return task
 
 
-async def test_clients_with_half_a_body_take_no_place() -> None:
+async def test_clients_with_half_a_body_do_not_count_as_requests_in_progress() -> None:
     gate = make_gate()
     slow = [Client(gate) for _ in range(20)]
     waiting = []
@@ -86,7 +86,7 @@ async def test_a_body_has_a_deadline() -> None:
     assert (b"connection", b"close") in client.told[0]["headers"]
 
 
-async def test_a_client_that_leaves_with_half_a_body_is_told_nothing() -> None:
+async def test_a_client_that_leaves_with_half_a_body_gets_no_reply() -> None:
     client = Client(make_gate())
     client.send(BODY[:10])
     client.leave()
@@ -115,7 +115,7 @@ async def test_the_client_that_is_silent_longest_makes_room_for_others() -> None
         assert len(await reading[number]) >= 300_000
 
 
-async def test_a_declared_size_reserves_nothing_and_a_false_one_helps_nobody() -> None:
+async def test_a_declared_size_reserves_no_memory_and_a_false_one_has_no_effect() -> None:
     bodies = Bodies(max_bytes=1000, within_s=600)
     for declared in (b"1001", b"-1", b"9" * 5000, b"x", b""):
         with pytest.raises(Refused, match="larger"):

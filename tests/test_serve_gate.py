@@ -97,7 +97,7 @@ def test_a_method_that_an_endpoint_does_not_have_is_a_405_that_names_the_right_o
      b'{"model": "sonnet", "messages": [], "max_tokens": NaN}', b'{"model": "sonnet", "messages": [], "n": 0}',
      b'{"model": "sonnet,haiku", "messages": []}', b'{"model": "gpt-4o", "messages": []}'],
 )  # fmt: skip
-def test_a_body_that_is_none_is_told_so(client: httpx.Client, stand_in: StandIn, content: bytes) -> None:
+def test_an_invalid_body_is_an_error_that_says_so(client: httpx.Client, stand_in: StandIn, content: bytes) -> None:
     for path in ("/v1/chat/completions", "/v1/messages"):
         response = client.post(path, content=content, headers={"content-type": "application/json"})
         assert (response.status_code, bool(message_of(response))) == (400, True), response.text

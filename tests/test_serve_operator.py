@@ -119,7 +119,7 @@ def metrics(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-def test_a_request_that_would_wait_too_long_is_told_when_to_come_again(operated: Served, stand_in: StandIn) -> None:
+def test_a_request_that_would_wait_too_long_gets_a_429_with_retry_after(operated: Served, stand_in: StandIn) -> None:
     stand_in.respond = lambda _request: Answer(content=[Text("Done.")], delay_s=0.5)
     with client(operated, operated.key) as operator:
         assert operator.post("/v1/chat/completions", json=CHAT).status_code == 200
@@ -193,7 +193,7 @@ def test_usage_outlives_the_server_and_ends_with_the_day(tmp_path: Path) -> None
         ("alice = 3", "must be a table"),
     ],
 )
-def test_a_file_of_users_that_is_wrong_is_told_so(tmp_path: Path, content: str, said: str) -> None:
+def test_a_wrong_file_of_users_is_an_error_that_says_what_is_wrong(tmp_path: Path, content: str, said: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Users(written(tmp_path, content))
     assert said in str(raised.value)

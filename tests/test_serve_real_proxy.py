@@ -45,7 +45,7 @@ def test_text_that_reads_as_a_form_is_only_text(client: httpx.Client, stand_in: 
     assert len(stand_in.requests) == 4
 
 
-def test_sockets_with_half_a_body_lock_nobody_out(server: Served, client: httpx.Client) -> None:
+def test_sockets_with_half_a_body_do_not_block_other_clients(server: Served, client: httpx.Client) -> None:
     host, _, port = server.url.removeprefix("http://").partition(":")
     head = f"POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {server.key}\r\ncontent-length: 500\r\n\r\n{{"
     sockets = [socket.create_connection((host, int(port))) for _ in range(20)]

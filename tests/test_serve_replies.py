@@ -65,7 +65,7 @@ def test_what_the_model_says_is_left_alone() -> None:
      "Invalid request format: 'str' object has no attribute 'get'",
      "The request cannot be translated: 'content'", "A parameter is wrong: TypeError(\"x\")"],
 )  # fmt: skip
-def test_no_error_speaks_python(message: str) -> None:
+def test_no_error_contains_python_expressions(message: str) -> None:
     for shape in ("openai", "anthropic"):
         told = message_of(Replies().error(json.dumps({"error": {"message": message}}).encode(), 400, shape))
         assert told.startswith("A field of the request has an invalid type")

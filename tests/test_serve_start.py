@@ -36,7 +36,7 @@ def test_a_key_is_always_in_force(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n", "sk-1234", f"{LONG} {LONG}", f"{LONG}\n{LONG}", "é" * 20])
-def test_a_key_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_an_unusable_key_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key"
     file.write_text(content)
     with pytest.raises(ConfigError, match="too short or not plain text"):

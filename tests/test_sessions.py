@@ -125,7 +125,7 @@ def test_a_session_goes_on_in_another_process_and_counts_only_its_own_tokens(
     assert last[1][-1]["text"] == "Really?"
 
 
-def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
+def test_a_session_belongs_to_one_client(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder, sessions=True)
     litellm_claude_code.profile("other", cwd=folder, sessions=True)
     litellm_claude_code.profile("forgetful", cwd=folder)
@@ -172,13 +172,13 @@ def test_a_session_is_nobody_elses(stand_in: StandIn, folder: Path) -> None:
         ),
     ],
 )
-def test_a_client_is_the_key_it_came_with_and_not_what_it_says_of_it(told: dict[str, Any], owner: str) -> None:
+def test_a_client_is_identified_by_its_key_and_not_by_what_it_claims(told: dict[str, Any], owner: str) -> None:
     from litellm_claude_code.agents.request import owner_of
 
     assert owner_of(told) == owner
 
 
-def test_a_proxy_that_tells_no_clients_apart_keeps_no_conversations(stand_in: StandIn, folder: Path) -> None:
+def test_a_proxy_without_client_keys_keeps_no_conversations(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder, sessions=True)
     with pytest.raises(litellm.PermissionDeniedError, match="cannot tell which client"):
         litellm.completion(**request(stand_in, proxy_server_request={"body": {}}))
@@ -207,7 +207,7 @@ def test_a_long_conversation_is_compacted_and_the_answer_says_so(stand_in: Stand
     assert text_of(response) == "Done."
 
 
-def test_notes_of_sessions_hold_no_words_and_no_keys(stand_in: StandIn, folder: Path) -> None:
+def test_notes_of_sessions_contain_no_content_and_no_keys(stand_in: StandIn, folder: Path) -> None:
     litellm_claude_code.profile("agent", cwd=folder, sessions=True)
     litellm.completion(**request(stand_in, "A private question."))
     (note,) = sessions.sessions_folder().iterdir()

@@ -247,7 +247,7 @@ def raising(request: RecordedRequest) -> str:
     ],
     ids=["asynchronous", "plain", "raises", "no answer"],
 )
-def test_the_function_may_be_of_any_kind_and_its_errors_are_told(
+def test_the_function_may_be_sync_or_async_and_its_errors_are_reported(
     standing: StandIn, http: httpx.Client, respond: Any, status: int, expected: str
 ) -> None:
     standing.respond = respond
@@ -414,7 +414,7 @@ def test_raw_answers_are_sent_untouched(standing: StandIn, http: httpx.Client) -
     assert response.headers["content-type"] == "text/html"
 
 
-def test_an_answer_that_cannot_be_is_refused() -> None:
+def test_an_impossible_answer_is_refused() -> None:
     for options in ({"cut_after": 1, "hang_after": 2}, {"cut_after": 1, "error_after": (1, Failure(500))}):
         with pytest.raises(ValueError, match="only one of"):
             answer("x", **options)

@@ -32,7 +32,7 @@ def status_once(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     return litellm_claude_code.rate_limit_status()
 
 
-def test_usage_is_told_before_any_limit_is_met(host: AnthropicHost, stand_in: StandIn) -> None:
+def test_usage_is_known_before_any_limit_is_reached(host: AnthropicHost, stand_in: StandIn) -> None:
     host.usage = usage(42)
     assert ask()
     status = status_once(lambda status: bool(status["windows"]))
@@ -76,14 +76,14 @@ def test_a_full_window_without_extra_usage_is_the_services_to_refuse(host: Anthr
     assert ask()
 
 
-def test_usage_that_the_service_does_not_tell_changes_nothing(host: AnthropicHost) -> None:
+def test_a_service_that_does_not_report_usage_changes_nothing(host: AnthropicHost) -> None:
     host.usage = {"five_hour": None, "surprise": [1]}
     assert ask()
     assert ask()
     assert not litellm_claude_code.rate_limit_status()["overage"]["is_in_use"]
 
 
-def test_it_is_not_asked_for_where_a_setting_says_so(host: AnthropicHost, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_turns_off_the_request_for_usage(host: AnthropicHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_USAGE_EVERY_S", "0")
     assert ask()
     assert ask()

@@ -30,7 +30,7 @@ def told(**where: Any) -> dict[str, Any]:
     return dict(identity)
 
 
-def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path) -> None:
+def test_a_login_of_claude_code_is_reported_with_its_account_and_plan(config: Path) -> None:
     file = log_in(config, TOKEN)
     identity = told()
     assert identity == {
@@ -50,7 +50,7 @@ def test_a_login_of_claude_codes_is_told_with_its_account_and_plan(config: Path)
     }
 
 
-def test_no_login_is_told_as_such_whatever_keys_the_environment_holds(
+def test_a_missing_login_is_reported_whatever_keys_the_environment_has(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-api03-MARKED")
@@ -59,7 +59,7 @@ def test_no_login_is_told_as_such_whatever_keys_the_environment_holds(
     assert (identity["payer"], identity["is_logged_in"], identity["source"]) == ("subscription", False, None)
 
 
-def test_a_console_login_is_told_as_the_key_that_it_is(config: Path) -> None:
+def test_a_console_login_is_reported_as_an_api_key(config: Path) -> None:
     (config / ".claude.json").write_text(json.dumps({"primaryApiKey": "sk-ant-api03-MARKED"}))
     identity = told()
     assert (identity["payer"], identity["source"]) == ("api_key", "/login managed key")
@@ -109,7 +109,7 @@ async def test_it_asks_no_model_and_can_be_awaited(config: Path, stand_in: Stand
     assert stand_in.requests == stand_in.other_requests == []
 
 
-def test_what_would_be_refused_is_refused_here_too(config: Path, stand_in: StandIn) -> None:
+def test_whoami_refuses_the_same_settings_as_a_call(config: Path, stand_in: StandIn) -> None:
     log_in(config, TOKEN)
     with pytest.raises(litellm.AuthenticationError, match="not sent there"):
         litellm_claude_code.whoami(api_base=stand_in.base_url)
