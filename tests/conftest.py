@@ -34,6 +34,7 @@ from litellm_claude_code.tested_versions import CLI_BY_SDK  # noqa: E402
 from litellm_claude_code.testing import StandIn  # noqa: E402
 
 from .support.anthropic_host import AnthropicHost  # noqa: E402
+from .support.kernels import forking_kernels  # noqa: E402
 from .support.processes import wait_until_ended  # noqa: E402
 from .support.redis import redis_server  # noqa: E402
 from .support.scripts import Forker, forker  # noqa: E402
@@ -68,19 +69,19 @@ SHARING_A_SERVER = (
     "test_serve_recorded",
     "test_agents_proxy",
 )
+# Files that share the processes that programs with DSPy, or kernels, are forked from.
+SHARING_DSPY = ("test_run_halts", "test_run_interrupts", "test_notebooks")
 # What takes longest starts first, because several processes share the tests. All others cost less than 20 s of CPU.
 SLOWEST = (
     *SHARING_A_SERVER,
-    "test_run_halts",
+    *SHARING_DSPY,
     "test_optimizers",
     "test_dspy",
     "test_clouds",
     "test_agents",
     "test_selfcheck",
-    "test_notebooks",
     "test_run",
     "test_cancelling",
-    "test_run_interrupts",
     "test_errors",
     "test_lifetime",
     "test_command_line",
@@ -92,11 +93,11 @@ SLOWEST = (
 
 # `--dist loadgroup` would do, but xdist 3.8 loses the groups on pytest 9.2
 class KeptTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
-    """Gives the tests of a file to one process, and those of all files that share a server."""
+    """Gives the tests of a file to one process, and those of all files that share something costly."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(super()._split_scope(nodeid)).stem
-        return "serve" if file in SHARING_A_SERVER else file
+        return next((files[0] for files in (SHARING_A_SERVER, SHARING_DSPY) if file in files), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> KeptTogether | None:
@@ -228,6 +229,22 @@ def dspy_forks(forks: Forker) -> Iterator[Forker]:
     pytest.importorskip("dspy")
     with forks.with_imports("dspy", "gepa") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def kernel_forks(forks: Forker) -> Iterator[Forker]:
+    """For the kernels of notebooks that draw. They import DSPy themselves: one sets a variable for it before."""
+    for name in ("ipykernel", "matplotlib"):
+        pytest.importorskip(name)
+    with forks.with_imports("ipykernel.kernelapp", "matplotlib.pyplot") as started:
+        yield started
+
+
+@pytest.fixture
+def forked_kernels(kernel_forks: Forker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have Jupyter fork its kernels."""
+    with forking_kernels(kernel_forks, tmp_path_factory.mktemp("kernel")):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -27,22 +27,17 @@ def kinds(cell: Any) -> set[str]:
     return {kind for output in cell.outputs for kind in (output.get("data") or {output.output_type: ""})}
 
 
-@pytest.fixture(scope="module")
-def matplotlib_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where matplotlib remembers which fonts there are: finding them takes seconds."""
-    return tmp_path_factory.mktemp("matplotlib")
-
-
 @pytest.mark.processes
+@pytest.mark.usefixtures("forked_kernels", "checked_cli")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path, matplotlib_folder: Path) -> None:
+def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path) -> None:
     committed = nbformat.read(path, 4)
     ran = nbformat.read(path, 4)
     for cell in code(ran):
         cell.outputs = []
         cell.source = cell.source.replace("max_metric_calls=160", "max_metric_calls=30")  # shows as much, in less time
-    folders = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path), "MPLCONFIGDIR": str(matplotlib_folder)}
+    folders = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
     few = {"LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}  # each takes longer to start than to answer these questions
     client = nbclient.NotebookClient(ran, timeout=240, resources={"metadata": {"path": str(FOLDER)}})
     client.execute(env={**os.environ, **folders, **few})

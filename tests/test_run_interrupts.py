@@ -20,6 +20,7 @@ from litellm_claude_code.testing.made_up import respond as made_up_answer
 from litellm_claude_code_cli.exits import ExitCode
 
 from .support.calls import read
+from .support.forked_run import FORKED_RUN
 from .support.processes import RUN_COMMAND
 from .support.scripts import Forker, Script, environment, remember_check
 from .support.waiting import wait_until
@@ -38,7 +39,7 @@ def metric(example, answer, *_):
 
 def evolve(task, reflection):
     examples = [dspy.Example(question=str(n), answer="Paris").with_inputs("question") for n in range(16)]
-    optimizer = dspy.GEPA(metric=metric, max_metric_calls=400, reflection_lm=reflection, num_threads=8, seed=1)
+    optimizer = dspy.GEPA(metric=metric, max_metric_calls=400, reflection_lm=reflection, num_threads=4, seed=1)
     with dspy.context(lm=task):
         optimizer.compile(dspy.Predict("question -> answer"), trainset=examples, valset=examples)
 
@@ -135,7 +136,7 @@ def start(forks: Forker, checked_cli: Path, gateway: StandIn, tmp_path: Path) ->
     remember_check(checked_cli, tmp_path / "cache")
     started: list[Script] = []
 
-    def begin(code: str, *arguments: str, **env: str) -> Script:
+    def begin(code: str, *arguments: str, forks: Forker = forks, **env: str) -> Script:
         env = {"DSPY_CACHEDIR": str(tmp_path / "dspy"), "PYTHONPATH": str(ROOT), **env}
         started.append(forks.start(f"import os; os.chdir({str(tmp_path)!r})\n{code}", *arguments, home=tmp_path, **env))
         return started[-1]
@@ -173,27 +174,26 @@ def read_until(terminal: int, text: str) -> str:
 
 
 @pytest.mark.parametrize("lm", ["LM", "ClaudeCodeLM"])
-def test_ctrl_c_ends_gepa_on_eight_threads_with_one_line(
-    start: Start, stand_in: StandIn, tmp_path: Path, terminal: tuple[int, str], lm: str
+def test_ctrl_c_ends_gepa_on_four_threads_with_one_line(
+    start: Start, stand_in: StandIn, dspy_forks: Forker, tmp_path: Path, terminal: tuple[int, str], lm: str
 ) -> None:
-    pytest.importorskip("dspy")
     ours, path = terminal
     stand_in.respond = late_after(5)
-    script = start(f"{OPEN_TERMINAL}{GEPA}", lm, path)
-    stand_in.wait_for(5 + 8, timeout_s=90)
+    script = start(f"{OPEN_TERMINAL}{GEPA}", lm, path, forks=dspy_forks)
+    stand_in.wait_for(5 + 4, timeout_s=90)
     os.write(ours, b"\x03")
     shown = read_until(ours, "from DSPy's cache.")
     assert script.program.wait() == -signal.SIGINT  # 130 in a shell
     assert "Traceback" not in shown
     assert [line for line in re.split(r"[\r\n]+", shown) if "Interrupted" in line] == [
-        "Interrupted: 5 calls answered, and 8 cancelled. To continue, start the same program again, which takes "
+        "Interrupted: 5 calls answered, and 4 cancelled. To continue, start the same program again, which takes "
         "finished answers from DSPy's cache."
     ]
     script.wait_until_nothing_is_left()
-    assert len(stand_in.requests) == 5 + 8
+    assert len(stand_in.requests) == 5 + 4
     if lm == "ClaudeCodeLM":
         total = json.loads((tmp_path / "report.json").read_text())["total"]
-        assert (total["requests"], total["failed"], total["in_flight"]) == (13, 8, 0)
+        assert (total["requests"], total["failed"], total["in_flight"]) == (9, 4, 0)
 
 
 def test_a_second_ctrl_c_ends_a_program_that_python_waits_for(
@@ -251,17 +251,19 @@ def test_a_program_that_catches_ctrl_c_goes_on_and_handlers_are_left_alone(start
 def cells_of_notebook_3(where: dict[str, Any]) -> list[str]:
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(ROOT / "notebooks" / "03_evolve_a_prompt.ipynb", 4)
-    return [cell.source.replace("reach(LOGIN)", repr(where)) for cell in notebook.cells if cell.cell_type == "code"]
+    sources = [cell.source.replace("reach(LOGIN)", repr(where)) for cell in notebook.cells if cell.cell_type == "code"]
+    return [source.replace("max_metric_calls=160", "max_metric_calls=30") for source in sources]
 
 
+@pytest.mark.usefixtures("forked_kernels")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Jupyter client's own
 def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
     stand_in: StandIn, checked_cli: Path, tmp_path: Path
 ) -> None:
     manager = pytest.importorskip("jupyter_client.manager")
-    pytest.importorskip("dspy")
     remember_check(checked_cli, tmp_path / "cache")
-    answered, before = iter(range(40)), threading.Event()
+    answers = 15  # enough for the cells before the evolution, and for its beginning
+    answered, before = iter(range(answers)), threading.Event()
 
     def respond(request: RecordedRequest) -> Reply:
         if next(answered, None) is not None:
@@ -272,7 +274,7 @@ def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
     stand_in.respond = respond
     cells = cells_of_notebook_3({"api_base": stand_in.base_url, "api_key": stand_in.api_key})
     [evolution] = [number for number, cell in enumerate(cells) if "dspy.GEPA(" in cell]
-    env = environment(tmp_path, IPYTHONDIR=str(tmp_path))
+    env = environment(tmp_path, IPYTHONDIR=str(tmp_path), LITELLM_CLAUDE_CODE_MAX_WORKERS="2")
     kernel, client = manager.start_new_kernel(cwd=str(ROOT / "notebooks"), env=env)
     try:
         asked = [client.execute(cell, stop_on_error=True) for cell in cells]
@@ -290,7 +292,7 @@ def test_interrupting_a_notebooks_kernel_ends_its_run_and_the_queue(
         assert re.fullmatch(
             r"KeyboardInterrupt: interrupted after \d+ calls, \d+ requests, \$0\.\d+\. To .*again\.", line
         )
-        wait_until(lambda: all(request.closed_early for request in stand_in.requests[40:]))
+        wait_until(lambda: all(request.closed_early for request in stand_in.requests[answers:]))
         requests = len(stand_in.requests)
         stand_in.respond = route_ticket
         assert client.execute_interactive(cells[evolution], timeout=90)["content"]["status"] == "ok"
@@ -336,8 +338,7 @@ print(litellm.completion(model="claude_code/haiku", messages=[{"role": "user", "
 """
 
 
-UNDER_RUN = (RUN_COMMAND, "run", "--report", "report.json")
-"""The code of a forked `litellm-claude-code run`, and its first arguments."""
+UNDER_RUN = ("run", "--report", "report.json")
 
 
 def total_of(folder: Path) -> dict[str, Any]:
@@ -350,7 +351,7 @@ def test_a_second_ctrl_c_ends_a_program_that_catches_the_first(
 ) -> None:
     ours, path = terminal
     (tmp_path / "program.py").write_text(GOES_ON_UNDER_RUN)
-    script = start(f"{OPEN_TERMINAL}{RUN_COMMAND}", *UNDER_RUN[1:], "program.py", path)
+    script = start(f"{OPEN_TERMINAL}{RUN_COMMAND}", *UNDER_RUN, "program.py", path)
     read_until(ours, "started")
     os.write(ours, b"\x03")
     read_until(ours, "goes on")
@@ -371,7 +372,7 @@ def test_a_terminal_that_is_closed_ends_the_program_and_its_report_is_saved(
 ) -> None:
     ours, theirs = os.openpty()
     (tmp_path / "program.py").write_text(CALLS_AND_SLEEPS)
-    script = start(f"{OPEN_TERMINAL}{RUN_COMMAND}", *UNDER_RUN[1:], "program.py", os.ttyname(theirs))
+    script = start(f"{OPEN_TERMINAL}{FORKED_RUN}", *UNDER_RUN, "program.py", os.ttyname(theirs))
     read_until(ours, "called")
     os.close(theirs)
     os.close(ours)
@@ -387,7 +388,7 @@ def test_a_program_that_exits_without_python_has_its_report_and_an_agents_reques
     (tmp_path / "agents.toml").write_text(f'[reader]\ntools = ["Read"]\ncwd = "{tmp_path}"\n')
     (tmp_path / "program.py").write_text(EXITS_AT_ONCE)
     stand_in.script(answer(read(tmp_path)), "On Tuesday.", "On Wednesday.")
-    script = start(*UNDER_RUN, "program.py", LITELLM_CLAUDE_CODE_PROFILES=str(tmp_path / "agents.toml"))
+    script = start(FORKED_RUN, *UNDER_RUN, "program.py", LITELLM_CLAUDE_CODE_PROFILES=str(tmp_path / "agents.toml"))
     _, errors = script.wait()
     assert script.program.poll() == 7, errors
     script.wait_until_nothing_is_left()
@@ -405,7 +406,9 @@ def test_in_a_notebook_under_run_only_the_cell_fails_and_its_calls_are_reported(
     notebook.cells[0].metadata.tags = ["raises-exception"]
     nbformat.write(notebook, tmp_path / "notebook.ipynb")
     stand_in.script(Failure(401), "Hello.")
-    script = start(*UNDER_RUN, "-m", "jupyter", "execute", "notebook.ipynb", "--inplace", IPYTHONDIR=str(tmp_path))
+    script = start(
+        RUN_COMMAND, *UNDER_RUN, "-m", "jupyter", "execute", "notebook.ipynb", "--inplace", IPYTHONDIR=str(tmp_path)
+    )
     _, errors = script.wait()
     assert script.program.poll() == 0, errors
     failed, answered = nbformat.read(tmp_path / "notebook.ipynb", 4).cells

@@ -42,13 +42,13 @@ else:
     sys.exit()
 program = json.loads(line)
 if (pid := os.fork()) != 0:
-    print(pid, flush=True)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with open(program["code_file"] + ".new", "w") as file:
         file.write(str(code))
     os.rename(program["code_file"] + ".new", program["code_file"])
     os._exit(0)
 os.setsid()
+print(os.getpid(), flush=True)
 for number, path in enumerate((os.devnull, program["out"], program["errors"])):
     opened = os.open(path, os.O_RDWR | os.O_APPEND)
     os.dup2(opened, number)
@@ -63,7 +63,9 @@ exec(compile(program["code"], "<script>", "exec"), {"__name__": "__main__"})
 
 
 class Program:
-    """A forked process, with the methods of `subprocess.Popen` that tests need."""
+    """A forked process, with what tests and Jupyter need of `subprocess.Popen`."""
+
+    stdin = stdout = stderr = None
 
     def __init__(self, pid: int, code_file: Path) -> None:
         self.pid = pid
