@@ -72,7 +72,6 @@ def script(stand_in: StandIn, forks: Forker, checked_cli: Path, tmp_path: Path) 
     def start(code: str, *, is_checked: bool = True, **env: str) -> Script:
         if is_checked:
             remember_check(checked_cli, tmp_path / "cache")
-        env = {"LITELLM_CLAUDE_CODE_SPARE_WORKERS": "1", **env}  # as users have it
         started.append(forks.start(HEAD + code, stand_in.base_url, str(stand_in.api_key), home=tmp_path, **env))
         return started[-1]
 
@@ -85,6 +84,7 @@ def run_folders(home: Path) -> list[Path]:
     return list((home / "cache" / "litellm_claude_code" / "run").iterdir())
 
 
+A_SPARE = {"LITELLM_CLAUDE_CODE_SPARE_WORKERS": "1"}  # as users have it
 ENDS: dict[str, str] = {
     "a return": "",
     "an exception": "raise RuntimeError('boom')",
@@ -100,7 +100,7 @@ ENDS: dict[str, str] = {
 def test_nothing_outlives_a_script_that_ends_by_itself(
     script: Callable[..., Script], tmp_path: Path, state: str, end: str
 ) -> None:
-    one = script(BUSY[state] + ENDS[end])
+    one = script(BUSY[state] + ENDS[end], **A_SPARE)
     one.wait_until_ready()
     _, errors = one.wait()
     assert one.claude_processes() == []
@@ -124,7 +124,7 @@ SIGNALS = [
 def test_nothing_outlives_a_signal(
     script: Callable[..., Script], stand_in: StandIn, state: str, number: signal.Signals
 ) -> None:
-    one = script(BUSY[state] + "time.sleep(600)\n")
+    one = script(BUSY[state] + "time.sleep(600)\n", **A_SPARE)
     one.wait_until_ready()
     wait_until(one.claude_processes)
     if state == "waiting for the first byte":

@@ -27,7 +27,7 @@ from .support.waiting import wait_until
 pytestmark = pytest.mark.processes
 
 IS_LONG = "SOAK_CALLS" in os.environ
-CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "40")), 8 if IS_LONG else 4  # each at once costs processes
+CALLS, AT_ONCE = int(os.environ.get("SOAK_CALLS", "24")), 8 if IS_LONG else 3  # each at once costs processes
 MARK = re.compile(r"mark-(\d+)-")
 
 

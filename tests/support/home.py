@@ -9,8 +9,9 @@ for name in [name for name in os.environ if name.startswith(("ANTHROPIC_", "CLAU
     del os.environ[name]
 os.environ |= {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    # A process in advance costs half a second of CPU at each new pool. Tests that need the default set it themselves.
+    # A process costs half a second of CPU. Tests that need one in advance, or more of them, set these themselves.
     "LITELLM_CLAUDE_CODE_SPARE_WORKERS": "0",
+    "LITELLM_CLAUDE_CODE_MAX_WORKERS": "4",
     "CLAUDE_CONFIG_DIR": str(HOME / "claude"),
     "XDG_CACHE_HOME": str(HOME / "cache"),
     "HOME": str(HOME),

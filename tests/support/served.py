@@ -52,6 +52,7 @@ class Served:
 
 def environment(folder: Path, stand_in: StandIn | None, **more: str) -> dict[str, str]:
     env = {**os.environ, "CLAUDE_CONFIG_DIR": str(folder / "claude"), "PYTHONUNBUFFERED": "1"}
+    del env["LITELLM_CLAUDE_CODE_MAX_WORKERS"]  # as users have it
     if stand_in is not None:
         env |= {"ANTHROPIC_BASE_URL": stand_in.base_url, "ANTHROPIC_AUTH_TOKEN": str(stand_in.api_key)}
     return {**env, **more}
