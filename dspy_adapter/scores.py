@@ -1,4 +1,4 @@
-"""What DSPy's optimizers have scored so far: told to the run, and to the exception that halts it."""
+"""Report the scores of DSPy's optimizers to the run, and the best program to the exception that halts it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Scored:
     examples: int
 
     def is_better_than(self, other: _Scored | None) -> bool:
-        """Return whether this score says more: it is on more examples, or higher on as many."""
+        """Return whether this score is better: on more examples, or higher on the same number."""
         return other is None or (self.examples, self.score) > (other.examples, other.score)
 
 

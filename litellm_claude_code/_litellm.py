@@ -37,7 +37,7 @@ _KEY_HASH: Final = "user_api_key_hash"
 
 
 def set_up_custom_providers() -> None:
-    """Make litellm take up `litellm.custom_provider_map`, which it otherwise reads at the next call only."""
+    """Make litellm read `litellm.custom_provider_map` now. By itself, it reads the map only at the next call."""
     custom_llm_setup()  # type: ignore[no-untyped-call]
 
 

@@ -65,7 +65,7 @@ class Flag(Name):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The flag's part of the command line."""
+        """The arguments that this flag adds to the command line."""
         if self.argument is None:
             return (str(self),)
         return (f"{self}=",) if self.argument == "=" else (str(self), self.argument)

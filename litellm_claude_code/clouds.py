@@ -29,7 +29,7 @@ class Cloud:
     switch: str
     """The variable that makes Claude Code use it."""
     base_url: str
-    """The variable that replaces its address."""
+    """The variable that replaces the cloud's address."""
     base_path: str
     """The path that such an address ends in."""
     needs: tuple[tuple[str, tuple[str, ...]], ...]
@@ -139,7 +139,7 @@ CLOUDS: Final[Mapping[CloudName, Cloud]] = {cloud.name: cloud for cloud in (BEDR
 
 
 class CloudMistake(Exception):
-    """The environment does not choose one cloud properly. The text is a sentence that says what to change."""
+    """The environment names two things that pay, or a cloud without what it needs. The text says what to change."""
 
 
 def chosen_cloud(env: Mapping[str, str], *, api_key: str | None, auth: str, has_gateway: bool) -> Cloud | None:

@@ -101,7 +101,7 @@ class Guard:
                 continue
             if source == "policySettings":
                 self._check(_policy_name(settings), settings)
-            else:  # an agent's profile allows these files and the programs in them
+            else:  # the agent's profile names these files, so it also allows the programs in them
                 self._check(f"{source} of Claude Code", {"env": settings.get("env")})
 
     def _check(self, place: str, settings: Mapping[str, Any]) -> None:

@@ -199,13 +199,13 @@ INTERRUPTS: Final = Interrupts()
 
 
 def is_interactive() -> bool:
-    """Return whether a user types what this process runs: in a notebook, or at a prompt."""
+    """Return whether this process runs interactively: in a notebook, or at a prompt."""
     ipython = sys.modules.get("IPython")
     return hasattr(sys, "ps1") or bool(sys.flags.interactive) or (ipython is not None and ipython.get_ipython())
 
 
 def show_in_notebooks(error: BaseException, text: str) -> None:
-    """Have IPython show one line for the exception, instead of screens of traceback."""
+    """Make IPython show one line for the exception, instead of screens of traceback."""
     line = f"{type(error).__name__}: {text}"
     error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
 

@@ -151,7 +151,7 @@ class _Program:
             self._process.send_signal(self._steps.pop(0)[1])
 
     def _look_after_ctrl_c(self, since_s: float) -> None:
-        """End a program that is stuck after Ctrl-C: its calls go on. Another one may have meant to continue."""
+        """End a program that is stuck after Ctrl-C: it has calls in flight. One without may have chosen to continue."""
         assert self._process is not None
         if since_s >= _AFTER_CTRL_C[0][0]:
             if _has_calls_in_flight(self._run):
@@ -199,7 +199,7 @@ def _end_others(run: RunFile) -> None:
 
 
 def _processes_of(run: RunFile) -> Iterator[psutil.Process]:
-    """Yield the processes that have the run in their environment: those that the program has started."""
+    """Yield the processes that the program has started, which have the run in their environment."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.uids().real == os.getuid() and process.environ().get(RUN_VARIABLE) == str(run.path):

@@ -36,7 +36,7 @@ def show_progress(run: RunFile) -> ProgressLine:
 
 
 def write_report(run: RunFile, *, to: Path | None, tell: Callable[[str], None]) -> None:
-    """Save the report as JSON, if `to` is given, and tell the summary if there was a call. Raises `OSError`."""
+    """Save the report as JSON, if `to` is given, and pass the summary on if there was a call. Raises `OSError`."""
     report = run.report()
     if report.calls:
         tell(str(report))

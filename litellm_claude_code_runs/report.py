@@ -190,7 +190,7 @@ def _used(call: CallRecord) -> Used:
 
 
 def _quantile(ordered: Sequence[float], part: float) -> float | None:
-    """Return the smallest value that at least `part` of the values do not exceed."""
+    """Return the smallest of the sorted values that is at least as large as the share `part` of them."""
     return ordered[max(0, math.ceil(part * len(ordered)) - 1)] if ordered else None
 
 

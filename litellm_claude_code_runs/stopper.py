@@ -1,4 +1,4 @@
-"""When GEPA should stop and return its best program: before its budget is spent in the middle of a round."""
+"""A stop condition for GEPA: it returns its best program before the budget is spent in the middle of a round."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ class Stopper:
     """Says whether a budget may not last for another round of GEPA, which asks before each round.
 
     GEPA first scores the given program on all examples. A round then looks for a better program on a few of them, and
-    scores it on all if it found one. The next round is expected to cost as much as the dearest one so far, and at least
-    as much as the dearest search and the first scoring together. Answers from DSPy's cache are free, so a run that is
-    repeated expects too little: its budget can end in the middle of a round, with `RunHalted`.
+    scores it on all if it found one. The next round is expected to cost as much as the most expensive one so far, and
+    at least as much as the most expensive search and the first scoring together. Answers from DSPy's cache are free, so
+    a run that is repeated expects too little: its budget can end in the middle of a round, with `RunHalted`.
     """
 
     def __init__(self, budget: Budget) -> None:

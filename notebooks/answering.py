@@ -1,6 +1,6 @@
 """Who answers in these notebooks: Claude, on your login, or a scripted model, offline.
 
-Not what the notebooks are about: the calls they make, and the Claude Code CLI that makes them, are real either way.
+The calls in the notebooks, and the Claude Code CLI that makes them, are real either way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POEM = "{}, of bridges and of light,\nyour river keeps the lamps at night."
 
 
 def reach(login: bool) -> dict[str, Any]:
-    """Return what a call needs to get to who answers."""
+    """Return the arguments that send a call to Claude (none) or to the scripted model (its address and key)."""
     if login:
         return {}
     stand_in = StandIn(respond=respond)

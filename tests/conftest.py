@@ -93,7 +93,7 @@ SLOWEST = (
 
 # `--dist loadgroup` would do, but xdist 3.8 loses the groups on pytest 9.2
 class KeptTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
-    """Gives the tests of a file to one process, and those of all files that share something costly."""
+    """Runs all tests of a file in one process, and all files that share something costly in one process too."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(super()._split_scope(nodeid)).stem
@@ -106,7 +106,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> KeptTogether
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes by a fixture, and start with the slowest files."""
+    """Add the mark `processes` to tests whose fixtures start processes, and run the slowest files first."""
     for item in items:
         if "one_stand_in" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
@@ -122,7 +122,7 @@ may_start: set[int] | None = None
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse processes to a test without the mark `processes`. A test that passes here thus passes in `make quick`."""
+    """Fail a test that starts a process without the mark `processes`, which `make quick` relies on."""
     global may_start
     is_marked = any(item.get_closest_marker(name) for name in ("processes", "live"))
     # The pool of an earlier test may be about to replace a worker.

@@ -1,4 +1,4 @@
-"""Agents on the real CLI: what they do is really done, what they may not do is not, and nothing is left behind."""
+"""Agents on the real CLI: allowed actions are carried out, others are not, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def bash(command: str) -> ToolUse:
 
 
 def started_by_agents() -> list[str]:
-    """List the command lines of what agents have started: each carries a mark in its environment."""
+    """List the command lines of the processes that agents started, which have a mark in their environment."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):

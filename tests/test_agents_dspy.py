@@ -67,7 +67,7 @@ def a_model_that_reads_where_it_is_told_to(folder: Path) -> Any:
 
 
 class Reader(dspy.Module):  # type: ignore[misc]  # DSPy is not typed
-    """A program whose agent reads files, and which tells what it did beside its answer."""
+    """A program whose agent reads files. The prediction has the record of the run beside the answer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Answers, plain and streamed, on the real CLI: what they hold, and that both say the same."""
+"""Answers on the real CLI: what they contain, and that a stream adds up to the plain answer."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who pays: the login unless the caller says otherwise, and never by surprise."""
+"""Which credential pays: the login, unless the caller chooses another."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Callers of every kind: threads, event loops, notebooks; and none sees another's words."""
+"""Callers of every kind (threads, event loops, notebooks) get their own answers and no others."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Calls that nobody waits for any more, on real processes: the request stops and the worker serves the next caller."""
+"""Abandoned calls on real processes: the request stops, and the worker serves the next caller."""
 
 import asyncio
 import contextvars
@@ -253,7 +253,7 @@ def test_a_stream_whose_loop_was_closed_stops(stand_in: StandIn) -> None:
 
 @pytest.mark.parametrize("chunks", [1, 1000], ids=["left", "read"])
 async def test_a_stream_that_is_collected_as_garbage_sets_no_context_variable(stand_in: StandIn, chunks: int) -> None:
-    """Before 3.12, Python crashes where that happens in the middle of setting another."""
+    """Before 3.12, Python crashes if garbage collection sets a context variable while another one is being set."""
     message = [{"role": "user", "content": "Hi"}]
     where = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     context = contextvars.Context()

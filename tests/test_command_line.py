@@ -1,4 +1,4 @@
-"""`litellm-claude-code`: what it prints, and what a script learns from how it ends."""
+"""`litellm-claude-code`: its output, and its exit codes."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ runpy.run_module("examples.support_tickets", run_name="__main__", alter_sys=True
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment with a home that holds only what is asked for, and says whose its processes are."""
+    """An environment with a nearly empty home folder, which also identifies the processes of the demo."""
     (tmp_path / "home").mkdir()
     return {
         **{
@@ -106,7 +106,7 @@ def _find(pattern: str, text: str) -> tuple[str, ...]:
 
 
 def _assert_nothing_left(environment: Mapping[str, str], folder: Path) -> None:
-    """No process of the demo's, and no file but the CLI's own and two small files of ours."""
+    """Check that the demo left no process, and no files but the CLI's own and two small ones of ours."""
     wait_until(lambda: not _processes(environment), lambda: _processes(environment))
     assert list((folder / "home").rglob("*")) == []
     assert sorted(path.name for path in folder.iterdir()) == ["cache", "claude", "home"]

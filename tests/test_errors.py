@@ -54,7 +54,7 @@ def asked(stand_in: StandIn, provider: str, reply: Reply) -> dict[str, Any]:
 
 
 def raised(stand_in: StandIn, provider: str, how: str, reply: Reply) -> Any:
-    """Return what a call raises, and what a stream's exception is wrapped around; None where it answers."""
+    """Return the exception of a call, or the one inside a stream's wrapper; None if it succeeds."""
     request = asked(stand_in, provider, reply)
     try:
         list(litellm.completion(stream=True, **request)) if how == "stream" else litellm.completion(**request)
@@ -77,7 +77,7 @@ async def raised_later(stand_in: StandIn, how: str, reply: Reply) -> Any:
 
 
 def calm(stand_in: StandIn, error: Any) -> None:
-    """After an error of an overloaded service, have a call succeed: the next then does not wait for it to recover."""
+    """Make a call succeed after an overload error, so that the next call need not wait for recovery."""
     if error.status_code < 429:
         return
     assert litellm.completion(**asked(stand_in, "claude_code", "Well.")).choices[0].message.content == "Well."

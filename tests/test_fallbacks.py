@@ -17,7 +17,7 @@ def where(stand_in: StandIn) -> dict[str, Any]:
 
 
 def only_haiku(stand_in: StandIn, failure: Failure) -> None:
-    """Have every model fail but haiku."""
+    """Make every model but haiku fail."""
 
     def respond(request: RecordedRequest) -> Reply:
         return "From haiku." if "haiku" in request.body["model"] else failure

@@ -1,4 +1,4 @@
-"""Answers that no API should give: always an answer or an exception of litellm's, and the next call works.
+"""Malformed answers: each call ends in an answer or in one of litellm's exceptions, and the next call works.
 
 `make soak` tries ten times as many.
 """

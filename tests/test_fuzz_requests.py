@@ -1,4 +1,4 @@
-"""Requests that nobody should make: always an answer or an exception of litellm's, and the next call works."""
+"""Malformed requests: each ends in an answer or in one of litellm's exceptions, and the next call works."""
 
 from typing import Any
 

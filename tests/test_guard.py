@@ -1,4 +1,4 @@
-"""A caller never gets an answer to another question, and one call is one request whatever the answer reports."""
+"""A caller never gets the answer to a different request, and one call is one request whatever usage is reported."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ BODY = {"messages": [user("Hi"), {"role": "assistant", "content": "Hi."}, user(Q
 
 
 class Desk:
-    """One worker, served directly: what the provider would refuse can be asked here."""
+    """One worker, called directly, so that a test can send what the provider would refuse."""
 
     def __init__(self, stand_in: StandIn, cli: Path | None = None) -> None:
         login = Login(

@@ -1,4 +1,4 @@
-"""What reaches a Claude Code process from outside is refused by name, before a request or a login goes out."""
+"""Settings from outside that would affect a process are refused by name, before a request or a login is sent."""
 
 import json
 from pathlib import Path

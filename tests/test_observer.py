@@ -23,7 +23,7 @@ class Stop(BaseException):
 
 
 class Recorder(Observer):
-    """Writes down what it hears; stops the call where it is told to."""
+    """Records its notifications, and raises at the one that it is given."""
 
     def __init__(self, stop_at: str = "") -> None:
         self.heard: list[str] = []

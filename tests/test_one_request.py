@@ -93,7 +93,7 @@ def test_an_answer_is_one_request_however_it_ends(stand_in: StandIn, name: str, 
 def test_a_caller_gets_the_first_answer_if_it_comes_in_one_piece_and_without_usage(
     stand_in: StandIn, name: str, stream: bool
 ) -> None:
-    """How many requests this makes is a race (docs/limits.md). test_guard.py has the answers that take a moment."""
+    """Whether a second request goes out is a race (docs/limits.md). test_guard.py tests slower answers."""
     read_then_next(stand_in, dataclasses.replace(ENDINGS[name], reports_usage=False), stream=stream)
 
 

@@ -1,4 +1,4 @@
-"""DSPy's optimizers, whole, on the real CLI: they run, they stop at once where they must, and they go on from there."""
+"""DSPy's optimizers, whole, on the real CLI: they run, halt at once, and resume."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def read(request: dict[str, Any]) -> list[Any]:
 
 
 def own(error: BaseException) -> BaseException:
-    """Return the exception of ours that litellm may have wrapped."""
+    """Return our exception, which litellm may have wrapped in its own."""
     return getattr(error, "original_exception", None) or error
 
 

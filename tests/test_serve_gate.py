@@ -1,4 +1,4 @@
-"""What `serve` lets in and keeps out: keys, sizes, how much at once; what it logs; and what ends with its client."""
+"""The gate of `serve`: keys, size limits, requests at once, the log, and requests whose client leaves."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def client(server: Served) -> Iterator[httpx.Client]:
 
 
 def message_of(response: httpx.Response) -> str:
-    """Return what an error says, which must have the form that the client's library reads."""
+    """Return an error's message. The error must have the form that the client's library reads."""
     body = response.json()
     if response.request.url.path.startswith("/v1/messages"):
         assert (body["type"], set(body["error"])) == ("error", {"type", "message"}), body

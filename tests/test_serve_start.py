@@ -1,4 +1,4 @@
-"""How `serve` begins: which key is in force, whom it may be shown to, and what it refuses to start with."""
+"""How `serve` starts: which key it uses, which machines may use its login, and which configurations it refuses."""
 
 import json
 import socket

@@ -42,7 +42,7 @@ def other() -> Iterator[StandIn]:
 def organisation(
     stand_in: StandIn, other: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Organisation]:
-    """A service that sends the base URL of `other` to whoever asks with a setup-token."""
+    """A service that sends the base URL of `other` to a client with a setup-token."""
     litellm_claude_code.close()
     host = Organisation(stand_in, tmp_path)
     host.settings = {"env": {"ANTHROPIC_BASE_URL": other.base_url}}
@@ -70,7 +70,7 @@ def test_settings_that_are_there_at_the_start_are_refused(other: StandIn) -> Non
 
 
 async def ask_without_a_look(login: Login) -> None:
-    """Have a process make a request when the service's settings are in force in it, as if nobody had looked."""
+    """Make a process send a request under the service's settings, as if this package had not checked them."""
     process = launch.plain_process(login, settings=Settings(), on_exit=lambda: None)
     try:
         await process.spawn()

@@ -1,6 +1,6 @@
-"""Calls of every kind, several in flight: no call sees another's words, and nothing grows or stays.
+"""Calls of every kind, several in flight: no call sees another's content, no resource grows, nothing is left behind.
 
-`make soak` makes two thousand, at eight in flight; a plain test run has not the time.
+`make soak` makes two thousand calls, eight at a time; a normal test run makes fewer.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ MARK = re.compile(r"mark-(\d+)-")
 
 
 async def one(number: int, where: dict[str, Any], dice: random.Random) -> int:
-    """Make one call, of a kind that chance decides, and check that the answer is its own.
+    """Make one call of a random kind, and check that it gets its own answer.
 
-    Return how many requests it has made for sure: one that was cancelled may not have come to that.
+    Return how many requests it certainly made: a cancelled call may have made none.
     """
     mark = f"mark-{number}-"
     messages = [{"role": "user", "content": f"{mark} {'word ' * dice.randrange(200)}"}]

@@ -1,4 +1,4 @@
-"""When GEPA stops because its budget may not last for another round."""
+"""When GEPA stops because the budget may not cover another round."""
 
 from __future__ import annotations
 

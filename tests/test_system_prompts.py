@@ -31,7 +31,7 @@ def one_process(one_stand_in: StandIn) -> Iterator[ClaudeCodeProvider]:
 
 
 def system_on_the_wire(provider: ClaudeCodeProvider, stand_in: StandIn, model: str, prompt: str | None) -> str:
-    """Ask once; return the system prompt of the one request, after a look at the CLI's own lines before it."""
+    """Make one call; return the system prompt of its request, after checking the CLI's own lines before it."""
     litellm.custom_provider_map = [{"provider": "claude_code", "custom_handler": provider}]
     before = len(stand_in.requests)
     system: list[Any] = [] if prompt is None else [{"role": "system", "content": prompt}]

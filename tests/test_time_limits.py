@@ -1,4 +1,4 @@
-"""A process that stops answering ends a call within its `timeout`, and costs one process."""
+"""If a process stops answering, its call ends within `timeout`, and only that process is lost."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def wait_until_idle() -> None:
 
 @pytest.fixture
 def fresh(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """A pool of one process, that is gone afterwards, stopped or not."""
+    """A pool of one process. The process is gone afterwards, even if it was stopped by a signal."""
     litellm_claude_code.close()
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_MAX_WORKERS", "1")
     monkeypatch.setenv("LITELLM_CLAUDE_CODE_SPARE_WORKERS", "0")
@@ -99,7 +99,7 @@ LOST = {
 
 @pytest.fixture
 def between(fresh: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Have the first process that is started not be told of some frames."""
+    """Withhold some frames from the first process that is started."""
 
     def install(change: str) -> None:
         program, cli = tmp_path / "between.py", tmp_path / "claude"

@@ -1,4 +1,4 @@
-"""The differential test over requests that nobody thought of."""
+"""The comparison with `anthropic/` (test_wire.py) over generated requests."""
 
 from typing import Any
 

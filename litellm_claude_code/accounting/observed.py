@@ -72,7 +72,7 @@ class ObservedCall(Observer):
     is_cached: bool | None = None
     """Whether DSPy's cache stores the answer, if that is known."""
     is_single: bool = False
-    """Whether the call is over with its answer. Otherwise an LM may repeat it, and says when it is over."""
+    """Whether the call ends with its first answer. Otherwise an LM may retry it, and reports when it is over."""
     recorders: Sequence[Recorder] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     began_at: float = field(default_factory=time.monotonic)
@@ -139,7 +139,7 @@ class ObservedCall(Observer):
             raise self._halted(reason, what, resets_at=limit.resets_at if limit is not None else None) from error
 
     def left(self) -> None:
-        """Record the end of the call with no usage: it is not known if the caller does not wait for the answer."""
+        """Record the end of the call without usage, which is unknown if the caller does not wait for the answer."""
         self._settle(NOTHING)
         if self.is_single:
             self.end(CancelledError())
@@ -232,7 +232,7 @@ class ObservedCall(Observer):
             resets_at=resets_at,
             is_under_run=account.is_runs,
         )
-        # An LM's own budget is its program's business. In a notebook the user is there, and may change what is wrong.
+        # An LM's own budget halts only the LMs that share it. In a notebook the user is there, and may fix the cause.
         if self._run is not None and (account.is_runs or reason != "budget") and not is_interactive():
             self._run.halt(raised)
         return raised

@@ -46,7 +46,7 @@ def begin_own_run(settings: Settings) -> RunFile | None:
 
 
 def _end(run: RunFile, pid: int, report: Path | None, line: ProgressLine | None) -> None:
-    """Print the summary and write the report, in the process that has begun the run."""
+    """Print the summary and write the report. Does nothing in any process but the one that began the run."""
     if os.getpid() != pid:
         return
     if line is not None:

@@ -48,7 +48,7 @@ class Identity(TypedDict):
     cloud_models: dict[str, str]
     """What each alias means on the cloud."""
     cloud_available: dict[str, bool | None]
-    """For each alias, whether the account may use its model. None: the cloud does not tell (see `cloud_availability`).
+    """For each alias, whether the account may use its model. None: the cloud does not say (see `cloud_availability`).
     """
     email: str | None
     """The account's address, or None if Claude Code does not know it, as for a token from `claude setup-token`."""

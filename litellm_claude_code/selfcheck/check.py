@@ -95,7 +95,7 @@ def _good_until(report: Report) -> float:
 
 
 def _fingerprint(settings: Settings) -> str:
-    """Return the state for which a good result holds: the SDK's version, and the size and time of each file involved.
+    """Return the state for which a passed check holds: the SDK's version, and the size and time of each file involved.
 
     The files are the CLI, this package's own modules that start and drive it, and the managed settings.
     """

@@ -54,7 +54,7 @@ def _register(litellm: ModuleType) -> None:
     ours: Any = next(item for item in litellm.custom_provider_map if item["provider"] == "claude_code")
 
     class Litellm(type(litellm)):  # type: ignore[misc]
-        """The module litellm. If a program sets a provider map without this provider, it is added to that map."""
+        """The module litellm. If a program sets a provider map without this provider, the provider is added to it."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             is_without = isinstance(value, list) and not any(item.get("provider") == "claude_code" for item in value)

@@ -64,8 +64,8 @@ def serving(
 ) -> Iterator[Served]:
     """Start a server whose stdout and stderr go to one file, and end it afterwards.
 
-    It asks the stand-in, or what the environment names if that is None. With `forks` it is forked from a process that
-    has imported litellm's proxy, which spares most of the time of a start.
+    Its model is the stand-in, or the service that the environment names if `stand_in` is None. With `forks`, the server
+    is forked from a process that has already imported litellm's proxy, which saves most of the start-up time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"
