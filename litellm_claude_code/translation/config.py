@@ -57,13 +57,8 @@ class ClaudeCodeConfig(AnthropicConfig):
     def _map(self, non_default_params: Body, optional_params: Body, model: str, drop_params: bool) -> Body:
         leaves_out = self._leaves_out()
         drops = drop_params or leaves_out or litellm.drop_params is True
-        taken = self._taken(model)
-        given = {
-            key: value
-            for key, value in non_default_params.items()
-            if key in taken or not left_out.asks_for_nothing(key, value)
-        }
-        refused = self._refused(given, taken, model, leaves_out=leaves_out)
+        given = dict(non_default_params)
+        refused = self._refused(given, model, leaves_out=leaves_out)
         if refused and not drops:
             raise left_out.refused(refused, model=model)
         if leaves_out:
@@ -94,11 +89,19 @@ class ClaudeCodeConfig(AnthropicConfig):
         supported = super().get_supported_openai_params(self._full_id(model, may_ask=False))
         return [*(param for param in supported if param not in ("user", "extra_headers")), "n"]
 
-    def _refused(self, given: Body, taken: list[str], model: str, *, leaves_out: bool) -> Body:
-        """Return the parameters that the model does not take. Removes those from `given` that it takes with 1 only."""
-        # A call's `allowed_openai_params` are not among these.
-        not_ours = {"user", *_let_through(leaves_out=leaves_out)}.difference(taken)
-        refused = {key: value for key, value in given.items() if key in not_ours}
+    def _refused(self, given: Body, model: str, *, leaves_out: bool) -> Body:
+        """Return the parameters that the model does not take.
+
+        Removes those from `given` that ask for nothing, and those that the model takes with 1 only.
+        """
+        let_through = {"user", *_let_through(leaves_out=leaves_out)}  # without a call's `allowed_openai_params`
+        if given.keys().isdisjoint({"extra_headers", *let_through, *_DEPENDING_ON_THE_MODEL}):
+            return {}  # without a look at what the model takes: litellm is slow to tell
+        taken = self._taken(model)
+        for key in given.keys() - taken:
+            if left_out.asks_for_nothing(key, given[key]):
+                del given[key]
+        refused = {key: value for key, value in given.items() if key in let_through.difference(taken)}
         for key in _DEPENDING_ON_THE_MODEL:
             if key not in given or key not in taken or self._takes(key, given[key], model):
                 continue
