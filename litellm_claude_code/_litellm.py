@@ -31,6 +31,7 @@ Body = dict[str, Any]
 _REQUEST: Final = "proxy_server_request"
 _WRITTEN_BY_THE_PROXY: Final = ("metadata", "litellm_metadata")
 _KEY_HASH: Final = "user_api_key_hash"
+_NO_HEADERS: Final = httpx.Response(200)
 
 
 # Registration
@@ -171,7 +172,7 @@ def anthropic_response(
     """Return litellm's response for a message of the Messages API. `options` are those of `schema_options`."""
     response: ModelResponse = AnthropicConfig().transform_parsed_response(
         completion_response=message,
-        raw_response=httpx.Response(200),
+        raw_response=_NO_HEADERS,
         model_response=ModelResponse(),
         json_mode=is_json_mode,
         prefix_prompt=prefix,

@@ -70,8 +70,7 @@ async def checked(pool: Pool, *, timeout_s: float | None) -> Pool:
         from .selfcheck import ensure_checked  # here, because only calls need it
 
         try:
-            with anyio.fail_after(timeout_s):
-                await ensure_checked(pool.settings)
+            await ensure_checked(pool.settings, timeout_s=timeout_s)
         except TimeoutError:
             raise timed_out(timeout_s) from None
     return pool

@@ -189,7 +189,7 @@ class Connection(asyncio.SubprocessProtocol):
 
 def _parsed(line: bytearray) -> Frame:
     try:
-        frame: Frame = json.loads(line)
+        frame: Frame = json.loads(line.decode())  # of bytes, `json` would guess the encoding
     except (ValueError, RecursionError):
         raise ConnectionBroken("the process wrote something that is not JSON") from None  # the error has the line
     return frame

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import anyio
+
 from ..cache import recall, remember
 from ..errors import CallFailed, Failure
 from ..in_force import policy_files
@@ -25,15 +27,17 @@ _AGAIN_AFTER_S: Final = 30.0
 """After an unfinished self-check, for example on a busy machine, a call after this time starts another one."""
 
 
-async def ensure_checked(settings: Settings) -> None:
+async def ensure_checked(settings: Settings, *, timeout_s: float | None = None) -> None:
     """Run the self-check, unless this Python process has a result, or an earlier one remembered a good result.
 
     Concurrent callers share one self-check. Raises `CallFailed` if the CLI does not do what this package relies on, or
-    if a setting is refused under which no process may run.
+    if a setting is refused under which no process may run, and `TimeoutError` if the wait takes longer than
+    `timeout_s`.
     """
     verdict = _verdicts.get(settings.cli_path)
     if verdict is None or verdict.until < time.monotonic():
-        verdict = await asyncio.shield(_checking(settings))
+        with anyio.fail_after(timeout_s):
+            verdict = await asyncio.shield(_checking(settings))
     if verdict.refused is not None:
         raise CallFailed(verdict.refused)
     if verdict.wrong:
