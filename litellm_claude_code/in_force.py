@@ -75,7 +75,7 @@ _HARMLESS: Final = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guard:
+class SettingsGuard:
     """Refuses settings for one process, which is started with `environment`."""
 
     environment: Mapping[str, str] = field(repr=False)

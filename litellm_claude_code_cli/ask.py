@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .exits import ExitCode, fail, told_in_one_line
+from .exits import ExitCode, exit_on_error, fail
 from .provider import boot_no_spares, complete_model, full_name, load_litellm
 
 
@@ -85,7 +85,7 @@ def ask(
         request["response_format"] = {"type": "json_schema", "json_schema": described}
     if max_tokens is not None:
         request["max_tokens"] = max_tokens
-    with told_in_one_line():
+    with exit_on_error():
         litellm = load_litellm()
         boot_no_spares()
         _announce_check()

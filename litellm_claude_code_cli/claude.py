@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .exits import ExitCode, fail, told_in_one_line
+from .exits import ExitCode, exit_on_error, fail
 from .provider import load_litellm
 
 
@@ -27,7 +27,7 @@ def claude(
     litellm-claude-code claude --version
     ```
     """
-    with told_in_one_line():
+    with exit_on_error():
         load_litellm()
         from litellm_claude_code.install import NO_CLI, find_cli
         from litellm_claude_code.settings import from_environment

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from .checkup import Finding, Verdict, findings
-from .exits import ExitCode, told_in_one_line
+from .exits import ExitCode, exit_on_error
 from .provider import complete_model
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def doctor(
     found: list[Finding] = []
     # A terminal shows what goes on; elsewhere, the status prints nothing.
     console = Console(highlight=False, quiet=as_json)
-    with told_in_one_line():
+    with exit_on_error():
         with console.status("Checking the installation, which takes some seconds…"):
             for finding in findings(is_offline=offline, model=model, is_asking=call):
                 found.append(finding)

@@ -37,7 +37,7 @@ def fail(code: ExitCode, sentence: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def told_in_one_line() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Turn an exception in this block into an exit code and a line on stderr, never a traceback."""
     try:
         yield

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TypedDict
 
 import typer
 
-from .exits import told_in_one_line
+from .exits import exit_on_error
 from .provider import ALIASES, PREFIX, load_litellm
 
 _CAPABILITIES: Final = {
@@ -51,7 +51,7 @@ def models(
     litellm-claude-code models --json | jq -r '.[] | select(.usd_in < 2) | .name'
     ```
     """
-    with told_in_one_line():
+    with exit_on_error():
         listed = _list()
         if as_json:
             print(json.dumps(listed, indent=2))

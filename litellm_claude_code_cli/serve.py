@@ -103,12 +103,12 @@ def serve(
         from litellm.exceptions import AuthenticationError, BadRequestError
 
         from litellm_claude_code.proxy.config import ConfigError
-        from litellm_claude_code.proxy.server import Options
+        from litellm_claude_code.proxy.server import ServeOptions
         from litellm_claude_code.proxy.server import serve as serve_node
 
         try:
             serve_node(
-                Options(
+                ServeOptions(
                     host=host,
                     config=config,
                     profiles=profiles,

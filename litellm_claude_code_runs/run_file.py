@@ -252,18 +252,18 @@ class _FileLedger:
                 most = self._exceeded(database, budget, model, requests)
                 if most is not None:
                     return most
-            self._fly(database, model, requests)
+            self._add_in_flight(database, model, requests)
             return None
 
     def leave(self, model: str, *, entered: int, made: int, used: Used) -> None:
         with self._run._transaction() as database:
-            self._fly(database, model, -entered)
+            self._add_in_flight(database, model, -entered)
             self._spend(database, model, made, used)
 
     def _exceeded(self, database: sqlite3.Connection, budget: Budget, model: str, requests: int) -> str | None:
         return exceeded(budget, self._lines(database), model, requests, time_s=self._time_s(database))
 
-    def _fly(self, database: sqlite3.Connection, model: str, requests: int) -> None:
+    def _add_in_flight(self, database: sqlite3.Connection, model: str, requests: int) -> None:
         database.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests",
             (self._number, model, _this_process(), requests),

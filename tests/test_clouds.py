@@ -165,7 +165,7 @@ def expected_cost(name: str, model: str, usage: Any) -> float:
     return float(regional * sum(count * prices[price] for count, price in tokens))
 
 
-def test_several_answers_cost_their_sum(cloud: AnyStandIn) -> None:
+def test_the_cost_of_several_answers_is_their_sum(cloud: AnyStandIn) -> None:
     one = ask("haiku")._hidden_params["response_cost"]
     assert ask("haiku", n=2)._hidden_params["response_cost"] == pytest.approx(2 * one)
 

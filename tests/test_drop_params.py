@@ -153,7 +153,7 @@ def test_what_a_model_takes_is_sent_with_the_setting_too(stand_in: StandIn, capl
 
 
 @pytest.mark.usefixtures("leaving_out")
-async def test_programs_that_cannot_be_changed_go_on(stand_in: StandIn) -> None:
+async def test_the_setting_helps_programs_that_cannot_be_changed(stand_in: StandIn) -> None:
     where: dict[str, Any] = {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
     stand_in.respond = lambda request: answer("[[ ## answer ## ]]\nParis\n[[ ## completed ## ]]")
     router = litellm.Router([{"model_name": "m", "litellm_params": {"model": "claude_code/haiku", **where}}])

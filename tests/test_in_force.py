@@ -9,7 +9,7 @@ import pytest
 import litellm_claude_code
 from litellm_claude_code.auth import choose_login
 from litellm_claude_code.errors import CallFailed
-from litellm_claude_code.in_force import Guard
+from litellm_claude_code.in_force import SettingsGuard
 from litellm_claude_code.login import without_password
 from litellm_claude_code.settings import Settings
 from litellm_claude_code.testing import StandIn
@@ -64,9 +64,9 @@ HARMLESS = {
 }
 
 
-def guard(folder: Path, *, is_agent: bool = False) -> Guard:
+def guard(folder: Path, *, is_agent: bool = False) -> SettingsGuard:
     environment = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "CLAUDE_CONFIG_DIR": str(folder)}
-    return Guard(environment=environment, is_agent=is_agent)
+    return SettingsGuard(environment=environment, is_agent=is_agent)
 
 
 def write_env(folder: Path, env: dict[str, str], name: str = ".claude.json") -> Path:
@@ -78,7 +78,7 @@ def write_env(folder: Path, env: dict[str, str], name: str = ".claude.json") -> 
 
 @pytest.mark.parametrize("is_agent", [False, True])
 @pytest.mark.parametrize("name", THEIRS)
-def test_a_variable_that_changes_payer_or_route_is_refused_with_its_file(
+def test_a_variable_that_changes_payer_or_route_is_refused_and_the_error_names_its_file(
     tmp_path: Path, name: str, is_agent: bool
 ) -> None:
     file = write_env(tmp_path, {name: THEIRS[name]})

@@ -86,7 +86,7 @@ CALLERS = [plain, stream, from_a_loop, stream_from_a_loop]
 
 
 @pytest.mark.parametrize("call", CALLERS)
-def test_an_observer_hears_of_the_call_and_what_it_used(stand_in: StandIn, call: Any) -> None:
+def test_an_observer_is_notified_of_the_call_and_its_usage(stand_in: StandIn, call: Any) -> None:
     stand_in.script(answer("Paris.", usage=Usage(input_tokens=5, output_tokens=9)), Failure(500), Failure(401))
     recorder = Recorder()
     with observed_by(recorder):
@@ -164,7 +164,7 @@ def test_the_requests_of_one_call_wait_for_the_reset_as_one(stand_in: StandIn, l
     assert counting[-1] > 0
 
 
-def test_an_observer_hears_of_the_requests_that_reach_the_api(stand_in: StandIn, login: Any) -> None:
+def test_an_observer_is_notified_of_the_requests_that_reach_the_api(stand_in: StandIn, login: Any) -> None:
     class Killing(Recorder):
         """Ends the processes that a call would have used."""
 
@@ -194,7 +194,7 @@ def test_an_observer_hears_of_the_requests_that_reach_the_api(stand_in: StandIn,
     assert recorder.requests == len(stand_in.requests) - 1
 
 
-def test_an_observer_hears_of_the_waits_of_several_requests_once_a_second_and_of_their_end_once() -> None:
+def test_an_observer_gets_one_report_a_second_while_several_requests_wait_and_one_at_the_end() -> None:
     recorder = Recorder()
     waits = Waits(recorder)
     told = [waits.note(number, left_s) for number, left_s in [(0, 2), (1, 2), (0, 1), (1, 1), (0, 0), (1, 0.5), (1, 0)]]

@@ -139,7 +139,7 @@ def test_an_answer_that_cannot_be_translated_is_still_the_apis_mistake(stand_in:
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
-def test_a_bug_met_by_a_worker_keeps_its_traceback_and_loses_its_text(is_sent: bool) -> None:
+def test_an_internal_error_in_a_worker_keeps_its_traceback_and_loses_its_text(is_sent: bool) -> None:
     try:
         raise KeyError(PRIVATE)
     except KeyError as error:

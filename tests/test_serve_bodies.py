@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from litellm_claude_code.proxy.bodies import Bodies, ClientLeft
-from litellm_claude_code.proxy.gate import Gate, Limits
+from litellm_claude_code.proxy.gate import Gate, GateLimits
 from litellm_claude_code.proxy.refused import Refused
 
 KEY = "sk-0123456789abcdef"
@@ -52,7 +52,7 @@ async def answer(_scope: Any, receive: Any, send: Any) -> None:
 
 def make_gate(**limits: Any) -> Gate:
     limits = {"max_requests": 1, "max_body_bytes": 2**20, **limits}
-    return Gate(answer, key=KEY, inner_key="inner", limits=Limits(**limits), check=lambda _body: None)
+    return Gate(answer, key=KEY, inner_key="inner", limits=GateLimits(**limits), check=lambda _body: None)
 
 
 async def begin(reading: Any) -> "asyncio.Task[Any]":

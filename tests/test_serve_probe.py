@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from litellm_claude_code.proxy import shapes
-from litellm_claude_code.proxy.gate import Gate, Limits
+from litellm_claude_code.proxy.gate import Gate, GateLimits
 from litellm_claude_code.proxy.model_names import ModelNames
 
 pytest.importorskip("litellm.proxy.common_utils.http_parsing_utils")
@@ -34,7 +34,7 @@ class Probe:
 
     def __init__(self, **options: Any) -> None:
         self.got: list[tuple[Scope, Any]] = []
-        limits = Limits(max_requests=4, max_body_bytes=2**20)
+        limits = GateLimits(max_requests=4, max_body_bytes=2**20)
         self.gate = Gate(self, key=KEY, inner_key="inner", limits=limits, check=lambda _body: 0, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from litellm_claude_code.proxy.config import ConfigError, deployments, master_key, read
-from litellm_claude_code.proxy.server import Options, check_exposure, choose_key, serve
+from litellm_claude_code.proxy.server import ServeOptions, check_exposure, choose_key, serve
 
 LONG = "0123456789abcdef"
 WITHOUT = """
@@ -26,11 +26,11 @@ sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 def test_a_key_is_always_in_force(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(f"{LONG}-of-the-file\n")
-    given = choose_key(Options(master_key_file=file), f"{LONG}-named", {"LITELLM_MASTER_KEY": LONG})
+    given = choose_key(ServeOptions(master_key_file=file), f"{LONG}-named", {"LITELLM_MASTER_KEY": LONG})
     assert (given.value, given.is_made) == (f"{LONG}-of-the-file", False)
-    assert choose_key(Options(), f"{LONG}-named", {"LITELLM_MASTER_KEY": LONG}).value == LONG
-    assert choose_key(Options(), f"{LONG}-named", {}).value == f"{LONG}-named"
-    made = [choose_key(Options(), None, {}) for _ in range(2)]
+    assert choose_key(ServeOptions(), f"{LONG}-named", {"LITELLM_MASTER_KEY": LONG}).value == LONG
+    assert choose_key(ServeOptions(), f"{LONG}-named", {}).value == f"{LONG}-named"
+    made = [choose_key(ServeOptions(), None, {}) for _ in range(2)]
     assert all(key.is_made and key.value.startswith("sk-") and len(key.value) > 40 for key in made)
     assert made[0] != made[1]
 
@@ -40,22 +40,22 @@ def test_an_unusable_key_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key"
     file.write_text(content)
     with pytest.raises(ConfigError, match="too short or not plain text"):
-        choose_key(Options(master_key_file=file), None, {"LITELLM_MASTER_KEY": LONG})
+        choose_key(ServeOptions(master_key_file=file), None, {"LITELLM_MASTER_KEY": LONG})
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org", ""])
 def test_a_login_is_served_beyond_this_machine_only_on_request(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="--share-my-login"):
-        check_exposure(Options(host=host), {"subscription", "api_key"})
-    check_exposure(Options(host=host), {"api_key", "gateway", "cloud"})
+        check_exposure(ServeOptions(host=host), {"subscription", "api_key"})
+    check_exposure(ServeOptions(host=host), {"api_key", "gateway", "cloud"})
     assert capsys.readouterr().out == ""
-    check_exposure(Options(host=host, shares_login=True), {"subscription"})
+    check_exposure(ServeOptions(host=host, shares_login=True), {"subscription"})
     assert "Anthropic's terms" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_a_login_is_served_to_its_owners_own_programs(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check_exposure(Options(host=host), {"subscription"})
+    check_exposure(ServeOptions(host=host), {"subscription"})
     assert capsys.readouterr().out == ""
 
 
@@ -84,7 +84,7 @@ def test_a_configuration_that_serves_nothing_is_refused(tmp_path: Path, content:
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match=r"config\.yaml"), socket.socket() as unbound:
-        serve(Options(config=file), unbound)
+        serve(ServeOptions(config=file), unbound)
 
 
 @pytest.mark.processes

@@ -31,7 +31,7 @@ def state(programs: int, *, examples: int = 20) -> SimpleNamespace:
     return SimpleNamespace(program_candidates=[{}] * programs, prog_candidate_val_subscores=scores)
 
 
-def test_a_round_is_expected_to_cost_the_dearest_search_and_the_first_scoring(budget: Budget) -> None:
+def test_a_round_is_expected_to_cost_the_most_expensive_search_plus_the_first_scoring(budget: Budget) -> None:
     stops = budget.stopper()
     spend(budget, 20)
     assert not stops(state(1))

@@ -27,7 +27,7 @@ def ask() -> str:
 
 
 def status_once(is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Return `rate_limit_status()` when the CLI has reported what it is waited for."""
+    """Return `rate_limit_status()` as soon as `is_so` is true of it."""
     wait_until(lambda: is_so(litellm_claude_code.rate_limit_status()), litellm_claude_code.rate_limit_status)
     return litellm_claude_code.rate_limit_status()
 

@@ -39,7 +39,7 @@ class Recorder(Protocol):
 
 
 @dataclass(kw_only=True)
-class _Flight:
+class _RequestsInFlight:
     """The requests of a call that are in flight, and the accounts that they are charged to."""
 
     model: str
@@ -84,8 +84,8 @@ class ObservedCall(Observer):
     used: Used = NOTHING
     limit_wait_s: float = 0.0
     _run: RunFile | None = field(default_factory=current_run)
-    _flight: _Flight | None = None
-    _last: _Flight | None = None
+    _flight: _RequestsInFlight | None = None
+    _last: _RequestsInFlight | None = None
     _waits_since: float | None = None
 
     # What the provider reports: see `observer.Observer`
@@ -94,7 +94,7 @@ class ObservedCall(Observer):
         """Count the requests towards the budgets. Raises `RunHalted` if they would exceed one, or after a halt."""
         if self.halts and self._run is not None and (halted := self._run.halted()) is not None:
             raise halted
-        flight = _Flight(model=model, n=n, accounts=self._accounts(), entered=0)
+        flight = _RequestsInFlight(model=model, n=n, accounts=self._accounts(), entered=0)
         self._enter(flight, n)
         self.retries += self._last is not None
         self._flight = self._last = flight
@@ -190,7 +190,7 @@ class ObservedCall(Observer):
             accounts.append(_Account(ledger=self._run.ledger(NO_BUDGET), budget=self.run_budget, is_runs=True))
         return accounts or [_Account(ledger=MEMORY.ledger(NO_BUDGET), budget=None, is_runs=False)]
 
-    def _enter(self, flight: _Flight, requests: int) -> None:
+    def _enter(self, flight: _RequestsInFlight, requests: int) -> None:
         for number, account in enumerate(flight.accounts):
             budget = account.budget if self.halts else None
             most = account.ledger.enter(budget, flight.model, requests)
@@ -200,7 +200,7 @@ class ObservedCall(Observer):
                 raise self._halted("budget", f"{_name(account)} of {most} is spent.", account=account)
         flight.entered += requests
 
-    def _leave(self, flight: _Flight, *, entered: int, made: int, used: Used) -> None:
+    def _leave(self, flight: _RequestsInFlight, *, entered: int, made: int, used: Used) -> None:
         for account in flight.accounts:
             account.ledger.leave(flight.model, entered=entered, made=made, used=used)
 

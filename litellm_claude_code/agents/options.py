@@ -25,7 +25,7 @@ from .tools import as_tool, call_user_function
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class AgentOptions:
     """A profile's options: for the command line, for the control protocol, and for the MCP configuration file."""
 
     flags: ClaudeAgentOptions
@@ -36,7 +36,7 @@ class Options:
     """All MCP servers, by name, for a file that only this user can read. In-process servers have no instance here."""
 
 
-def to_options(profile: Profile) -> Options:
+def to_options(profile: Profile) -> AgentOptions:
     """Return the SDK's options for a profile, without those of a single run (model, session, working folder)."""
     inside = {name: in_process(name, one) for name, one in profile.mcp_servers.items() if isinstance(one, PythonServer)}
     outside = {name: _wire(one) for name, one in profile.mcp_servers.items() if not isinstance(one, PythonServer)}
@@ -68,7 +68,7 @@ def to_options(profile: Profile) -> Options:
         skills=skills,
     )
     sdk = {name: {key: value for key, value in one.items() if key != "instance"} for name, one in inside.items()}
-    return Options(flags=flags, dialogue=dialogue, servers={**outside, **sdk})
+    return AgentOptions(flags=flags, dialogue=dialogue, servers={**outside, **sdk})
 
 
 def _tools(profile: Profile) -> list[str]:

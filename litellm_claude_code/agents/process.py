@@ -24,7 +24,7 @@ import psutil
 from .. import cli_protocol as cli
 from ..cli_protocol import Frame
 from ..errors import CallFailed, Failure
-from ..in_force import Guard
+from ..in_force import SettingsGuard
 from ..login import Login
 from ..process import launch
 from ..process._sdk import command_line
@@ -87,7 +87,7 @@ class AgentProcess:
         self._process = CliProcess(
             start,
             login=login,
-            guard=Guard(environment=login.agent_environment(), is_agent=True),
+            guard=SettingsGuard(environment=login.agent_environment(), is_agent=True),
             settings=settings,
             client_options=options.dialogue,
             initialize=initialize,

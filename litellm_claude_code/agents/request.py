@@ -65,7 +65,7 @@ def to_agent_request(given: GivenCall, *, profile_name: str) -> AgentRequest:
     common = given.common()
     params = {**given.optional_params, **(given.optional_params.get("extra_body") or {})}
     params.pop("extra_body", None)
-    _check_fence(params, profile, model=model)
+    _refuse_keys(params, profile, model=model)
     if params.get("n", 1) != 1:
         raise unsupported("n>1 would start several runs of the agent. Make one call per run.", model=model)
     body = to_body(given, {"max_tokens": 1}).body
@@ -102,7 +102,7 @@ def owner_of(litellm_params: Mapping[str, Any]) -> str:
     return f"proxy:{keys.pop()}" if len(keys) == 1 else ""
 
 
-def _check_fence(params: Mapping[str, Any], profile: Profile, *, model: str) -> None:
+def _refuse_keys(params: Mapping[str, Any], profile: Profile, *, model: str) -> None:
     """Raise for a parameter that only the profile may set, or that agents do not support."""
     for key in sorted(params.keys() - _TAKEN):
         if key in Profile.model_fields:

@@ -111,7 +111,7 @@ class Admission:
         return self._limiter(login).start(now)
 
     def finished(self, lease: Lease, round_: int, now: float) -> None:
-        """Learn from a call that has ended."""
+        """Update the limits and the concurrency limiter from a call that has ended."""
         call, limiter = lease.call, self._limiter(lease.call.login)
         failure = lease.failed.failure if lease.failed else None
         is_reached = lease.limit is not None and self._store(call, lease.limit) is not None

@@ -21,7 +21,7 @@ from .. import cli_protocol as cli
 from ..cloud_aliases import identity, note, with_known
 from ..clouds import CLOUDS
 from ..errors import CallFailed, Failure
-from ..in_force import Guard
+from ..in_force import SettingsGuard
 from ..login import Login
 from ..models import ALIASES
 from ..settings import Settings
@@ -55,7 +55,7 @@ async def _ask(login: Login, settings: Settings) -> dict[str, str]:
     try:
         with _port_without_listener() as port, tempfile.TemporaryDirectory(dir=private_folder()) as home:
             alone = _on_loopback(login, port=port, home=home)
-            Guard(environment=alone.environment()).check_files()
+            SettingsGuard(environment=alone.environment()).check_files()
             process = launch.plain_process(alone, settings=settings, on_exit=lambda: None)
             try:
                 with anyio.fail_after(settings.boot_timeout_s):

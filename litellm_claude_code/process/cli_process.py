@@ -19,7 +19,7 @@ from .. import cli_protocol as cli
 from ..auth import wrong_login
 from ..cli_protocol import Frame
 from ..errors import CallFailed, Failure
-from ..in_force import Guard
+from ..in_force import SettingsGuard
 from ..login import Login
 from ..settings import Settings
 from .connection import Connection
@@ -40,7 +40,7 @@ class CliProcess:
         start: Start,
         *,
         login: Login,
-        guard: Guard,
+        guard: SettingsGuard,
         settings: Settings,
         client_options: ClaudeAgentOptions | None = None,
         initialize: Mapping[str, Any] | None = None,

@@ -113,7 +113,7 @@ class Connection(asyncio.SubprocessProtocol):
             self._transport.close()
 
     def close_files(self) -> None:
-        """Close the files of the pipes, without their event loop: that is the parent's after a fork.
+        """Close the files of the pipes directly: in a forked child, the event loop belongs to the parent.
 
         uvloop does not expose the files, so they stay open.
         """

@@ -13,7 +13,7 @@ from typing import Final
 
 from .. import cli_protocol as cli
 from ..errors import NoCli
-from ..in_force import Guard
+from ..in_force import SettingsGuard
 from ..install import NO_CLI, absolute_path, find_cli, find_program, sdk_version
 from ..login import Login
 from ..settings import Settings
@@ -49,7 +49,7 @@ def plain_process(login: Login, *, settings: Settings, on_exit: Callable[[], Non
         env=without_request(env) if login.cloud == "bedrock" else env,
         cwd=empty_folder(),
     )
-    return CliProcess(start, login=login, guard=Guard(environment=own), settings=settings, on_exit=on_exit)
+    return CliProcess(start, login=login, guard=SettingsGuard(environment=own), settings=settings, on_exit=on_exit)
 
 
 def cli_of(settings: Settings) -> Path:

@@ -20,7 +20,7 @@ from ..auth import DEFAULT_BASE_URL
 from ..cloud_availability import available_models
 from ..clouds import CLOUDS, account_of
 from ..errors import CallFailed, Failure
-from ..in_force import Guard
+from ..in_force import SettingsGuard
 from ..limits.rate_limit_info import Overage
 from ..login import Login, Payer, without_password
 from ..settings import Settings
@@ -72,7 +72,7 @@ async def identify(login: Login, *, settings: Settings, overage: Overage) -> Ide
 
     Raises `CallFailed` if the CLI does not report it, or if a settings file would change who pays or where calls go.
     """
-    Guard(environment=login.environment()).check_files()
+    SettingsGuard(environment=login.environment()).check_files()
     status = await _ask(login, settings)
     method, cloud = status.get("authMethod"), status.get("apiProvider")
     is_cloud = method == "third_party"

@@ -46,7 +46,7 @@ _BUSY_S: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class GateLimits:
     """The limits of one server."""
 
     max_requests: int
@@ -74,7 +74,7 @@ class Gate:
         *,
         key: str,
         inner_key: str,
-        limits: Limits,
+        limits: GateLimits,
         check: Callable[[Body], object],
         hosts: Iterable[str] = (),
         models: ModelNames | None = None,

@@ -18,7 +18,7 @@ OURS: Final = "litellm_claude_code"
 Form = Literal["text", "json"]
 
 
-class Reticent(logging.Formatter):
+class RedactingFormatter(logging.Formatter):
     """Formats this package's records in full, and those of other packages without text that could be from a request."""
 
     def __init__(self, form: Form = "text") -> None:
@@ -38,10 +38,10 @@ class Reticent(logging.Formatter):
         return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {told}"
 
 
-def keep_quiet(*, level: int = logging.INFO, form: Form = "text") -> None:
-    """Send all log records of this Python process to stderr, formatted by `Reticent`, and ignore Python's warnings."""
+def configure_logging(*, level: int = logging.INFO, form: Form = "text") -> None:
+    """Send all log records of this Python process to stderr, without content, and ignore Python's warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Reticent(form))
+    handler.setFormatter(RedactingFormatter(form))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

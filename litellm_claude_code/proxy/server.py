@@ -29,9 +29,9 @@ from ..auth import choose_login
 from ..settings import Settings, SettingsError, from_environment
 from . import config as proxy_config
 from .config import Config, ConfigError
-from .gate import Gate, Limits
+from .gate import Gate, GateLimits
 from .keys import Users
-from .logs import Form, keep_quiet
+from .logs import Form, configure_logging
 from .model_names import ModelNames
 
 TERMS: Final = """\
@@ -51,7 +51,7 @@ Models = Literal["listed", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ServeOptions:
     """The options of the command line."""
 
     host: str = "127.0.0.1"
@@ -82,7 +82,7 @@ class Key:
     """Whether it was generated for this run, and must be shown to the user."""
 
 
-def serve(options: Options, listening: socket.socket) -> None:
+def serve(options: ServeOptions, listening: socket.socket) -> None:
     """Serve on a bound socket until SIGTERM or SIGINT, then finish the requests in progress.
 
     Raises `ConfigError` if it cannot start.
@@ -97,7 +97,7 @@ def serve(options: Options, listening: socket.socket) -> None:
         for one in proxy_config.deployments(config, os.environ)
     }
     check_exposure(options, payers)
-    limits = Limits(
+    limits = GateLimits(
         max_requests=options.max_requests or 4 * settings.max_workers,
         max_body_bytes=int(options.max_body_mb * 2**20),
         body_timeout_s=options.body_timeout_s,
@@ -135,7 +135,7 @@ def serve(options: Options, listening: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _users(options: Options, config: Config) -> Iterator[Users | None]:
+def _users(options: ServeOptions, config: Config) -> Iterator[Users | None]:
     """Provide the users of the options' file. Raises `ConfigError`, also if a limit of theirs could not be kept."""
     if options.keys is None:
         yield None
@@ -149,7 +149,7 @@ def _users(options: Options, config: Config) -> Iterator[Users | None]:
         yield users
 
 
-def _agents(options: Options) -> list[str]:
+def _agents(options: ServeOptions) -> list[str]:
     """Load the agent profiles of a file, and return the model names under which to serve them."""
     if options.profiles is None:
         return []
@@ -169,7 +169,7 @@ def _settings() -> Settings:
         raise ConfigError(str(error)) from None
 
 
-def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) -> Key:
+def choose_key(options: ServeOptions, named: str | None, environ: Mapping[str, str]) -> Key:
     """Return the key from the key file, the environment or the configuration, in that order, or generate one.
 
     Raises `ConfigError` if the key file cannot be read, or if the key is too short or not printable ASCII without
@@ -194,7 +194,7 @@ def choose_key(options: Options, named: str | None, environ: Mapping[str, str]) 
     return Key(value=value, is_made=False)
 
 
-def check_exposure(options: Options, payers: set[Any]) -> None:
+def check_exposure(options: ServeOptions, payers: set[Any]) -> None:
     """Raise `ConfigError` if a subscription would be served to other machines without `shares_login`."""
     if _is_loopback(options.host) or "subscription" not in payers:
         return
@@ -215,7 +215,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextlib.contextmanager
-def _configured(options: Options, config: Config, inner_key: str) -> Iterator[None]:
+def _configured(options: ServeOptions, config: Config, inner_key: str) -> Iterator[None]:
     """Pass the configuration and the key to litellm's proxy, in the environment of this process only."""
     for name in _NOT_FOR_THE_PROXY:
         os.environ.pop(name, None)
@@ -273,7 +273,7 @@ def _ready(
     """Switch from loading to serving: exclude loaded objects from garbage collection, set up the log, tell the user."""
     gc.enable()
     gc.freeze()
-    keep_quiet(form=form)
+    configure_logging(form=form)
     chatter.truncate(0)
     host, port = listening.getsockname()[:2]
     names = [str(entry.get("model_name")) for entry in config["model_list"]]

@@ -35,7 +35,7 @@ PLAIN: Final[Body] = {"messages": [{"role": "user", "content": "/cost é 👩‍
 ANSWER: Final = "It is well."
 
 
-class Lost(Exception):
+class CheckAborted(Exception):
     """Raised if a process fails, so that the self-check cannot continue."""
 
     def __init__(self, text: str, *switches: str, refused: Failure | None = None) -> None:
@@ -45,15 +45,15 @@ class Lost(Exception):
         """Set if the cause is a refused setting, under which no process may run."""
 
 
-def _not_started(failed: CallFailed, text: str, *switches: str) -> Lost:
+def _not_started(failed: CallFailed, text: str, *switches: str) -> CheckAborted:
     """Return the error for a process that failed to boot."""
     if failed.failure.kind == "refused_settings":
-        return Lost(failed.failure.text, refused=failed.failure)
-    return Lost(f"{text}: {failed.failure.text}", *switches)
+        return CheckAborted(failed.failure.text, refused=failed.failure)
+    return CheckAborted(f"{text}: {failed.failure.text}", *switches)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """One call: the body it asked for, the requests that reached the stand-in, and the events that came back."""
 
     asked: Body
@@ -103,12 +103,12 @@ class Bench:
         stand_in.respond = self._respond
 
     async def boot(self) -> None:
-        """Start both workers. Raises `Lost` if one does not finish its boot."""
+        """Start both workers. Raises `CheckAborted` if one does not finish its boot."""
         try:
             for has_system in (True, False):
                 self._workers[has_system] = Worker(self._login, settings=self._settings, on_change=self._note)
         except Exception as error:
-            raise Lost(f"it does not start: {from_sdk(error, is_sent=False).failure.text}") from error
+            raise CheckAborted(f"it does not start: {from_sdk(error, is_sent=False).failure.text}") from error
         for worker in self._workers.values():
             await self._settled(worker)
             if worker.failure is not None:
@@ -118,10 +118,10 @@ class Bench:
         """Close both workers."""
         await asyncio.gather(*(worker.close() for worker in self._workers.values()))
 
-    async def ask_with_token(self, config: Path, *, later: Body) -> Seen:
+    async def ask_with_token(self, config: Path, *, later: Body) -> Observation:
         """Run a call in a worker that has a subscription token and its own configuration folder `config`.
 
-        `later` is written to `.claude.json` after the boot, before the call. Raises `Lost` as `boot` and `ask` do.
+        `later` is written to `.claude.json` after the boot, before the call. Raises `CheckAborted`.
         """
         login = Login(payer="subscription", base_url=self.stand_in.base_url, secrets=((cli.OAUTH_TOKEN, TOKEN),))
         environ = {**os.environ, cli.CONFIG_DIR: str(config)}
@@ -144,14 +144,14 @@ class Bench:
         cache_ttl: Literal["5m", "1h"] | None = None,
         text: str | None = None,
         worker: Worker | None = None,
-    ) -> Seen:
+    ) -> Observation:
         """Run a call, and wait until the worker has been reset. Return what was seen of the call.
 
         The stand-in answers the call's requests with `replies`, then with `ANSWER`. If `text` is given, it is loaded
         unchanged in place of the body.
 
-        Raises `Lost` if the call times out, if the worker fails, or if no request arrives; with `text`, a call without
-        requests is accepted.
+        Raises `CheckAborted` if the call times out, if the worker fails, or if no request arrives; with `text`, a call
+        without requests is accepted.
         """
         worker, before = worker or self._workers[bool(system)], len(self.stand_in.requests)
         asked = {**body, "model": models.resolve(model, any_id=True)}
@@ -178,25 +178,27 @@ class Bench:
             turn.abandon()
         await self._settled(worker)
         requests = self.stand_in.requests[before:]
-        seen = Seen(
+        seen = Observation(
             asked=asked, system=system, requests=requests, events=events, failure=failure, ended_by=turn.ended_by
         )
         if text is None or seen.requests:  # if the CLI leaves `text` out, it may make no request
             self._check_is_alive(worker, seen)
         return seen
 
-    def _check_is_alive(self, worker: Worker, seen: Seen) -> None:
+    def _check_is_alive(self, worker: Worker, seen: Observation) -> None:
         failure = worker.failure.failure if worker.failure else seen.failure
         said = failure.text if failure else ""
         if seen.failure is not None and seen.failure.kind == "timeout":
-            raise Lost(f"it does not answer a call: {said}")
+            raise CheckAborted(f"it does not answer a call: {said}")
         if worker.failure is not None and not seen.requests:
-            raise Lost(f"it does not accept a request by `{cli.APPLY_FLAG_SETTINGS}` and `{cli.SET_MODEL}`: {said}")
+            raise CheckAborted(
+                f"it does not accept a request by `{cli.APPLY_FLAG_SETTINGS}` and `{cli.SET_MODEL}`: {said}"
+            )
         if worker.failure is not None:
-            raise Lost(f"it does not remove a call by `{cli.CLEAR}` and `{cli.REWIND_CONVERSATION}`: {said}")
+            raise CheckAborted(f"it does not remove a call by `{cli.CLEAR}` and `{cli.REWIND_CONVERSATION}`: {said}")
         if not seen.requests:
             text = f"its request does not reach the self-check on loopback ({said})"
-            raise Lost(text, cli.BASE_URL, cli.API_KEY)
+            raise CheckAborted(text, cli.BASE_URL, cli.API_KEY)
         agent = re.match(r"claude-cli/(\S+)", seen.requests[0].headers.get("user-agent", ""))
         self.cli_version = agent.group(1) if agent else self.cli_version
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import cli_protocol as cli
-from .bench import Seen, system_blocks
+from .bench import Observation, system_blocks
 from .report import Problem
 
 CACHING: Final = (cli.DISABLE_PROMPT_CACHING, cli.PROMPT_CACHE_TTL)
@@ -22,7 +22,7 @@ _IN_BODY: Final[Mapping[str, tuple[str, ...]]] = {
 _ABSENT: Final = object()
 
 
-def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
+def differences(seen: Observation, *, is_marked: bool = False) -> list[Problem]:
     """Return the differences between the request's body and the call's.
 
     The CLI adds its own system blocks, `metadata`, `stream` and an empty `tools`, which are not differences. Cache
@@ -46,7 +46,7 @@ def differences(seen: Seen, *, is_marked: bool = False) -> list[Problem]:
     return [*problems, *_system_differences(seen, is_marked=is_marked)]
 
 
-def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
+def _system_differences(seen: Observation, *, is_marked: bool) -> list[Problem]:
     problems = []
     own, given = system_blocks(seen.body)
     if seen.system and [block.get("text") for block in given] != [seen.system]:
@@ -60,7 +60,7 @@ def _system_differences(seen: Seen, *, is_marked: bool) -> list[Problem]:
     return problems
 
 
-def more_than_one(seen: Seen, what: str, *switches: str) -> list[Problem]:
+def more_than_one(seen: Observation, what: str, *switches: str) -> list[Problem]:
     """Return a problem if a call caused more than one request.
 
     `what` names the answer that the stand-in gave. `switches` are the flags and variables that should prevent it.

@@ -13,7 +13,7 @@ import anyio
 
 from ..install import find_cli, sdk_version
 from ..settings import Settings
-from .bench import Bench, Lost
+from .bench import Bench, CheckAborted
 from .policies import policies
 from .report import Problem, Report
 from .wire_checks import CHECKS, Check
@@ -42,7 +42,7 @@ async def self_check(settings: Settings, checks: Sequence[Check] = CHECKS) -> Re
             finally:
                 await bench.close()
                 version = bench.cli_version
-    except Lost as lost:
+    except CheckAborted as lost:
         problems.append(lost.problem)
         is_finished, refused = False, lost.refused
     except RuntimeError as error:  # from the stand-in, if it cannot listen

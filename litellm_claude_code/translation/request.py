@@ -26,15 +26,15 @@ from . import left_out
 from .chunks import Chunks
 from .response import AnswerFormat, fold, to_response
 from .validation import (
-    FENCED,
+    RESERVED_KEYS,
     UNSENDABLE_KEYS,
     check_encodable,
-    check_fence,
     check_images,
     check_messages,
     check_numbers,
     check_turns,
     not_sendable,
+    refuse_keys,
     without_user_id,
 )
 
@@ -119,7 +119,7 @@ def to_request(given: GivenCall) -> PlainRequest:
     extra_body = params.pop("extra_body", None) or {}
     for key in _NOT_FOR_THE_BODY:
         params.pop(key, None)
-    check_fence({**params, **extra_body}, FENCED)
+    refuse_keys({**params, **extra_body}, RESERVED_KEYS)
     body, betas, tool_names = to_body(given, params)
     missing = betas - SENT_BETAS - OMITTED_BETAS
     if missing:
@@ -130,7 +130,7 @@ def to_request(given: GivenCall) -> PlainRequest:
             model=model,
         )
     _merge(body, extra_body)
-    check_fence(body, UNSENDABLE_KEYS)
+    refuse_keys(body, UNSENDABLE_KEYS)
     check_turns(body)
     _restore_documents(body)
     check_images(body)

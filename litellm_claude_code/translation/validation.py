@@ -30,7 +30,7 @@ UNSENDABLE_KEYS: Final[Mapping[str, str]] = {
     "anthropic_beta": "Claude Code sends its own `anthropic-beta` header. Remove it",
 }
 # Keys of the body that the caller cannot set directly, and what to use instead.
-FENCED: Final[Mapping[str, str]] = {
+RESERVED_KEYS: Final[Mapping[str, str]] = {
     "system": "use a message with the role 'system'",
     "messages": "use the `messages` argument",
     "model": "use the `model` argument",
@@ -58,10 +58,10 @@ def check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
         raise InvalidRequest("`messages` has only system messages. Add one with the role 'user'.")
 
 
-def check_fence(params: Mapping[str, Any], fenced: Mapping[str, str]) -> None:
-    """Raise `InvalidRequest` for a parameter or body key in `fenced`, which maps keys to what to do instead."""
-    for key in fenced.keys() & params.keys():
-        raise InvalidRequest(f"'{key}' cannot be set in the body: {fenced[key]}.")
+def refuse_keys(params: Mapping[str, Any], refused: Mapping[str, str]) -> None:
+    """Raise `InvalidRequest` for a parameter or body key in `refused`, which maps keys to what to do instead."""
+    for key in refused.keys() & params.keys():
+        raise InvalidRequest(f"'{key}' cannot be set in the body: {refused[key]}.")
 
 
 def not_sendable(headers: Mapping[str, str], litellm_params: Mapping[str, Any]) -> Body:
