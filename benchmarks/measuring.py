@@ -46,7 +46,7 @@ def timed_ms(call: Callable[[str], str]) -> float:
     answer = call(user)
     took_ms = 1000 * (time.perf_counter() - began)
     if user not in answer:  # the stand-in echoes the message
-        raise RuntimeError(f"{answer!r} is no answer to {user!r}")
+        raise RuntimeError(f"{answer!r} is not the answer to {user!r}")
     return took_ms
 
 

@@ -143,7 +143,7 @@ def _ask(contender: Asked, question: Question) -> float:
     began = time.perf_counter()
     answer = contender.ask(question)
     if question.user not in answer:  # the stand-in echoes the question
-        raise RuntimeError(f"{answer!r} is no answer to {question.user!r}")
+        raise RuntimeError(f"{answer!r} is not the answer to {question.user!r}")
     return time.perf_counter() - began
 
 

@@ -120,7 +120,7 @@ def main() -> None:
     for path in map(Path, sys.argv[1:]):
         parts = json.loads(path.read_text())["parts"]
         if PICTURES.keys().isdisjoint(parts):
-            sys.exit(f"{path} holds nothing to draw: it is none of overhead.py's, first.py's or load.py's")
+            sys.exit(f"{path} cannot be drawn: it was not written by overhead.py, first.py or load.py")
         for name in PICTURES.keys() & parts.keys():
             PICTURES[name](parts[name])
 

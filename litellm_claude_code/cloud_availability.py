@@ -31,8 +31,8 @@ async def available_models(login: Login) -> dict[str, bool | None]:
     models = dict(login.models)
     if login.cloud != BEDROCK.name:
         return dict.fromkeys(models)
-    told = await anyio.to_thread.run_sync(_ask_bedrock, sorted(set(models.values())), dict(login.place or ()))
-    return {alias: told.get(model) for alias, model in models.items()}
+    available = await anyio.to_thread.run_sync(_ask_bedrock, sorted(set(models.values())), dict(login.place or ()))
+    return {alias: available.get(model) for alias, model in models.items()}
 
 
 def _ask_bedrock(models: list[str], place: Mapping[str, str]) -> dict[str, bool | None]:
@@ -60,5 +60,5 @@ def _is_available(client: Any, model: str, profiles: set[str]) -> bool | None:
         return None
     if prefix and model not in profiles:
         return False
-    told = client.get_foundation_model_availability(modelId=f"anthropic.{foundation_model}")
-    return all(told.get(what) == value for what, value in _AVAILABLE.items())
+    reply = client.get_foundation_model_availability(modelId=f"anthropic.{foundation_model}")
+    return all(reply.get(what) == value for what, value in _AVAILABLE.items())

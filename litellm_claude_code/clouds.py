@@ -180,8 +180,8 @@ def names_a_cloud(env: Mapping[str, str]) -> bool:
 
 def account_of(cloud: Cloud, env: Mapping[str, str]) -> dict[str, str]:
     """Return what the environment tells about the account that pays, such as its region. Contains no secret."""
-    told = {what: next((env[name] for name in names if env.get(name)), None) for what, names in cloud.account}
-    return {what: value for what, value in told.items() if value is not None}
+    account = {what: next((env[name] for name in names if env.get(name)), None) for what, names in cloud.account}
+    return {what: value for what, value in account.items() if value is not None}
 
 
 def anthropic_ids(model: str) -> list[str]:

@@ -107,13 +107,13 @@ class RateLimitInfo:
         )
 
     @classmethod
-    def of_usage(cls, told: Mapping[str, Any]) -> RateLimitInfo | None:
+    def of_usage(cls, reply: Mapping[str, Any]) -> RateLimitInfo | None:
         """Parse the reply to a `get_usage` request. Return None if the reply has no limits (setup-token accounts).
 
         A full window alone does not count as a reached limit: only the API refuses calls. But if extra usage is
         switched on as well, calls go on and are billed, so the limit counts as reached.
         """
-        limits = told.get("rate_limits")
+        limits = reply.get("rate_limits")
         if not isinstance(limits, Mapping):
             return None
         windows = {name: _usage_of(limits[name]) for name in _WINDOWS if isinstance(limits.get(name), Mapping)}

@@ -121,9 +121,9 @@ class SubscriptionLimits:
         report = RateLimitInfo.read(info)
         return self._note(login, report, now, model=model) if report.is_of_subscription else None
 
-    def note_usage(self, login: Login, told: Mapping[str, Any], now: float) -> ReachedLimit | None:
+    def note_usage(self, login: Login, reply: Mapping[str, Any], now: float) -> ReachedLimit | None:
         """Store a reply to `get_usage`. Return the limit reached if the next call would be billed as extra usage."""
-        report = RateLimitInfo.of_usage(told)
+        report = RateLimitInfo.of_usage(reply)
         return self._note(login, report, now, model=None) if report is not None else None
 
     def _note(self, login: Login, report: RateLimitInfo, now: float, *, model: str | None) -> ReachedLimit | None:

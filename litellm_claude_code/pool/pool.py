@@ -75,8 +75,8 @@ class Pool:
 
     def __repr__(self) -> str:
         states = Counter(worker.state.value for worker in self.workers)
-        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
-        return f"<Pool: {told} of {self.settings.max_workers}; {len(self._queue)} waiting>"
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no workers"
+        return f"<Pool: {counts} of {self.settings.max_workers}; {len(self._queue)} waiting>"
 
     def events(
         self, call: PlainCall, *, waiting: Waiting = _ignore, queued: Callable[[float], object] = _ignore

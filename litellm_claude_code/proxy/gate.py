@@ -206,7 +206,7 @@ class Gate:
         if isinstance(value, dict) and "input" in body:
             exchange.namespaces = namespaces_in(value)
         body["model"] = self._models.resolve(body["model"])
-        exchange.model = self._models.told(body["model"])
+        exchange.model = self._models.listed(body["model"])
         return body
 
     def _inner_headers(self, headers: Iterable[Header], length: int) -> list[Header]:

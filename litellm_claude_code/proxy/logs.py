@@ -28,14 +28,14 @@ class RedactingFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line: text in local time, or JSON in UTC."""
         if record.name.split(".")[0] == OURS:
-            told = record.getMessage()
+            text = record.getMessage()
         else:
             kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
-            told = f"{record.levelname} {record.name} {record.filename}:{record.lineno} {kind}".rstrip()
+            text = f"{record.levelname} {record.name} {record.filename}:{record.lineno} {kind}".rstrip()
         if self._form == "json":
             when = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
-            return as_json(record, when=when, told=told)
-        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {told}"
+            return as_json(record, when=when, text=text)
+        return f"{self.formatTime(record, '%Y-%m-%d %H:%M:%S')} {text}"
 
 
 def configure_logging(*, level: int = logging.INFO, form: Form = "text") -> None:

@@ -27,7 +27,7 @@ class ModelNames:
 
     def resolve(self, name: str) -> str:
         """Return the name to use for a client's name, with a warning in the log when it is another one."""
-        family = _FAMILY.search(name) if self._takes_any and self.told(name) is None else None
+        family = _FAMILY.search(name) if self._takes_any and self.listed(name) is None else None
         if family is None or family[1].lower() not in self._names:
             return name
         current = family[1].lower()
@@ -36,7 +36,7 @@ class ModelNames:
             _log.warning("This server has no model %s. Requests for it get %s, because of --models any.", name, current)
         return current
 
-    def told(self, name: str) -> str | None:
+    def listed(self, name: str) -> str | None:
         """Return the name as the log and the metrics may show it, or None: a client can put any text there."""
         short = name.removeprefix(f"{PROVIDER}/")
         return next((known for known in (name, short) if known in self._names), None)

@@ -57,8 +57,8 @@ class Record:
         }
 
 
-def as_json(record: logging.LogRecord, *, when: str, told: str) -> str:
-    """Return a log record as one line of JSON. `told` is its text, which may be shown."""
+def as_json(record: logging.LogRecord, *, when: str, text: str) -> str:
+    """Return a log record as one line of JSON, with `text` as its message."""
     request = getattr(record, RECORD, None)
-    fields = request.fields() if isinstance(request, Record) else {"level": record.levelname.lower(), "message": told}
+    fields = request.fields() if isinstance(request, Record) else {"level": record.levelname.lower(), "message": text}
     return json.dumps({"time": when, **fields}, ensure_ascii=False)
