@@ -36,7 +36,7 @@ def test_a_notebook_runs_and_shows_what_is_committed(path: Path, tmp_path: Path)
     ran = nbformat.read(path, 4)
     for cell in code(ran):
         cell.outputs = []
-        cell.source = cell.source.replace("max_metric_calls=160", "max_metric_calls=30")  # shows as much, in less time
+        cell.source = cell.source.replace("max_metric_calls=160", "max_metric_calls=20")  # shows as much, in less time
     folders = {"HOME": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
     few = {"LITELLM_CLAUDE_CODE_MAX_WORKERS": "2"}  # each takes longer to start than to answer these questions
     client = nbclient.NotebookClient(ran, timeout=240, resources={"metadata": {"path": str(FOLDER)}})

@@ -167,8 +167,10 @@ def test_a_program_that_takes_model_names_takes_ours(gateway: StandIn, tmp_path:
 
 def test_a_programs_own_providers_and_its_workers_keep_ours(gateway: StandIn, tmp_path: Path) -> None:
     (tmp_path / "workers.py").write_text(WORKERS)
-    ran = run("workers.py", cwd=tmp_path)
+    ran = run("--report", "report.json", "workers.py", cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     answers = json.loads(ran.stdout)
     assert answers.pop("own") == "echoed"
     assert answers == {name: f"You said: {name}" for name in ("main", "fork", "forkserver", "child")}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["total"]["requests"] == len(gateway.requests) == 4

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import litellm
+import psutil
 import pytest
 
 from litellm_claude_code.testing import Failure, RecordedRequest, Reply, StandIn, Usage, answer
@@ -82,8 +83,7 @@ WORKERS = f"""{ASK}
 if __name__ == "__main__":
     for n in range(2):
         multiprocessing.get_context("fork").Process(target=until_the_end, args=(n,)).start()
-    code = "import workers; workers.until_the_end(4)"
-    subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
+    subprocess.Popen([sys.executable, "sleeper.py"], start_new_session=True)
     threading.Thread(target=until_the_end, args=(5,)).start()
     time.sleep(600)
 """
@@ -136,6 +136,12 @@ def start(gateway: StandIn, login: Any, checked_cli: Path, tmp_path: Path) -> It
 def report_in(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the command lines of the processes whose working directory this is."""
+    processes = psutil.process_iter(["cwd", "cmdline"])
+    return [" ".join(each.info["cmdline"] or []) for each in processes if each.info["cwd"] == str(folder)]
 
 
 def assert_is_right(report: dict[str, Any], stand_in: StandIn, model: Model) -> None:
@@ -208,6 +214,7 @@ def test_a_budget_holds_over_tasks_and_over_processes_with_threads_and_ends_them
     start: Start, stand_in: StandIn, forks: Forker, tmp_path: Path, program: str
 ) -> None:
     (tmp_path / "workers.py").write_text(program)
+    (tmp_path / "sleeper.py").write_text("import time; open('sleeps', 'w'); time.sleep(600)")
     stand_in.respond = model = Model(100, lambda: Failure(500))
     script = start(forks, FORKED_RUN if program is TASKS else RUN_COMMAND, "--max-calls", "10", "workers.py")
     _, errors = script.wait()
@@ -217,6 +224,9 @@ def test_a_budget_holds_over_tasks_and_over_processes_with_threads_and_ends_them
     assert len(stand_in.requests) == 10
     if program is TASKS:
         assert (tmp_path / "saved").exists()
+    else:
+        assert (tmp_path / "sleeps").exists()
+        assert processes_in(tmp_path) == []
 
 
 # A child that is killed with a call in flight, and a program that kills itself.

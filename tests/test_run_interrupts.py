@@ -252,7 +252,7 @@ def cells_of_notebook_3(where: dict[str, Any]) -> list[str]:
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(ROOT / "notebooks" / "03_evolve_a_prompt.ipynb", 4)
     sources = [cell.source.replace("reach(LOGIN)", repr(where)) for cell in notebook.cells if cell.cell_type == "code"]
-    return [source.replace("max_metric_calls=160", "max_metric_calls=30") for source in sources]
+    return [source.replace("max_metric_calls=160", "max_metric_calls=20") for source in sources]
 
 
 @pytest.mark.usefixtures("forked_kernels")
