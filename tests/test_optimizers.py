@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from litellm_claude_code.testing import Failure, RecordedRequest, StandIn
 from .support.dspy_runs import CHOOSE, OPTIMIZERS, THREADS, Router, creative, gepa, is_right, quiet, simba
 from .support.limits import limited
 
-BEFORE_THE_LIMIT, BUDGETED = 12, 30
+BEFORE_THE_LIMIT, BUDGETED = 6, 16
 BUDGET = Budget("test_optimizers", max_calls=BUDGETED)
 
 Optimize = Callable[[Any, Any], Any]
@@ -57,9 +58,32 @@ def _fresh_dspy() -> Iterator[None]:
     logging.getLogger("dspy").setLevel(logging.INFO)
 
 
+@pytest.fixture(scope="module")
+def any_key(one_stand_in: StandIn) -> Iterator[StandIn]:
+    """A stand-in that takes any key: with a key of its own a test meets no limit of another, and no pool is closed."""
+    with StandIn(api_key=None) as stand_in:
+        yield stand_in
+        litellm_claude_code.close()
+
+
 @pytest.fixture
-def reach(stand_in: StandIn, login: Any) -> dict[str, Any]:
-    stand_in.respond = creative
+def stand_in(any_key: StandIn) -> StandIn:
+    any_key.reset()
+    any_key.respond = creative
+    return any_key
+
+
+@pytest.fixture
+def reach(stand_in: StandIn) -> dict[str, Any]:
+    """A gateway, which all tests share, so that its processes stay warm."""
+    return {"api_base": stand_in.base_url, "api_key": stand_in.api_key}
+
+
+@pytest.fixture
+def reach_by_login(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A subscription, whose login only this test has."""
+    monkeypatch.setenv("CLAUDE_CODE_OAUTH_TOKEN", secrets.token_hex())
+    monkeypatch.setenv("LITELLM_CLAUDE_CODE_SEND_LOGIN_TO", stand_in.base_url)
     return {"api_base": stand_in.base_url}
 
 
@@ -90,17 +114,17 @@ def after(count: int, what: Callable[[], Any]) -> Callable[[RecordedRequest], An
 
 @optimizers
 def test_a_run_that_is_halted_goes_on_where_it_was(
-    stand_in: StandIn, reach: dict[str, Any], optimize: Optimize
+    stand_in: StandIn, reach: dict[str, Any], reach_by_login: dict[str, Any], optimize: Optimize
 ) -> None:
     stand_in.respond = lambda _: Failure(401)
     with pytest.raises(RunHalted, match="Make a new one: `litellm-claude-code claude setup-token`") as halted:
-        run(optimize, reach)
+        run(optimize, reach_by_login)
     assert halted.value.reason == "login"
     dead = quiet(stand_in)
 
     stand_in.respond = after(BEFORE_THE_LIMIT, lambda: limited(3_600))
     with pytest.raises(RunHalted, match="5-hour limit") as halted, track_run() as first:
-        run(optimize, reach)
+        run(optimize, reach_by_login)
     assert halted.value.reason == "limit"
     assert halted.value.resets_at is not None
     assert 3_000 < halted.value.resets_at - time.time() < 3_700
@@ -108,7 +132,7 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
     assert limit - dead <= BEFORE_THE_LIMIT + THREADS  # those in flight
     answered = first.summary().calls - first.summary().failed
 
-    litellm_claude_code.close()  # which forgets the limit, as its reset would
+    # The gateway has no limit, as the subscription has none after its reset.
     stand_in.respond = creative
     with pytest.raises(RunHalted, match=f"{BUDGETED} calls") as halted, track_run() as second:
         run(optimize, reach, budget=BUDGET)
@@ -135,14 +159,14 @@ def test_a_run_that_is_halted_goes_on_where_it_was(
 
 
 def test_gepa_returns_its_best_program_when_its_budget_may_not_last(stand_in: StandIn, reach: dict[str, Any]) -> None:
-    budget = Budget(BUDGET.name, max_calls=60)
+    budget = Budget(BUDGET.name, max_calls=24)
     task, prompt = (ClaudeCodeLM(name, budget=budget, **reach) for name in ("haiku", "opus"))
     with track_run() as run, dspy.context(lm=task):
         program = gepa(task, prompt, gepa_kwargs={"stop_callbacks": [budget.stopper()]})
     assert isinstance(program, Router)
     assert run.summary().failed == 0
     scoring = 2 * len(CHOOSE)
-    assert scoring < len(stand_in.requests) == budget.spent.calls <= 60
+    assert scoring < len(stand_in.requests) == budget.spent.calls <= 24
 
 
 def test_gepa_goes_on_from_its_log_dir_without_dspys_cache(
@@ -155,7 +179,7 @@ def test_gepa_goes_on_from_its_log_dir_without_dspys_cache(
             return gepa(task, prompt, log_dir=str(tmp_path))
 
     with pytest.raises(RunHalted) as halted:
-        optimize(60)
+        optimize(30)
     assert halted.value.best is not None
     quiet(stand_in)
     BUDGET.reset()
