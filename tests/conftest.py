@@ -67,6 +67,7 @@ SHARING_A_SERVER = (
     "test_serve_nodes",
     "test_serve_left",
     "test_serve_recorded",
+    "test_serve_operator",
     "test_agents_proxy",
 )
 # Files that share the processes that programs with DSPy, or kernels, are forked from.

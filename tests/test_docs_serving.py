@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from litellm_claude_code import models
 from litellm_claude_code.proxy.allowlist import OPEN, find_route
 from litellm_claude_code.proxy.refused import Refused
 from litellm_claude_code.testing import RecordedRequest, StandIn
@@ -36,11 +37,13 @@ def test_every_example_runs(server: Served, stand_in: StandIn, redis_port: int, 
         assert address in program
         program = program.replace(address, server.url)
     program = program.replace('"redis"', '"127.0.0.1"').replace("6379", str(redis_port))
-    script = forks.start(program, home=tmp_path, LITELLM_MASTER_KEY=server.key)
+    usage_of_dspy = 'print("tokens:", dspy.settings.lm.history[-1]["usage"]["total_tokens"])'
+    script = forks.start(f"{program}\n{usage_of_dspy}", home=tmp_path, LITELLM_MASTER_KEY=server.key)
     out, errors = script.wait()
     assert script.program.wait() == 0, errors[-2000:]
     assert out.count("The capital of France is Paris.") == program.count("print(") == 5
-    assert len(stand_in.requests) == 5
+    assert re.search(r"^tokens: [1-9]", out, re.MULTILINE)
+    assert [request.body["model"] for request in stand_in.requests] == [models.resolve("sonnet")] * 5
 
 
 def test_the_tables_name_every_endpoint_and_option() -> None:

@@ -362,21 +362,6 @@ def test_litellm_elsewhere_uses_it_as_its_proxy(server: Served, stand_in: StandI
         litellm.completion(**{**request, "api_key": "sk-of-somebody-else"})
 
 
-def test_dspy_in_another_process_uses_it(
-    server: Served, stand_in: StandIn, server_forks: Forker, tmp_path: Path
-) -> None:
-    pytest.importorskip("dspy")
-    stand_in.script("[[ ## answer ## ]]\nParis\n\n[[ ## completed ## ]]")
-    program = """
-import dspy, os
-dspy.configure(lm=dspy.LM("litellm_proxy/claude_code/haiku", api_base=os.environ["URL"], api_key=os.environ["KEY"]))
-print(dspy.Predict("question -> answer")(question="Capital of France?").answer, dspy.settings.lm.history[-1]["usage"])
-"""
-    out, errors = server_forks.start(program, home=tmp_path, URL=server.url, KEY=server.key).wait()
-    assert out.startswith("Paris {'"), errors
-    assert stand_in.requests[0].body["model"] == models.resolve("haiku")
-
-
 def test_health_asks_a_model_only_when_told_to(server: Served, stand_in: StandIn) -> None:
     assert get(server, "/health/liveliness", key=None) == "I'm alive!"
     assert get(server, "/health")["status"] == "healthy"

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -562,9 +559,8 @@ def test_stopping_drops_open_connections_at_once_and_leaves_nothing() -> None:
 # In processes of their own
 
 QUIET = """
-import logging, sys
-import litellm_claude_code.testing.plugin
-assert "uvicorn" not in sys.modules and "starlette" not in sys.modules, "only a stand-in imports a web server"
+import logging, sys, warnings
+warnings.simplefilter("error")
 from litellm_claude_code.testing import StandIn
 sys.path.insert(0, sys.argv[1])
 from tests.support.misbehaving import misbehave
@@ -579,7 +575,7 @@ class Told(logging.Handler):
         self.records.append(record)
 
 logging.basicConfig(level=logging.DEBUG, handlers=[Told()])
-logging.getLogger("asyncio").setLevel(logging.ERROR)  # on a slow machine, development mode warns of slow callbacks
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # on a slow machine, asyncio's debug mode warns of slow callbacks
 before = state()
 with StandIn() as stand_in:
     misbehave(stand_in)
@@ -592,10 +588,10 @@ assert not wrong, wrong
 
 
 @pytest.mark.processes
-def test_nothing_is_printed_or_logged_and_no_resource_is_left(tmp_path: Path) -> None:
-    command = [sys.executable, "-X", "dev", "-W", "error", "-c", QUIET, str(Path(__file__).parents[1])]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+def test_nothing_is_printed_or_logged_and_no_resource_is_left(forks: Forker, tmp_path: Path) -> None:
+    ran = forks.start(QUIET, str(Path(__file__).parents[1]), home=tmp_path, PYTHONASYNCIODEBUG="1")
+    assert ran.wait() == ("", "")
+    assert ran.program.wait() == 0
 
 
 USERS_TEST = """
@@ -610,13 +606,14 @@ def test_it(claude_stand_in, number):
 
 
 @pytest.mark.processes
-def test_the_pytest_fixture_gives_each_test_a_fresh_stand_in(tmp_path: Path) -> None:
+def test_the_pytest_fixture_gives_each_test_a_fresh_stand_in(forks: Forker, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["litellm_claude_code.testing.plugin"]')
     (tmp_path / "test_it.py").write_text(USERS_TEST)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "--rootdir", str(tmp_path)]
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # no plugin but the one conftest.py names
-    ran = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, check=False, env=environment)
-    assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+    program = "import pytest, sys; sys.exit(pytest.main())"
+    options = ("-p", "no:cacheprovider", "-q", "--rootdir", str(tmp_path), str(tmp_path))
+    no_plugin_but_ours = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    out, errors = forks.start(program, *options, home=tmp_path, **no_plugin_but_ours).wait()
+    assert "2 passed" in out, out + errors
 
 
 @pytest.mark.processes
