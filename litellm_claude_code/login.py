@@ -20,7 +20,7 @@ Payer = Literal["subscription", "api_key", "gateway", "cloud"]
 Stamp = tuple[tuple[str, int, int, int], ...]
 """The machine's files of managed settings at one moment, each with its path, inode, time and size."""
 
-HOW_TO_PAY: Final = "Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
+HOW_TO_PAY: Final = "Run `litellm-claude-code claude auth login`. Other ways to pay: 'Who pays' in the README"
 
 STAND_IN_KEY: Final = "stand-in-key"
 """The key of a stand-in (`testing/`) that has no other. Its answers are scripted, in whichever process it runs."""

@@ -102,7 +102,7 @@ def test_without_a_login_the_error_says_how_to_log_in_and_how_to_opt_in(
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with pytest.raises(litellm.AuthenticationError) as raised:
         list(litellm.completion("claude_code/haiku", messages=ASK, stream=stream, max_retries=0))
-    told = "Not logged in. Run `litellm-claude-code claude auth login`. Other ways to pay: docs/limits.md"
+    told = "Not logged in. Run `litellm-claude-code claude auth login`. Other ways to pay: 'Who pays' in the README"
     assert told in str(raised.value)
     ways = (Path(__file__).parent.parent / "docs" / "limits.md").read_text()
     for word in ("claude setup-token", "/login", "api_key=", "LITELLM_CLAUDE_CODE_AUTH=api_key"):
