@@ -101,14 +101,7 @@ def asked(stand_in: StandIn) -> list[str]:
     return [record.body["model"] for record in stand_in.requests]
 
 
-@pytest.mark.parametrize("alias", ALIASES["bedrock"])
-def test_an_alias_means_what_the_cli_makes_of_it_there(cloud: AnyStandIn, alias: str) -> None:
-    assert ask(alias).choices[0].message.content
-    assert asked(cloud) == [ALIASES[name_of(cloud)][alias]]
-
-
 def test_one_call_is_one_request_from_the_first_process_on(cloud: AnyStandIn) -> None:
-    litellm_claude_code.close()
     litellm_claude_code.provider.warm_up("claude_code/sonnet", n=2)
     assert cloud.requests == []
     ask()
@@ -118,6 +111,12 @@ def test_one_call_is_one_request_from_the_first_process_on(cloud: AnyStandIn) ->
     assert [body["model"] for body in bodies] == [ALIASES[name_of(cloud)][name] for name in ("sonnet", "haiku", "opus")]
     assert bodies[1]["system"][-1]["text"] == "Be brief."
     assert {record.method for record in cloud.other_requests} <= {"GET"}  # inference profiles; tokens
+
+
+@pytest.mark.parametrize("alias", ALIASES["bedrock"])
+def test_an_alias_means_what_the_cli_makes_of_it_there(cloud: AnyStandIn, alias: str) -> None:
+    assert ask(alias).choices[0].message.content
+    assert asked(cloud) == [ALIASES[name_of(cloud)][alias]]
 
 
 def test_a_stream_and_tools_work(cloud: AnyStandIn) -> None:
@@ -215,19 +214,6 @@ def test_the_region_decides_the_prefix(
     assert asked(cloud) == [f"{prefix}anthropic.claude-opus-5-5"]
 
 
-@bedrock_only
-def test_a_subscription_and_a_cloud_side_by_side_get_their_own_ids(
-    cloud: AnyStandIn, login: pytest.MonkeyPatch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(2):
-        monkeypatch.setenv("CLAUDE_CODE_USE_BEDROCK", "1")
-        ask("sonnet")
-        monkeypatch.delenv("CLAUDE_CODE_USE_BEDROCK")
-        ask("sonnet", api_base=stand_in.base_url)
-    assert asked(cloud) == [ALIASES["bedrock"]["sonnet"]] * 2
-    assert asked(stand_in) == ["claude-sonnet-5-5"] * 2
-
-
 def test_the_meaning_of_aliases_is_found_without_a_credential_and_remembered(cloud: AnyStandIn) -> None:
     litellm_claude_code.provider.claude_behind("sonnet", may_ask=True)
     assert cloud.requests == cloud.other_requests == []
@@ -238,55 +224,7 @@ def test_the_meaning_of_aliases_is_found_without_a_credential_and_remembered(clo
     assert str(cloud.api_key) not in saved
 
 
-def test_a_cloud_process_gets_no_other_credential(
-    cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    log_in(tmp_path, "secret-of-a-login")
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
-    for name, value in {**OTHER_SECRETS, **CLOUD_SECRETS}.items():
-        if name not in cloud.environment:
-            monkeypatch.setenv(name, value)
-    litellm_claude_code.close()
-    ask()
-    own = {"bedrock": "secret-of-amazon", "foundry": "secret-of-entra"}
-    for pid in claude_processes(tmp_path):
-        secrets = {value for value in psutil.Process(pid).environ().values() if "secret-of" in value}
-        assert secrets <= {own.get(name_of(cloud))}
-    sent = repr([(record.headers, record.body) for record in (*cloud.requests, *cloud.other_requests)])
-    assert cloud.requests
-    assert "secret-of" not in sent
-
-
 BEDROCK, VERTEX, FOUNDRY = (f"CLAUDE_CODE_USE_{name}" for name in ("BEDROCK", "VERTEX", "FOUNDRY"))
-WHOLE = {BEDROCK: "1", "AWS_REGION": "us-east-1"}
-
-
-@pytest.mark.parametrize(
-    ("environ", "given", "sentence"),
-    [
-        ({BEDROCK: "1"}, {}, "Amazon Bedrock needs a region: set AWS_REGION or AWS_DEFAULT_REGION"),
-        ({BEDROCK: "1", "AWS_REGION": " "}, {}, "needs a region"),
-        ({VERTEX: "true"}, {}, "Google Vertex AI needs a project: set ANTHROPIC_VERTEX_PROJECT_ID"),
-        ({FOUNDRY: "yes"}, {}, "Microsoft Foundry needs a resource: set ANTHROPIC_FOUNDRY_RESOURCE or"),
-        ({**WHOLE, VERTEX: "1"}, {}, f"{BEDROCK} and {VERTEX} are set: unset all but the one"),
-        (WHOLE, {"api_key": "sk"}, f"{BEDROCK} has a cloud account pay, but `api_key` of the call"),
-        ({**WHOLE, "LITELLM_CLAUDE_CODE_AUTH": "api_key"}, {}, "but LITELLM_CLAUDE_CODE_AUTH=api_key"),
-        ({**WHOLE, "ANTHROPIC_BASE_URL": "http://gateway.example"}, {}, "but ANTHROPIC_BASE_URL names something else"),
-        ({"CLAUDE_CODE_USE_MANTLE": "1"}, {}, "CLAUDE_CODE_USE_MANTLE is set, a service that this package was not"),
-        ({"LITELLM_CLAUDE_CODE_AUTH": "cloud"}, {}, "no cloud is named: set one of CLAUDE_CODE_USE_BEDROCK"),
-    ],
-)
-def test_an_environment_with_a_contradictory_or_incomplete_cloud_is_refused_before_anything_starts(
-    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, str], sentence: str
-) -> None:
-    litellm_claude_code.close()
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(litellm.AuthenticationError, match=sentence):
-        ask(**given)
-    with pytest.raises(litellm.AuthenticationError, match=sentence):
-        litellm_claude_code.whoami(**given)
-    assert claude_processes() == []
 
 
 @bedrock_only
@@ -456,17 +394,6 @@ class WithoutProfiles(BedrockStandIn):
         return self._fail(bedrock("AccessDeniedException"))
 
 
-def test_a_role_that_may_not_list_profiles_can_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    with WithoutProfiles() as stand_in:
-        for name, value in stand_in.environment.items():
-            monkeypatch.setenv(name, value)
-        ask("haiku")
-        ask(PROFILE_ARN)
-        assert asked(stand_in) == [ALIASES["bedrock"]["haiku"], PROFILE_ARN]
-        assert stand_in.other_requests
-        litellm_claude_code.close()
-
-
 def test_the_examples_of_the_page_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in BedrockStandIn(port=1).environment:
         monkeypatch.setenv(name, "")  # the example sets it; undone after the test
@@ -537,3 +464,80 @@ def test_whoami_names_the_account_without_a_request(cloud: AnyStandIn) -> None:
     assert identity["cloud_models"].items() >= ALIASES[name].items()
     assert cloud.requests == []
     assert str(cloud.api_key) not in repr(identity)
+
+
+# Tests that close the pool: all others find warm processes.
+
+
+def test_a_role_that_may_not_list_profiles_can_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    with WithoutProfiles() as stand_in:
+        for name, value in stand_in.environment.items():
+            monkeypatch.setenv(name, value)
+        ask("haiku")
+        ask(PROFILE_ARN)
+        assert asked(stand_in) == [ALIASES["bedrock"]["haiku"], PROFILE_ARN]
+        assert stand_in.other_requests
+        litellm_claude_code.close()
+
+
+@bedrock_only
+def test_a_subscription_and_a_cloud_side_by_side_get_their_own_ids(
+    cloud: AnyStandIn, login: pytest.MonkeyPatch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        monkeypatch.setenv("CLAUDE_CODE_USE_BEDROCK", "1")
+        ask("sonnet")
+        monkeypatch.delenv("CLAUDE_CODE_USE_BEDROCK")
+        ask("sonnet", api_base=stand_in.base_url)
+    assert asked(cloud) == [ALIASES["bedrock"]["sonnet"]] * 2
+    assert asked(stand_in) == ["claude-sonnet-5-5"] * 2
+
+
+def test_a_cloud_process_gets_no_other_credential(
+    cloud: AnyStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log_in(tmp_path, "secret-of-a-login")
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    for name, value in {**OTHER_SECRETS, **CLOUD_SECRETS}.items():
+        if name not in cloud.environment:
+            monkeypatch.setenv(name, value)
+    litellm_claude_code.close()
+    ask()
+    own = {"bedrock": "secret-of-amazon", "foundry": "secret-of-entra"}
+    for pid in claude_processes(tmp_path):
+        secrets = {value for value in psutil.Process(pid).environ().values() if "secret-of" in value}
+        assert secrets <= {own.get(name_of(cloud))}
+    sent = repr([(record.headers, record.body) for record in (*cloud.requests, *cloud.other_requests)])
+    assert cloud.requests
+    assert "secret-of" not in sent
+
+
+WHOLE = {BEDROCK: "1", "AWS_REGION": "us-east-1"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "given", "sentence"),
+    [
+        ({BEDROCK: "1"}, {}, "Amazon Bedrock needs a region: set AWS_REGION or AWS_DEFAULT_REGION"),
+        ({BEDROCK: "1", "AWS_REGION": " "}, {}, "needs a region"),
+        ({VERTEX: "true"}, {}, "Google Vertex AI needs a project: set ANTHROPIC_VERTEX_PROJECT_ID"),
+        ({FOUNDRY: "yes"}, {}, "Microsoft Foundry needs a resource: set ANTHROPIC_FOUNDRY_RESOURCE or"),
+        ({**WHOLE, VERTEX: "1"}, {}, f"{BEDROCK} and {VERTEX} are set: unset all but the one"),
+        (WHOLE, {"api_key": "sk"}, f"{BEDROCK} has a cloud account pay, but `api_key` of the call"),
+        ({**WHOLE, "LITELLM_CLAUDE_CODE_AUTH": "api_key"}, {}, "but LITELLM_CLAUDE_CODE_AUTH=api_key"),
+        ({**WHOLE, "ANTHROPIC_BASE_URL": "http://gateway.example"}, {}, "but ANTHROPIC_BASE_URL names something else"),
+        ({"CLAUDE_CODE_USE_MANTLE": "1"}, {}, "CLAUDE_CODE_USE_MANTLE is set, a service that this package was not"),
+        ({"LITELLM_CLAUDE_CODE_AUTH": "cloud"}, {}, "no cloud is named: set one of CLAUDE_CODE_USE_BEDROCK"),
+    ],
+)
+def test_an_environment_with_a_contradictory_or_incomplete_cloud_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], given: dict[str, str], sentence: str
+) -> None:
+    litellm_claude_code.close()
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(litellm.AuthenticationError, match=sentence):
+        ask(**given)
+    with pytest.raises(litellm.AuthenticationError, match=sentence):
+        litellm_claude_code.whoami(**given)
+    assert claude_processes() == []
