@@ -178,7 +178,8 @@ def test_the_error_for_another_login_failure_has_one_full_stop_and_lists_the_way
     failed = CallFailed(FailureOfACall(kind="authentication_failed", reason="api_error", text=text))
     error = to_litellm(failed, model="sonnet", login=Login(payer="subscription"))
     assert str(error).endswith(
-        "Claude Code: Login expired. Run `litellm-claude-code claude auth login`. Other ways to pay: 'Who pays' in the README"
+        "Claude Code: Login expired. Run `litellm-claude-code claude auth login`. "
+        "Other ways to pay: 'Who pays' in the README"
     )
 
 
