@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import litellm
 import psutil
 import pytest
+from litellm.llms.custom_httpx.http_handler import HTTPHandler
 
 import litellm_claude_code
 from dspy_adapter import ClaudeCodeLM
@@ -291,8 +293,10 @@ def test_a_failure_is_litellms_class_for_it_with_a_sentence(
     assert words in str(raised.value)
     if name_of(cloud) != "vertex" and "too long" not in failure.message:  # litellm's provider needs Google's SDK
         cloud.script(failure)
-        with pytest.raises(kind):
-            litellm.completion(messages=ASK, max_tokens=9, num_retries=0, max_retries=0, **litellm_options(cloud))
+        with contextlib.closing(HTTPHandler()) as theirs, pytest.raises(kind):
+            litellm.completion(
+                messages=ASK, max_tokens=9, num_retries=0, max_retries=0, client=theirs, **litellm_options(cloud)
+            )
         cloud.reset()
 
 
