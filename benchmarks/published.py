@@ -45,7 +45,7 @@ _WITHIN_S: Final = 3600.0
 _WAIT: Final = re.compile(r"\[answer after ([\d.]+) s\]")
 _PROMPT: Final = "You solve the task, step by step, and you name the rule that you applied. " * 40
 _WORDS: Final = 60
-"""Of an answer: each is a frame of the stream, which costs CPU."""
+"""The number of words in an answer. Each is a frame of the stream, which costs CPU."""
 
 # Seconds, and how many examples were evaluated in them; 0 stands for a proposal of the reflection model.
 # From the outputs of DSPy's notebooks docs/docs/tutorials/gepa_aime (2025-08-12) and gepa_trusted_monitor (2025-10-14).

@@ -151,7 +151,7 @@ class _Program:
             self._process.send_signal(self._steps.pop(0)[1])
 
     def _look_after_ctrl_c(self, since_s: float) -> None:
-        """End a program that is stuck after Ctrl-C: it has calls in flight. One without may have chosen to continue."""
+        """End a program that still has calls in flight after Ctrl-C. One without them may have chosen to continue."""
         assert self._process is not None
         if since_s >= _AFTER_CTRL_C[0][0]:
             if _has_calls_in_flight(self._run):

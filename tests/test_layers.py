@@ -102,7 +102,7 @@ OF_THE_SDK = {
 }
 USERS = ("litellm_claude_code_cli", "dspy_adapter", "examples", "notebooks", "benchmarks")
 PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"))
-SOURCES = [
+PYTHON_FILES = [
     str(file)
     for folder in (PACKAGE, "litellm_claude_code_runs", "tests", *USERS)
     for file in (ROOT / folder).rglob("*.py")
@@ -266,7 +266,7 @@ def test_what_is_built_on_the_provider_imports_public_names_only(folder: str) ->
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_module_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", page.read_text()))
-    missing = [path for path in named if not any(known.endswith(f"/{path}") for known in SOURCES)]
+    missing = [path for path in named if not any(known.endswith(f"/{path}") for known in PYTHON_FILES)]
     assert missing == [], f"{page.name} names {missing}: write where it is now."
 
 

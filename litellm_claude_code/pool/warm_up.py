@@ -28,8 +28,7 @@ class WarmUps:
         """Boot workers until `n` of the pool's `workers` are ready for calls with this system prompt.
 
         `boot` starts the workers that are still missing, or fewer if there is no room for all. The wait also ends if no
-        worker is booting any more, because then there will not be `n`. Raises `CallFailed` if a process cannot be
-        started.
+        worker is booting any more: then fewer than `n` fit. Raises `CallFailed` if a process cannot be started.
         """
         self._in_progress[login] += 1
         try:

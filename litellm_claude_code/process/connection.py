@@ -83,7 +83,7 @@ class Connection(asyncio.SubprocessProtocol):
 
     @property
     def last_line_on_stderr(self) -> str:
-        """Return what the process said last on stderr. It may contain secrets, and after a prompt was sent, that."""
+        """Return what the process said last on stderr. It may contain secrets, and the prompt once one was sent."""
         return (self._unread[_STDERR].strip() or self._last_on_stderr).decode(errors="replace")
 
     @property

@@ -29,7 +29,7 @@ with open(reads) as given:
 os.environ.clear()
 os.environ.update(environment)
 
-import importlib, importlib.machinery, runpy, types
+import importlib, importlib.machinery, runpy
 again = ("litellm", "dspy", "dspy.clients.base_lm")
 imported = {{name: sys.modules.pop(name) for name in again if name in sys.modules}}
 
